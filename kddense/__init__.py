@@ -1,0 +1,3 @@
+"""Knowledge distillation plug-ins for OpenMMLab."""
+
+__version__ = '0.1.0'

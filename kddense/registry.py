@@ -1,0 +1,10 @@
+"""Child registries of mmengine's roots: ``type='kddense.Name'`` resolves in any default scope."""
+
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
+from mmengine.registry import Registry
+
+MODELS = Registry('model', parent=MMENGINE_MODELS, scope='kddense', locations=['kddense'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='kddense', locations=['kddense.hooks'])
+TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='kddense', locations=['kddense.datasets'])
