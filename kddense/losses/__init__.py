@@ -1,0 +1,30 @@
+"""Losses, one file per paper: pure functions (tensors in, tensor out) and thin registered modules over them.
+
+No loss carries a weight of its own: an objective's ``weight`` is the only one. Each says what it averages over. All of
+them compute in float32 at least, also under autocast, and treat the teacher as a constant.
+"""
+
+from kddense.losses.bounded_regression import (
+    BoundedRegressionLoss,
+    BoxImitationLoss,
+    bounded_regression,
+    box_imitation,
+)
+from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
+from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
+from kddense.losses.weighted_soft_target import WeightedSoftTargetLoss, weighted_soft_cross_entropy
+
+__all__ = [
+    'BoundedRegressionLoss',
+    'BoxImitationLoss',
+    'HintLoss',
+    'HintonLoss',
+    'WeightedSoftTargetLoss',
+    'bounded_regression',
+    'box_imitation',
+    'fitnets_distance',
+    'hint_distance',
+    'sigmoid_soft_target_divergence',
+    'soft_target_divergence',
+    'weighted_soft_cross_entropy',
+]

@@ -1,0 +1,159 @@
+"""Soft targets (Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531, section 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision
+from kddense.registry import MODELS
+
+
+def soft_target_divergence(
+    student: Tensor, teacher: Tensor, temperature: float = 1.0, dim: int = 1, mask: Tensor | None = None
+) -> Tensor:
+    """Divergence of the student's softened class probabilities from the teacher's.
+
+    ``τ² · mean over positions of KL(softmax(t / τ) ‖ softmax(s / τ))``. A position is whatever the dimensions other
+    than ``dim`` count: a row of ``(R, C)`` logits, a pixel of ``(N, C, H, W)`` logits. Classes are summed, as KL
+    demands, and never averaged. The factor τ² keeps the gradient's size about constant when τ changes.
+
+    The paper minimises the cross-entropy with the soft targets. That is this value plus the teacher's entropy, which no
+    student can change, so the gradients are the same; the divergence is 0 when student and teacher agree. Other codes
+    average elsewhere: RepDistiller's sum over (N, C) divided by N is the same; ``nn.KLDivLoss`` left at its default
+    also averages over classes and is C times smaller; dividing by N alone makes maps H·W times larger.
+
+    Args:
+        student: Logits of any floating dtype; computed in float32, or in float64 if either input is.
+        teacher: Logits of the same shape. No gradient flows into it.
+        temperature: The paper's T, above 0.
+        dim: The dimension of the classes.
+        mask: True where a position counts, boolean, of the logits' shape without ``dim``. All count without it.
+
+    Returns:
+        A scalar; if no position counts, a 0 that back-propagates.
+
+    Raises:
+        ValueError: If the shapes do not fit, ``mask`` is not boolean, ``dim`` does not exist or holds no class, or
+            ``temperature`` is not above 0.
+
+    Example:
+        >>> teacher = torch.tensor([[2.0, 0.0, -2.0]])
+        >>> student = torch.tensor([[1.0, 0.0, 0.0]])
+        >>> soft_target_divergence(student, teacher, temperature=2.0)
+        tensor(0.5174)
+        >>> pixels = torch.randn(2, 19, 8, 16)
+        >>> soft_target_divergence(pixels, pixels).item()
+        0.0
+    """
+    _check(student, teacher, temperature, dim, mask)
+    student, teacher = _soften(student, teacher, temperature)
+    log_student = F.log_softmax(student, dim)
+    log_teacher = F.log_softmax(teacher, dim)
+    per_position = F.kl_div(log_student, log_teacher, reduction='none', log_target=True).sum(dim)
+    return temperature**2 * _mean(per_position, mask)
+
+
+def sigmoid_soft_target_divergence(
+    student: Tensor, teacher: Tensor, temperature: float = 1.0, dim: int = 1, mask: Tensor | None = None
+) -> Tensor:
+    """:func:`soft_target_divergence` for sigmoid heads, where each class is a yes or no of its own.
+
+    ``τ² · mean over positions of Σ_c KL(Bernoulli(σ(t_c / τ)) ‖ Bernoulli(σ(s_c / τ)))``: averaged over positions,
+    summed over classes. It equals the binary cross-entropy with the teacher's probabilities as targets less the
+    teacher's own entropy, thus is 0 when both agree, with the same gradient. The paper treats softmax only; this is its
+    binary case, applied class by class.
+
+    Args:
+        student: Logits of any floating dtype; computed in float32, or in float64 if either input is.
+        teacher: Logits of the same shape. No gradient flows into it.
+        temperature: Above 0.
+        dim: The dimension of the classes.
+        mask: True where a position counts, boolean, of the logits' shape without ``dim``. All count without it.
+
+    Returns:
+        A scalar; if no position counts, a 0 that back-propagates.
+
+    Raises:
+        ValueError: As :func:`soft_target_divergence`.
+
+    Example:
+        >>> teacher = torch.tensor([[2.0, -1.0]])
+        >>> student = torch.tensor([[1.0, 0.0]])
+        >>> sigmoid_soft_target_divergence(student, teacher)
+        tensor(0.1781)
+    """
+    _check(student, teacher, temperature, dim, mask)
+    student, teacher = _soften(student, teacher, temperature)
+    target = teacher.sigmoid()
+    cross_entropy = F.binary_cross_entropy_with_logits(student, target, reduction='none')
+    entropy = F.binary_cross_entropy_with_logits(teacher, target, reduction='none')
+    return temperature**2 * _mean((cross_entropy - entropy).sum(dim), mask)
+
+
+@MODELS.register_module()
+class HintonLoss(nn.Module):
+    """:func:`soft_target_divergence` or :func:`sigmoid_soft_target_divergence`, averaged over positions.
+
+    Args:
+        temperature: The paper's T, above 0. The paper tried 1 to 20.
+        mode: ``'softmax'`` where one class excludes the others, ``'sigmoid'`` where each class is decided on its own.
+        dim: The dimension of the classes: 1 for rows and for maps, -1 for tokens ``(N, L, C)``.
+
+    Raises:
+        ValueError: If ``temperature`` is not above 0 or ``mode`` is neither of the two.
+
+    Example:
+        >>> loss = HintonLoss(temperature=2.0)
+        >>> loss(torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[2.0, 0.0, -2.0]]))
+        tensor(0.5174)
+    """
+
+    def __init__(self, temperature: float = 1.0, mode: str = 'softmax', dim: int = 1) -> None:
+        super().__init__()
+        check_positive('temperature', temperature)
+        check_choice('mode', mode, ('softmax', 'sigmoid'))
+        self.temperature = temperature
+        self.mode = mode
+        self.dim = dim
+
+    def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the loss, a scalar; ``mask`` is True where a position counts."""
+        divergence = soft_target_divergence if self.mode == 'softmax' else sigmoid_soft_target_divergence
+        return divergence(student, teacher, self.temperature, self.dim, mask)
+
+    def extra_repr(self) -> str:
+        return f'temperature={self.temperature}, mode={self.mode!r}, dim={self.dim}'
+
+
+def _check(student: Tensor, teacher: Tensor, temperature: float, dim: int, mask: Tensor | None) -> None:
+    check_same_shape(student=student, teacher=teacher)
+    check_positive('temperature', temperature)
+    shape = tuple(student.shape)
+    if not -student.ndim <= dim < student.ndim:
+        raise ValueError(f'dim must name a dimension of logits of shape {shape}, got {dim}')
+    if shape[dim] == 0:
+        raise ValueError(f'logits must hold at least one class, got shape {shape} with the classes in dim {dim}')
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise ValueError(f'mask must be boolean, got {mask.dtype}')
+    class_dim = dim % student.ndim
+    positions = shape[:class_dim] + shape[class_dim + 1 :]
+    if tuple(mask.shape) != positions:
+        raise ValueError(f'mask must have the shape of the positions, {positions}, got {tuple(mask.shape)}')
+
+
+def _soften(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    student, teacher = full_precision(student, teacher.detach())
+    if temperature == 1:
+        return student, teacher
+    return student / temperature, teacher / temperature
+
+
+def _mean(per_position: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return per_position.sum() / max(per_position.numel(), 1)
+    kept = torch.where(mask, per_position, torch.zeros_like(per_position))
+    return kept.sum() / mask.sum().clamp(min=1)
