@@ -99,9 +99,8 @@ def build_connector(
 
     Args:
         cfg: None for no layer. A dict without ``type``, or with ``type='kddense.Connector'``, takes what the shapes
-        call
-            for: :class:`ConvConnector` between maps, :class:`LinearConnector` between vectors or tokens. Any other type
-            is looked up in the registry. All are built with ``in_channels`` and ``out_channels`` added.
+            call for: :class:`ConvConnector` between maps, :class:`LinearConnector` between vectors or tokens. Any other
+            type is looked up in the registry. All are built with ``in_channels`` and ``out_channels`` added.
         student_shape: The shape of the student's feature: a map ``(N, C, H, W)``, tokens ``(N, L, C)`` or vectors
             ``(N, C)``.
         teacher_shape: The shape of the teacher's, of the same kind.
@@ -111,7 +110,7 @@ def build_connector(
 
     Raises:
         ValueError: If the features are not of one of these kinds, or not of the same, or, without a layer, if their
-            channels differ.
+            channels differ; if ``cfg`` gives channel counts.
 
     Example:
         >>> build_connector(dict(type='kddense.Connector'), (2, 64, 40, 40), (2, 256, 40, 40))
@@ -140,6 +139,9 @@ def build_connector(
             )
         return None
     layer = dict(cfg)
+    for name in ('in_channels', 'out_channels'):
+        if name in layer:
+            raise ValueError(f'connector finds its channels by itself; remove {name}={layer[name]} from its config')
     if layer.setdefault('type', 'kddense.Connector') in ('kddense.Connector', 'Connector'):
         layer['type'] = 'kddense.ConvConnector' if is_map else 'kddense.LinearConnector'
     return MODELS.build({**layer, 'in_channels': in_channels, 'out_channels': out_channels})

@@ -1,0 +1,5 @@
+"""Data transforms."""
+
+from .transforms import ShrinkForStudent
+
+__all__ = ['ShrinkForStudent']

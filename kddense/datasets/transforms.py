@@ -1,0 +1,42 @@
+"""A large image for the teacher, a small one for the student."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.registry import TRANSFORMS as ALL_TRANSFORMS
+
+from kddense.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class ShrinkForStudent:
+    """Keeps the image for the teacher and goes on with a smaller one (Chen et al., section 4.2: high-resolution teacher).
+
+    Put it last before the packing transform, add ``'teacher_img'`` to that one's ``meta_keys``, and give the teacher
+    ``input_scale=factor``. Boxes, masks and label maps shrink along with the student's image.
+
+    Args:
+        factor: How many times as large the teacher's image is, above 1.
+        resize: The transform that shrinks, without its ``scale_factor``; the ``Resize`` of the config's default scope.
+
+    Example:
+        >>> pipeline = [
+        ...     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+        ...     dict(type='kddense.ShrinkForStudent', factor=2),
+        ...     dict(type='PackDetInputs', meta_keys=('img_id', 'img_shape', 'ori_shape', 'scale_factor', 'teacher_img'))]
+    """
+
+    def __init__(self, factor: float, resize: dict[str, Any] | None = None) -> None:
+        if not 1 < factor < float('inf'):
+            raise ValueError(f'ShrinkForStudent.factor must be above 1, got {factor}')
+        shrink = dict(resize or dict(type='Resize', keep_ratio=True))
+        self.shrink = ALL_TRANSFORMS.build(dict(shrink, scale_factor=1 / factor))
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Shrink ``results['img']`` and keep the original, height x width x 3, as ``results['teacher_img']``."""
+        results['teacher_img'] = results['img']
+        before = results.get('scale_factor', (1.0, 1.0))
+        results = self.shrink(results)
+        results['scale_factor'] = tuple(old * new for old, new in zip(before, results['scale_factor'], strict=True))
+        return results

@@ -1,0 +1,79 @@
+"""What all objectives share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from kddense.schedules import WeightSchedule, build_schedule
+from kddense.views import Answer, ModelView, ViewError
+
+
+class Objective(nn.Module):
+    """Compares one kind of knowledge of the student with the teacher's.
+
+    A new objective sets ``kinds`` or taps, and computes its losses from the two answers in :meth:`forward`:
+
+    Example:
+        >>> from kddense.registry import MODELS
+        >>> @MODELS.register_module()
+        ... class LogitMatching(Objective):
+        ...     kinds = frozenset({'roi'})
+        ...     def forward(self, seen, taught):
+        ...         pairs = zip(seen.opinions['roi'], taught.opinions['roi'])
+        ...         return dict(loss_logits=sum((s.logits - t.logits).square().mean() for s, t in pairs))
+
+    Args:
+        weight: A number, or a dict of the arguments of :class:`kddense.schedules.WeightSchedule`.
+        teacher: The name of the teacher to learn from; needed only if there are several.
+
+    Attributes:
+        kinds: Knowledge of the model family that it compares, such as ``'rpn'`` or ``'roi'``; see :mod:`kddense.views`.
+        student_taps: Places in the student that it listens to.
+        teacher_taps: Places in the teacher.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    student_taps: frozenset[str] = frozenset()
+    teacher_taps: frozenset[str] = frozenset()
+
+    def __init__(self, weight: float | Mapping[str, Any] = 1.0, teacher: str | None = None) -> None:
+        super().__init__()
+        self.schedule: WeightSchedule = build_schedule(weight)
+        self.teacher = teacher
+
+    @property
+    def is_off(self) -> bool:
+        """Whether it never has any effect; it is then not built into the distiller at all."""
+        return self.schedule.is_off
+
+    def bind(self, student: ModelView, teacher: ModelView) -> None:
+        """Check that the two models can be compared, and build what stands between them. Called once, at build.
+
+        Raises:
+            ValueError: If they cannot; the message says why and what to do.
+        """
+        for kind in sorted(self.kinds):
+            for view in (student, teacher):
+                view.check(kind)
+            differences = student.differences(teacher, kind)
+            if differences:
+                raise ViewError(
+                    f'student and teacher do not speak about the same boxes: {"; ".join(differences)}. Give both configs '
+                    'the same values (and train the teacher with them), or leave this objective out'
+                )
+
+    def task_scales(self) -> dict[str, float]:
+        """Return factors for the student's own losses at full weight, by regular expression of their names."""
+        return {}
+
+    def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
+        """Return scalar losses by name, not yet multiplied with :attr:`schedule`.
+
+        Args:
+            seen: What the student showed, with gradients.
+            taught: What the teacher showed.
+        """
+        raise NotImplementedError

@@ -1,0 +1,155 @@
+"""Chen et al., Learning Efficient Object Detection Models with Knowledge Distillation, NeurIPS 2017.
+
+For two-stage detectors: weighted soft targets and teacher-bounded regression in both heads, and a hint with an adaptation
+layer. The whole method is ``L = L_RPN + L_RCN + γ L_Hint`` with, in each head,
+``L_cls = μ L_hard + (1 - μ) L_soft`` and ``L_reg = L_smooth-L1 + ν L_b``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from kddense.losses import BoundedRegressionLoss, BoxImitationLoss, WeightedSoftTargetLoss
+from kddense.registry import MODELS
+from kddense.views import Answer, ModelView
+
+from .base import Objective
+from .feature import FeatureObjective
+
+
+class ChenBoxObjective(Objective):
+    """What the paper does in either head (sections 3.2 and 3.3): soft classes, bounded boxes.
+
+    Both networks judge the student's own samples. As the detector's own losses, both terms are averaged over all sampled
+    boxes; the box term is 0 for negatives, which have no regression target.
+
+    Args:
+        mu: The paper's μ: the student's own classification loss is scaled by it, the soft one by 1 - μ. 1 leaves
+            classification alone. The paper does not print its value.
+        nu: The paper's ν, the weight of the box term. 0 leaves regression alone.
+        background_weight: Weight of the background column in the soft targets; the paper's 1.5. 1 is the plain form.
+        temperature: Softens both networks' classes; 1 worked best in the paper.
+        margin: By how much, in squared deltas, the student must beat the teacher to be left alone. Not printed in the
+            paper.
+        bounded: ``False`` imitates the teacher's boxes instead of only being bounded by them: the ablation 'L2'.
+        weight: Scales all of it, the change of the student's own loss by μ too, which stops at 1. See
+            :class:`Objective`.
+        teacher: See :class:`Objective`.
+    """
+
+    hard_loss = ''
+
+    def __init__(
+        self,
+        mu: float = 0.5,
+        nu: float = 0.5,
+        background_weight: float = 1.5,
+        temperature: float = 1.0,
+        margin: float = 0.0,
+        bounded: bool = True,
+        weight: float | Mapping[str, Any] = 1.0,
+        teacher: str | None = None,
+    ) -> None:
+        super().__init__(weight=weight, teacher=teacher)
+        if not 0 <= mu <= 1:
+            raise ValueError(f'mu must lie in [0, 1], got {mu}')
+        if not 0 <= nu < float('inf'):
+            raise ValueError(f'nu must be a number that is at least 0, got {nu}')
+        self.mu = mu
+        self.nu = nu
+        self.soft_loss = WeightedSoftTargetLoss(background_weight=background_weight, temperature=temperature)
+        self.box_loss = BoundedRegressionLoss(margin=margin) if bounded else BoxImitationLoss()
+
+    @property
+    def kind(self) -> str:
+        """The head that it distils."""
+        return next(iter(self.kinds))
+
+    @property
+    def is_off(self) -> bool:
+        return super().is_off or (self.mu == 1 and self.nu == 0)
+
+    def task_scales(self) -> dict[str, float]:
+        return {self.hard_loss: self.mu}
+
+    def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
+        samples, ours, theirs = (side[self.kind] for side in (seen.samples, seen.opinions, taught.opinions))
+        losses: dict[str, Tensor] = {}
+        for stage, (sample, own, other) in enumerate(zip(samples, ours, theirs, strict=True)):
+            prefix = f's{stage}.' if len(samples) > 1 else ''
+            weight = getattr(sample, 'weight', 1.0)
+            if self.mu < 1:
+                soft = self.soft_loss(own.logits, other.logits)
+                losses[f'{prefix}loss_cls'] = weight * (1 - self.mu) * soft
+            if self.nu > 0:
+                box = self.box_loss(own.deltas, other.deltas, sample.targets, sample.num_sampled)
+                losses[f'{prefix}loss_bbox'] = weight * self.nu * box
+        return losses
+
+
+@MODELS.register_module()
+class ChenRPNObjective(ChenBoxObjective):
+    """Distils the RPN at the student's sampled anchors; see :class:`ChenBoxObjective` for the arguments.
+
+    Both RPNs must have the same anchors and box coder; sigmoid and softmax RPNs may be mixed.
+    """
+
+    kinds = frozenset({'rpn'})
+    hard_loss = r'loss_rpn_cls'
+
+
+@MODELS.register_module()
+class ChenRoIObjective(ChenBoxObjective):
+    """Distils the RoI head at the student's sampled RoIs, each stage of a cascade with its own weight.
+
+    See :class:`ChenBoxObjective` for the arguments. The teacher pools the same RoIs from its own features, so its strides
+    and levels are free; classes, box coders and the number of stages must agree.
+    """
+
+    kinds = frozenset({'roi'})
+    hard_loss = r'(s\d+\.)?loss_cls'
+
+
+@MODELS.register_module()
+class HintObjective(FeatureObjective):
+    """Chen et al.'s hint (section 3.4): the feature that RPN and RoI head share, after an adaptation layer.
+
+    The layer is learned even where the channels agree: it lets the student match the teacher's scale and distribution.
+
+    Args:
+        tap: The shared feature by default: the neck's output, or the backbone's where there is no neck.
+        adapt: ``False`` compares the features as they are (the ablation 'Hints'; channels must agree).
+        norm: ``'l2'`` or ``'l1'``.
+        connector: The adaptation layer; a 1x1 convolution between maps, a linear layer between vectors by default.
+        weight: The paper's γ.
+        **kwargs: See :class:`FeatureObjective`.
+    """
+
+    def __init__(
+        self,
+        tap: str | None = None,
+        adapt: bool = True,
+        norm: str = 'l2',
+        connector: Mapping[str, Any] | None = None,
+        weight: float | Mapping[str, Any] = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            tap=tap or '',
+            loss=dict(type='kddense.HintLoss', norm=norm),
+            connector=dict(connector or {}) if adapt else None,
+            weight=weight,
+            **kwargs,
+        )
+
+    def bind(self, student: ModelView, teacher: ModelView) -> None:
+        self.tap = self.tap or _shared_feature(student)
+        self.teacher_tap = self.teacher_tap or _shared_feature(teacher)
+        super().bind(student, teacher)
+
+
+def _shared_feature(view: ModelView) -> str:
+    return 'neck' if getattr(view.model, 'neck', None) is not None else 'backbone'

@@ -1,0 +1,208 @@
+"""A teacher: a trained model that answers questions, and is never part of what is trained."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from kddense.compat import load_checkpoint
+from kddense.pixels import PixelFormat, fit_canvas, pad_to_divisor, rescale, translate
+from kddense.random_state import forked_random_state
+from kddense.registry import MODELS
+from kddense.views import ModelView, Question, build_view
+
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+NORMS = (nn.modules.batchnorm._NormBase,)
+
+
+class Teacher(nn.Module):
+    """Builds, loads, freezes, places and runs a teacher.
+
+    It is in eval mode for good (dropout and drop-path too), needs no gradient, draws no random number, and follows
+    ``.to()`` and friends. :class:`kddense.Distiller` keeps it outside its own modules, so that it is in no optimiser,
+    checkpoint, EMA copy or DDP bucket; a deep copy of the distiller shares it.
+
+    Args:
+        config: ``'package::path'``, the path of a config file, a ``Config``, or a dict: a whole config, or a model.
+            The config of a run of kddense stands for its student.
+        checkpoint: Path or URL of its weights; ``None``, spelt out, leaves it untrained.
+        precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``. Weights and maps are kept in it, statistics of normalisation
+            layers stay in float32; what it answers is float32 again.
+        channels_last: Run it in the channels-last memory format: faster on most CPUs and GPUs in low precision.
+        input_scale: Size of the image that it sees, relative to the student's. The image comes from the pipeline if
+            :class:`kddense.ShrinkForStudent` kept it, else the student's is resized.
+        trust_checkpoint: Load a checkpoint that holds pickled code. Only for files whose source you trust.
+        name: What messages call it: the config key it came from.
+
+    Raises:
+        ValueError: If an argument, the config or the checkpoint does not fit; the message names the config key.
+        FileNotFoundError: If there is no such checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config | Mapping[str, Any],
+        checkpoint: str | None,
+        precision: str = 'fp32',
+        channels_last: bool = False,
+        input_scale: float = 1.0,
+        trust_checkpoint: bool = False,
+        name: str = 'teacher',
+    ) -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"{name}.precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
+        if not 0 < input_scale < float('inf'):
+            raise ValueError(f'{name}.input_scale must be a positive number, got {input_scale}')
+        self.name = name
+        self.input_scale = float(input_scale)
+        self.dtype = PRECISIONS[precision]
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.model: Any = _build_model(config, name)  # a class of another library
+        self.pixel_format = PixelFormat.of(self.model.data_preprocessor)
+        if checkpoint is None:
+            print_log(f'{name}.checkpoint is None: the teacher is untrained', logger='current', level=30)
+        else:
+            load_weights(self.model, checkpoint, trust_checkpoint, name)
+        self.model.requires_grad_(False).eval()
+        self._cast()
+        self.view: ModelView = build_view(self.model, owner=name)
+
+    def _cast(self) -> None:
+        self.model.to(memory_format=self.memory_format)
+        if self.dtype == torch.float32:
+            return
+        self.model.to(self.dtype)
+        for module in self.model.modules():
+            if isinstance(module, NORMS):
+                module.float()
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in eval mode, whatever is asked."""
+        return super().train(False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+        return self
+
+    @torch.no_grad()
+    def answer(self, question: Question, inputs: Tensor, data_samples: Sequence[Any], student: PixelFormat) -> Any:
+        """Run the parts that ``question`` asks about, on the pixels that the student sees.
+
+        Args:
+            question: Taps to listen to and boxes to judge, see :class:`kddense.views.Question`.
+            inputs: The student's inputs, shape ``(N, C, H, W)``.
+            data_samples: The student's data samples, for the sizes of the images.
+            student: The format of ``inputs``.
+
+        Returns:
+            kddense.views.Answer: Values by tap and knowledge by kind, float32 and detached.
+        """
+        images, covered = self._look(inputs, data_samples, student)
+        with torch.autocast(inputs.device.type, enabled=False):
+            return self.view.answer(question.rescaled(self.input_scale), images, covered)
+
+    def _look(
+        self, inputs: Tensor, data_samples: Sequence[Any], student: PixelFormat
+    ) -> tuple[Tensor, tuple[float, float]]:
+        """Return the teacher's inputs, and the fractions of their height and width that the student's inputs cover."""
+        own = self.pixel_format
+        kept = [sample.metainfo.get('teacher_img') for sample in data_samples]
+        if kept and all(image is not None for image in kept):
+            batch = [torch.from_numpy(image).permute(2, 0, 1).to(inputs.device).float()[None] for image in kept]
+            canvas = [round(length * self.input_scale) for length in inputs.shape[-2:]]
+            seen = [translate(image, PixelFormat(), own, [image.shape[-2:]])[0] for image in batch]
+            images = fit_canvas(seen, canvas, own.pad_value)
+        else:
+            sizes = [sample.metainfo.get('img_shape', inputs.shape[-2:]) for sample in data_samples]
+            images = rescale(translate(inputs.float(), student, own, sizes), self.input_scale)
+        height, width = images.shape[-2:]
+        images = pad_to_divisor(images, own.size_divisor, own.pad_value)
+        covered = (height / images.shape[-2], width / images.shape[-1])
+        return images.to(self.dtype, memory_format=self.memory_format), covered
+
+
+def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> nn.Module:
+    config = _read_config(config, name)
+    model = config.get('model', config if 'type' in config else None)
+    if model is None:
+        raise ValueError(f'{name}.config holds no model: it needs a `model` dict, or to be one with a `type`')
+    model = dict(model)
+    if str(model['type']).rpartition('.')[2] == 'Distiller':
+        model = dict(model['student'])
+    if 'data_preprocessor' in config and 'model' in config:
+        model.setdefault('data_preprocessor', config['data_preprocessor'])
+    scope = config.get('default_scope') or _current_scope()
+    with forked_random_state(), DefaultScope.overwrite_default_scope(scope):
+        return MODELS.build(model)
+
+
+def _current_scope() -> str | None:
+    current = DefaultScope.get_current_instance()
+    return current.scope_name if current is not None else None
+
+
+def _read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    if isinstance(config, (Config, Mapping)):
+        return config
+    package, separator, _ = str(config).partition('::')
+    if not separator:
+        if not Path(config).is_file():
+            raise FileNotFoundError(f"{name}.config: there is no file '{config}'")
+        return Config.fromfile(config)
+    require_package(package, f"{name}.config '{config}'")
+    return get_config(str(config))
+
+
+def require_package(package: str, what: str) -> None:
+    """Raise an ImportError that says what to install, if ``package`` is absent."""
+    if importlib.util.find_spec(package) is None:
+        extra = {'mmdet': 'detection', 'mmseg': 'segmentation'}.get(package)
+        install = f"pip install 'kddense[{extra}]'" if extra else f'pip install {package}'
+        raise ImportError(f'{what} needs {package}, which is not installed: {install}')
+
+
+def load_weights(model: nn.Module, checkpoint: str, trust_checkpoint: bool = False, name: str = 'teacher') -> None:
+    """Load a checkpoint into a model, every weight of it.
+
+    Args:
+        model: The model to fill.
+        checkpoint: Path or URL: a full checkpoint of mmengine, or a bare state dict.
+        trust_checkpoint: See :class:`Teacher`.
+        name: The config key that messages name.
+
+    Raises:
+        ValueError: If any weight of the model is missing or of another shape, or the file holds others.
+    """
+    contents = load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
+    weights = contents.get('state_dict', contents)
+    weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+    own = model.state_dict()
+    faults = {
+        'missing': [key for key in own if key not in weights and not key.endswith('num_batches_tracked')],
+        'unexpected': [key for key in weights if key not in own],
+        'of another shape': [
+            f'{key} {tuple(weights[key].shape)} for {tuple(own[key].shape)}'
+            for key in own
+            if key in weights and weights[key].shape != own[key].shape
+        ],
+    }
+    if any(faults.values()):
+        raise ValueError(
+            f"{name}.checkpoint '{checkpoint}' is of another architecture than {name}.config ({type(model).__name__}): "
+            + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys)
+        )
+    model.load_state_dict(weights, strict=False)
+
+
+def _count(kind: str, keys: Sequence[str], shown: int = 3) -> str:
+    more = ', …' if len(keys) > shown else ''
+    return f'{len(keys)} {"keys" if len(keys) > 1 else "key"} {kind} ({", ".join(keys[:shown])}{more})'

@@ -1,0 +1,33 @@
+"""Which knowledge each model family shows, and how a teacher speaks about the student's own boxes and pixels."""
+
+from torch import nn
+
+from .base import Answer, ModelView, Question, ViewError
+from .segmentor import SegmentorView
+from .two_stage import AnchorSample, BoxOpinion, RoISample, TwoStageView
+
+__all__ = [
+    'AnchorSample',
+    'Answer',
+    'BoxOpinion',
+    'ModelView',
+    'Question',
+    'RoISample',
+    'SegmentorView',
+    'TwoStageView',
+    'ViewError',
+    'build_view',
+]
+
+FAMILIES: tuple[type[ModelView], ...] = (TwoStageView, SegmentorView)
+
+
+def build_view(model: nn.Module, owner: str) -> ModelView:
+    """Return the view of the family that ``model`` belongs to; any other model shows its taps.
+
+    Args:
+        model: A detector, segmentor or any other model of OpenMMLab.
+        owner: How messages call it: ``'student'`` or the config key of a teacher.
+    """
+    view = next((family for family in FAMILIES if family.fits(model)), ModelView)
+    return view(model, owner)

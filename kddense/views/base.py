@@ -1,0 +1,196 @@
+"""What every model shows: the values at its taps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kddense.random_state import forked_random_state
+from kddense.taps import Recording, Tap, TapError, Taps, map_tensors, tensors_of
+
+
+class ViewError(ValueError):
+    """A model that cannot show what an objective needs, or two models that do not speak about the same things."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a teacher is asked: values at taps, and opinions on the student's own samples.
+
+    Attributes:
+        taps: Places to listen to, see :mod:`kddense.taps`.
+        samples: The student's samples by kind (``'rpn'``, ``'roi'``), one per head of that kind.
+        opinions: The kinds whose opinions an objective needs; a sample may also be there for a tap alone.
+    """
+
+    taps: frozenset[str] = frozenset()
+    samples: Mapping[str, list[Any]] = field(default_factory=dict)
+    opinions: frozenset[str] = frozenset()
+
+    def rescaled(self, scale: float) -> Question:
+        """Return the question about an image ``scale`` times as large."""
+        if scale == 1:
+            return self
+        samples = {kind: [sample.rescaled(scale) for sample in group] for kind, group in self.samples.items()}
+        return Question(self.taps, samples, self.opinions)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model showed in one step.
+
+    Attributes:
+        taps: Value by tap; a list if the part ran several times.
+        samples: What was sampled, by kind: the boxes and their targets (a student only).
+        opinions: What the model's heads say about them, by kind.
+    """
+
+    taps: Mapping[str, Any]
+    samples: Mapping[str, list[Any]] = field(default_factory=dict)
+    opinions: Mapping[str, list[Any]] = field(default_factory=dict)
+
+
+class ModelView:
+    """Any model with a ``backbone``, perhaps a ``neck``, and heads; or one with a ``mode='tensor'`` forward.
+
+    Args:
+        model: The model to look at. It is not changed.
+        owner: How messages call it.
+    """
+
+    kinds: frozenset[str] = frozenset()
+
+    def __init__(self, model: nn.Module, owner: str) -> None:
+        self.model: Any = model  # a class of another library
+        self.owner = owner
+
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        """Tell whether ``model`` belongs to this family."""
+        return True
+
+    def check(self, kind: str) -> None:
+        """Raise a :class:`ViewError` if this model cannot show knowledge of ``kind``."""
+        raise ViewError(f'{self.owner} is a {type(self.model).__name__}, which has no {KINDS[kind]}')
+
+    def differences(self, teacher: ModelView, kind: str) -> list[str]:
+        """List the fields in which a teacher's ``kind`` of knowledge is not about the same things as this model's."""
+        return []
+
+    def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
+        """Return the kinds of samples without which the parts at ``taps`` cannot run."""
+        return frozenset()
+
+    def listening(self, taps: Iterable[str], kinds: Iterable[str]) -> Taps:
+        """Return the taps to hold open while this model, as a student, runs its own loss."""
+        own = {tap for kind in kinds for tap in self.taps_of(kind)}
+        return Taps(self.model, own.union(taps), self.owner)
+
+    def taps_of(self, kind: str) -> list[str]:
+        """Return the taps from which :meth:`read_kind` reads."""
+        return []
+
+    def read(self, recording: Recording, taps: Iterable[str], kinds: Iterable[str]) -> Answer:
+        """Make an answer of what was heard while this model, as a student, ran its own loss."""
+        read = {kind: self.read_kind(kind, recording) for kind in kinds}
+        return Answer(
+            taps={tap: recording[tap] for tap in taps},
+            samples={kind: samples for kind, (samples, _) in read.items()},
+            opinions={kind: opinions for kind, (_, opinions) in read.items()},
+        )
+
+    def read_kind(self, kind: str, recording: Recording) -> tuple[list[Any], list[Any]]:
+        """Return the samples and this model's own opinions on them, one of each per head."""
+        raise KeyError(kind)
+
+    def answer(self, question: Question, images: Tensor, covered: tuple[float, float] = (1.0, 1.0)) -> Answer:
+        """Run what the question asks about, as a teacher: no losses, no NMS, no head that nobody listens to.
+
+        Args:
+            question: Taps and samples.
+            images: Inputs in this model's own format.
+            covered: Fractions of the height and the width that the student's inputs cover; maps are cut to them.
+
+        Returns:
+            Values in float32.
+        """
+        parts = {Tap.parse(tap).path.partition('.')[0] for tap in question.taps} | self.parts_of(question.opinions)
+        with Taps(self.model, question.taps, self.owner) as recording:
+            opinions = self.run(parts, question, images)
+        taps = {tap: map_tensors(lambda value: _tidy(value, covered), recording[tap]) for tap in question.taps}
+        return Answer(taps=taps, opinions=opinions)
+
+    def parts_of(self, kinds: Iterable[str]) -> set[str]:
+        """Return the children of the model that have to run for opinions of these kinds."""
+        return set()
+
+    def run(self, parts: set[str], question: Question, images: Tensor) -> dict[str, list[Any]]:
+        """Run the children named in ``parts`` and what they need; return the opinions asked for."""
+        if not hasattr(self.model, 'backbone'):
+            self.model(images, None, mode='tensor')
+            return {}
+        if parts <= {'backbone'}:
+            self.model.backbone(images)
+            return {}
+        features = self.model.extract_feat(images)
+        opinions: dict[str, list[Any]] = {}
+        for part in sorted(parts - {'backbone', 'neck'}):
+            opinions.update(self.run_head(part, features, question))
+        return opinions
+
+    def run_head(self, part: str, features: Any, question: Question) -> dict[str, list[Any]]:
+        """Run one head on the features."""
+        getattr(self.model, part)(features)
+        return {}
+
+    def probe_samples(self, kinds: Iterable[str]) -> dict[str, list[Any]]:
+        """Return made-up samples with which :meth:`probe` can run the parts that need some."""
+        return {}
+
+    @torch.no_grad()
+    def probe(self, taps: Iterable[str], size: int = 64) -> dict[str, list[Tensor]]:
+        """Run a tiny blank batch and return the tensors at each tap: their channels are known from then on.
+
+        The model comes out as it went in: modes, statistics and random numbers.
+
+        Raises:
+            TapError: If a tap does not exist, or is not in a part that this view runs.
+        """
+        taps = frozenset(taps)
+        question = Question(taps, self.probe_samples(self.kinds_behind(taps)))
+        weight = next(self.model.parameters())
+        images = weight.new_zeros(1, 3, size, size, dtype=self._image_dtype())
+        modes = {module: module.training for module in self.model.modules()}
+        self.model.eval()
+        try:
+            with forked_random_state():
+                answer = self.answer(question, images)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+        values = {tap: list(tensors_of(value)) for tap, value in answer.taps.items()}
+        for tap, tensors in values.items():
+            if not tensors:
+                raise TapError(f"tap '{tap}' of the {self.owner} holds no tensor")
+        return values
+
+    def _image_dtype(self) -> torch.dtype:
+        convolution = next((m for m in self.model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))), None)
+        return convolution.weight.dtype if convolution is not None else torch.float32
+
+
+KINDS = {'rpn': 'region proposal network (a two-stage detector has)', 'roi': 'RoI head (a two-stage detector has)'}
+
+
+def _tidy(value: Tensor, covered: tuple[float, float]) -> Tensor:
+    """Cut a map to what the student's inputs cover, in float32 and in the plain memory format."""
+    if value.is_floating_point():
+        value = value.to(torch.float32, memory_format=torch.contiguous_format)
+    if value.dim() != 4 or covered == (1.0, 1.0):
+        return value
+    height, width = (round(length * part) for length, part in zip(value.shape[-2:], covered, strict=True))
+    return value[..., :height, :width]

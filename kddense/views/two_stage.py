@@ -1,0 +1,303 @@
+"""Two-stage detectors of mmdet: the student's sampled anchors and RoIs, judged by both networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kddense.taps import Call, Recording, shadowed
+
+from .base import ModelView, Question, ViewError
+
+
+@dataclass(frozen=True)
+class AnchorSample:
+    """The anchors that the student's RPN sampled from a batch.
+
+    Attributes:
+        index: Which ones, among all anchors of all images, image by image, shape ``(M,)``.
+        positive: Which rows of ``index`` are positive, shape ``(P,)``.
+        targets: Regression targets of the positives in the coder's normalised space, shape ``(P, 4)``.
+        level_sizes: Height and width of each level's map.
+    """
+
+    index: Tensor
+    positive: Tensor
+    targets: Tensor
+    level_sizes: tuple[tuple[int, int], ...]
+
+    @property
+    def num_sampled(self) -> int:
+        """Positives and negatives together, M."""
+        return len(self.index)
+
+    def rescaled(self, scale: float) -> AnchorSample:
+        raise ViewError("anchors of two input scales are not the same boxes: distil the RoI head only ('roi')")
+
+
+@dataclass(frozen=True)
+class RoISample:
+    """The RoIs that the student sampled for one of its box heads.
+
+    Attributes:
+        rois: Image index and box ``(x1, y1, x2, y2)`` in the student's input, shape ``(R, 5)``.
+        positive: Which rows are positive, shape ``(P,)``.
+        labels: Classes of the positives, shape ``(P,)``.
+        targets: Regression targets of the positives in the coder's normalised space, shape ``(P, 4)``.
+        weight: What the student's own losses of this head are multiplied with (Cascade's stage weights).
+    """
+
+    rois: Tensor
+    positive: Tensor
+    labels: Tensor
+    targets: Tensor
+    weight: float = 1.0
+
+    @property
+    def num_sampled(self) -> int:
+        """Positives and negatives together, R."""
+        return len(self.rois)
+
+    def rescaled(self, scale: float) -> RoISample:
+        """Return the same RoIs in an image ``scale`` times as large."""
+        rois = torch.cat([self.rois[:, :1], self.rois[:, 1:] * scale], dim=1)
+        return RoISample(rois, self.positive, self.labels, self.targets, self.weight)
+
+
+@dataclass(frozen=True)
+class BoxOpinion:
+    """What one head says about a sample.
+
+    Attributes:
+        logits: One row per sampled box, background last: shape ``(R, K + 1)`` for a RoI head, ``(M, 2)`` (object,
+            background) for an RPN. A sigmoid logit z is written ``[z, 0]``, which softmax reads the same.
+        deltas: Box deltas of the positives, for their class, shape ``(P, 4)``.
+    """
+
+    logits: Tensor
+    deltas: Tensor
+
+
+class TwoStageView(ModelView):
+    """Faster, Mask and Cascade R-CNN and every ``TwoStageDetector`` of mmdet built of the same heads."""
+
+    kinds = frozenset({'rpn', 'roi'})
+
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        return _is_a(model, 'TwoStageDetector')
+
+    @property
+    def box_heads(self) -> list[Any]:
+        """The box heads, one per stage."""
+        head = self.model.roi_head.bbox_head
+        return list(head) if isinstance(head, nn.ModuleList) else [head]
+
+    def check(self, kind: str) -> None:
+        if kind == 'rpn':
+            self._check_rpn()
+        else:
+            self._check_roi()
+
+    def _check_rpn(self) -> None:
+        head = getattr(self.model, 'rpn_head', None)
+        if not _is_a(head, 'RPNHead'):
+            found = 'none' if head is None else f'a {type(head).__name__}'
+            raise ViewError(f'{self.owner}.rpn_head must be an RPNHead, found {found}')
+
+    def _check_roi(self) -> None:
+        roi_head = self.model.roi_head
+        if getattr(roi_head, 'with_semantic', False):
+            raise ViewError(
+                f'{self.owner}.roi_head fuses a semantic branch into its RoI features, which is not supported'
+            )
+        for head in self.box_heads if hasattr(roi_head, 'bbox_head') else [None]:
+            if not (_is_a(head, 'BBoxHead') and head.with_cls and head.with_reg and not head.custom_cls_channels):
+                raise ViewError(
+                    f'{self.owner}.roi_head.bbox_head must be a BBoxHead with softmax classes and box regression, '
+                    f'found {type(head).__name__}'
+                )
+
+    def differences(self, teacher: ModelView, kind: str) -> list[str]:
+        assert isinstance(teacher, TwoStageView)
+        return self._rpn_differences(teacher) if kind == 'rpn' else self._roi_differences(teacher)
+
+    def _rpn_differences(self, teacher: TwoStageView) -> list[str]:
+        own, other = self.model.rpn_head, teacher.model.rpn_head
+        ours, theirs = own.prior_generator, other.prior_generator
+        fields = [
+            ('rpn_head.anchor_generator.strides', ours.strides, theirs.strides),
+            ('rpn_head.anchor_generator (base anchors)', _base_anchors(ours), _base_anchors(theirs)),
+            ('rpn_head.bbox_coder', _coder(own.bbox_coder), _coder(other.bbox_coder)),
+        ]
+        return _differences(fields)
+
+    def _roi_differences(self, teacher: TwoStageView) -> list[str]:
+        ours, theirs = self.box_heads, teacher.box_heads
+        if len(ours) != len(theirs):
+            return _differences([('roi_head.num_stages', len(ours), len(theirs))])
+        fields = []
+        for stage, (own, other) in enumerate(zip(ours, theirs, strict=True)):
+            key = 'roi_head.bbox_head' if len(ours) == 1 else f'roi_head.bbox_head[{stage}]'
+            fields.append((f'{key}.num_classes', own.num_classes, other.num_classes))
+            fields.append((f'{key}.bbox_coder', _coder(own.bbox_coder), _coder(other.bbox_coder)))
+        return _differences(fields)
+
+    def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
+        return frozenset({'roi'} if any(tap.startswith('roi_head') for tap in taps) else ())
+
+    def taps_of(self, kind: str) -> list[str]:
+        if kind == 'rpn':
+            return ['rpn_head', 'rpn_head.get_targets()']
+        if isinstance(self.model.roi_head.bbox_head, nn.ModuleList):
+            return [f'roi_head.bbox_head.{stage}.loss_and_target()' for stage in range(len(self.box_heads))]
+        return ['roi_head.bbox_head.loss_and_target()']
+
+    def read_kind(self, kind: str, recording: Recording) -> tuple[list[Any], list[Any]]:
+        if kind == 'rpn':
+            sample, opinion = self._read_rpn(recording['rpn_head'], recording['rpn_head.get_targets()'])
+            return [sample], [opinion]
+        weights = getattr(self.model.roi_head, 'stage_loss_weights', [1.0])
+        # A cascade ends early where no box is left.
+        calls = [recording[tap] for tap in self.taps_of('roi') if recording.heard(tap)]
+        read = [self._read_roi(*stage) for stage in zip(self.box_heads, calls, weights, strict=False)]
+        return [sample for sample, _ in read], [opinion for _, opinion in read]
+
+    def _read_rpn(self, outputs: tuple[list[Tensor], list[Tensor]], targets: Call) -> tuple[AnchorSample, BoxOpinion]:
+        head = self.model.rpn_head
+        labels, label_weights, deltas = (torch.cat(levels, dim=1) for levels in targets.result[:3])
+        index = label_weights.flatten().nonzero().squeeze(1)
+        positive = (labels.flatten()[index] < head.num_classes).nonzero().squeeze(1)
+        wanted = deltas.flatten(0, 1)[index[positive]]
+        if head.reg_decoded_bbox:
+            anchors = torch.cat([_as_tensor(torch.cat(list(levels))) for levels in targets.arguments['anchor_list']])
+            wanted = head.bbox_coder.encode(anchors[index[positive]], wanted)
+        sizes = tuple((level.shape[-2], level.shape[-1]) for level in outputs[0])
+        sample = AnchorSample(index, positive, wanted, sizes)
+        return sample, self._rpn_opinion(outputs, sample)
+
+    def _rpn_opinion(self, outputs: tuple[list[Tensor], list[Tensor]], sample: AnchorSample) -> BoxOpinion:
+        head = self.model.rpn_head
+        logits = _rows(outputs[0], head.cls_out_channels, sample.level_sizes)[sample.index].float()
+        deltas = _rows(outputs[1], 4, sample.level_sizes)[sample.index[sample.positive]].float()
+        if head.cls_out_channels == 1:
+            logits = torch.cat([logits, torch.zeros_like(logits)], dim=1)
+        return BoxOpinion(logits, deltas)
+
+    def _read_roi(self, head: Any, call: Call, weight: float) -> tuple[RoISample, BoxOpinion]:
+        rois = call.arguments['rois']
+        labels, _, targets, _ = call.result['bbox_targets']
+        positive = ((labels >= 0) & (labels < head.num_classes)).nonzero().squeeze(1)
+        wanted = targets[positive]
+        if head.reg_decoded_bbox:
+            wanted = head.bbox_coder.encode(rois[positive, 1:], wanted)
+        sample = RoISample(rois, positive, labels[positive], wanted, weight)
+        return sample, _roi_opinion(head, call.arguments['cls_score'], call.arguments['bbox_pred'], sample)
+
+    def parts_of(self, kinds: Iterable[str]) -> set[str]:
+        return {f'{kind}_head' for kind in kinds}
+
+    def run_head(self, part: str, features: Any, question: Question) -> dict[str, list[Any]]:
+        if part == 'rpn_head':
+            outputs = self.model.rpn_head(features)
+            return {'rpn': [self._rpn_opinion(outputs, sample) for sample in question.samples.get('rpn', [])]}
+        if part == 'roi_head':
+            return {'roi': self._run_box_heads(features, question.samples['roi'])}
+        return super().run_head(part, features, question)
+
+    def _run_box_heads(self, features: Sequence[Tensor], samples: list[RoISample]) -> list[BoxOpinion]:
+        roi_head = self.model.roi_head
+        cascade = isinstance(roi_head.bbox_head, nn.ModuleList)
+        opinions = []
+        with ExitStack() as stack:
+            for extractor in _extractors(roi_head):
+                stack.enter_context(shadowed(extractor, 'forward', _extract_in_float32))
+            for stage, (head, sample) in enumerate(zip(self.box_heads, samples, strict=False)):
+                arguments = (stage, features, sample.rois) if cascade else (features, sample.rois)
+                results = roi_head._bbox_forward(*arguments)
+                opinions.append(_roi_opinion(head, results['cls_score'], results['bbox_pred'], sample))
+        return opinions
+
+    def probe_samples(self, kinds: Iterable[str]) -> dict[str, list[Any]]:
+        if 'roi' not in kinds:
+            return {}
+        device = next(self.model.parameters()).device
+        rois = torch.tensor([[0.0, 8.0, 8.0, 40.0, 40.0]], device=device)
+        nothing = torch.zeros(0, dtype=torch.long, device=device)
+        return {'roi': [RoISample(rois, nothing, nothing, rois.new_zeros(0, 4))] * len(self.box_heads)}
+
+
+def _roi_opinion(head: Any, logits: Tensor, deltas: Tensor, sample: RoISample) -> BoxOpinion:
+    deltas = deltas.reshape(len(deltas), -1, 4)[sample.positive]
+    if not head.reg_class_agnostic:
+        deltas = deltas[torch.arange(len(deltas), device=deltas.device), sample.labels]
+    return BoxOpinion(logits.float(), deltas.reshape(-1, 4).float())
+
+
+def _rows(levels: Sequence[Tensor], channels: int, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """Flatten maps ``(N, A * channels, H, W)`` of all levels in the order of mmdet's anchors, image by image.
+
+    A teacher that pads to a larger divisor has cells beyond the student's image: they are cut off.
+    """
+    per_level = []
+    for level, (height, width) in zip(levels, sizes, strict=True):
+        if level.shape[-2] < height or level.shape[-1] < width:
+            raise ViewError(
+                f"the teacher's RPN maps are smaller than the student's: {tuple(level.shape[-2:])} for "
+                f'{(height, width)}; set a `pad_size_divisor` in the student that suits both'
+            )
+        level = level[..., :height, :width]
+        per_level.append(level.permute(0, 2, 3, 1).reshape(len(level), -1, channels))
+    return torch.cat(per_level, dim=1).flatten(0, 1)
+
+
+def _extractors(roi_head: Any) -> list[nn.Module]:
+    extractor = roi_head.bbox_roi_extractor
+    return list(extractor) if isinstance(extractor, nn.ModuleList) else [extractor]
+
+
+def _extract_in_float32(extract: Callable) -> Callable:
+    """mmdet rounds RoIs to the type of the features, which in bfloat16 moves them by pixels."""
+
+    def extracted(features: Sequence[Tensor], rois: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        wide = tuple(feature.to(torch.float32, memory_format=torch.contiguous_format) for feature in features)
+        return extract(wide, rois.float(), *args, **kwargs).to(features[0].dtype)
+
+    return extracted
+
+
+def _is_a(value: Any, name: str) -> bool:
+    """Tell a class of mmdet by its name, so that mmdet need not be installed."""
+    return any(base.__name__ == name for base in type(value).__mro__)
+
+
+def _as_tensor(boxes: Any) -> Tensor:
+    return boxes if isinstance(boxes, Tensor) else boxes.tensor
+
+
+def _base_anchors(generator: Any) -> list[list[list[float]]]:
+    return [[[round(edge, 4) for edge in anchor] for anchor in level.tolist()] for level in generator.base_anchors]
+
+
+def _coder(coder: Any) -> str:
+    harmless = {'clip_border', 'add_ctr_clamp', 'ctr_clamp', 'use_box_type'}
+    settings = {key: value for key, value in sorted(vars(coder).items()) if key not in harmless}
+    return f'{type(coder).__name__}({", ".join(f"{key}={value}" for key, value in settings.items())})'
+
+
+def _differences(fields: Iterable[tuple[str, Any, Any]]) -> list[str]:
+    return [
+        f'{key}: {_short(own)} in the student, {_short(other)} in the teacher'
+        for key, own, other in fields
+        if own != other
+    ]
+
+
+def _short(value: Any, limit: int = 120) -> str:
+    text = str(value)
+    return text if len(text) <= limit else text[: limit - 1] + '…'
