@@ -1,7 +1,7 @@
 """What lets stock mmdet and mmseg run on today's PyTorch.
 
-- :func:`enable` stands in for mmcv's compiled operators where they are absent (mmcv-lite) and lets mmengine read its own
-  checkpoints back on PyTorch 2.6 and later. Importing ``kddense`` calls it.
+- :func:`enable` stands in for mmcv's compiled operators where they are absent (mmcv-lite), and lets mmengine read its
+  own checkpoints back on PyTorch 2.6 and later. Importing ``kddense`` calls it.
 - ``python -m kddense.compat install`` makes both hold in every process, also in those that never import kddense.
 - :func:`load_checkpoint` reads a checkpoint as data, never as code.
 

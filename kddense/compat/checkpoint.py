@@ -1,14 +1,182 @@
-"""Reading checkpoints as data."""
+"""Reading checkpoints as data, never as code.
+
+A checkpoint is a pickle, and a pickle may call any function. PyTorch's ``weights_only=True`` admits tensors and plain
+containers alone. What mmengine's runner writes beside them is little: :class:`mmengine.logging.HistoryBuffer`, which is
+a class with two numpy arrays in it. This module admits that and nothing else.
+"""
 
 from __future__ import annotations
 
+import _compat_pickle
+import functools
+import os
+import pickle
+import re
+import types
+import urllib.error
+import urllib.parse
+import zipfile
+from codecs import encode
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+
+# PyTorch 2.6: weights_only becomes the default, and an admitted class may be given under more than one name.
+_TORCH_READS_DATA = hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint')
+
+
+@functools.lru_cache(maxsize=1)
+def _allowed_globals() -> dict[str, Any]:
+    """Return what a checkpoint of mmengine names beyond PyTorch's own list, by dotted name."""
+    from mmengine.logging import HistoryBuffer
+
+    # numpy 2 renamed numpy.core; a file keeps the name that its writer knew
+    multiarray = getattr(np, '_core', None) or np.core
+    reconstruct, scalar = multiarray.multiarray._reconstruct, multiarray.multiarray.scalar
+    allowed = {
+        f'{HistoryBuffer.__module__}.{HistoryBuffer.__qualname__}': HistoryBuffer,
+        'numpy.ndarray': np.ndarray,
+        'numpy.dtype': np.dtype,
+    }
+    for core in ('numpy.core', 'numpy._core'):
+        allowed[f'{core}.multiarray._reconstruct'] = reconstruct
+        allowed[f'{core}.multiarray.scalar'] = scalar
+    return allowed
 
 
 def register_safe_globals() -> None:
-    """Let ``torch.load(weights_only=True)`` read what mmengine's runner writes."""
+    """Let ``torch.load``'s default on PyTorch 2.6 and later read what mmengine's runner writes.
+
+    Without it mmengine 0.10 cannot resume from its own checkpoints there. Older PyTorch needs nothing.
+    """
+    if not _TORCH_READS_DATA:
+        return
+    dtypes = [type(np.dtype(name)) for name in ('bool', 'int32', 'int64', 'float32', 'float64')]
+    torch.serialization.add_safe_globals([*((value, name) for name, value in _allowed_globals().items()), *dtypes])
 
 
-def load_checkpoint(path: str, trust_checkpoint: bool = False) -> dict[str, Any]:
-    """Load a checkpoint as data."""
-    raise NotImplementedError
+def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False) -> dict[str, Any]:
+    """Load a checkpoint onto the CPU, as data.
+
+    Reads what mmengine's runner writes (``state_dict``, ``optimizer``, ``message_hub``, ``meta``, …) and what
+    ``torch.save(model.state_dict(), path)`` does.
+
+    Args:
+        path: A file, or an ``http(s)://`` address, which is downloaded once to PyTorch's hub folder. A hash at the
+            end of its name (``…-047c8118.pth``) is checked.
+        trust_checkpoint: Also run the code that the file may hold. Only for files whose author you trust.
+
+    Returns:
+        The dictionary in the file. Its tensors may be mapped from the file rather than read: copy what you keep.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ConnectionError: If the address cannot be downloaded.
+        ValueError: If the file is damaged, holds code, or holds something other than a dictionary.
+    """
+    source = os.fspath(path)
+    file = _download(source) if source.startswith(('http://', 'https://')) else Path(source).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f'checkpoint {source} does not exist')
+    try:
+        checkpoint = _read(file, trust_checkpoint)
+    except _ForbiddenGlobalError as error:
+        raise ValueError(
+            f'checkpoint {source} holds pickled code ({error}) and was not loaded: '
+            'pass trust_checkpoint=True only if you trust its source'
+        ) from None
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f'{source} is not a readable checkpoint (truncated download?): {reason}') from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'checkpoint {source} holds a {type(checkpoint).__name__}, not a dictionary of weights')
+    return checkpoint
+
+
+def _read(file: Path, trust: bool) -> Any:
+    options: dict[str, Any] = {'map_location': 'cpu'}
+    if zipfile.is_zipfile(file):  # the format of PyTorch 1.6 and later: the optimizer's part is never even read
+        options['mmap'] = True
+    if trust:
+        return torch.load(str(file), weights_only=False, **options)
+    if not _TORCH_READS_DATA:
+        return torch.load(str(file), weights_only=False, pickle_module=_data_pickle, **options)
+    register_safe_globals()
+    try:
+        return torch.load(str(file), weights_only=True, **options)
+    except pickle.UnpicklingError as error:
+        forbidden = re.search(r'GLOBAL (\S+)', str(error))
+        if forbidden is None:
+            raise
+        raise _ForbiddenGlobalError(forbidden[1]) from None
+
+
+class _ForbiddenGlobalError(Exception):
+    """A checkpoint names a function or class that is not on the list."""
+
+
+class _DataUnpickler(pickle.Unpickler):
+    """An unpickler that finds nothing but what is listed, for PyTorch before 2.6."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        # names of Python 2, which pickle's older protocols write to this day
+        module, name = _compat_pickle.NAME_MAPPING.get((module, name), (module, name))
+        full_name = f'{_compat_pickle.IMPORT_MAPPING.get(module, module)}.{name}'
+        allowed = _torch_globals().get(full_name) or _allowed_globals().get(full_name)
+        if allowed is None:
+            raise _ForbiddenGlobalError(full_name)
+        return allowed
+
+
+@functools.lru_cache(maxsize=1)
+def _torch_globals() -> dict[str, Any]:
+    """Return what PyTorch itself admits, and the containers that only its later versions list."""
+    from torch._weights_only_unpickler import _get_allowed_globals
+
+    plain = {
+        '_codecs.encode': encode,
+        'builtins.set': set,
+        'builtins.bytearray': bytearray,
+        'builtins.complex': complex,
+    }
+    return {**plain, **_get_allowed_globals()}
+
+
+def _load_data(file: Any, **options: Any) -> Any:
+    return _DataUnpickler(file, **options).load()
+
+
+# What torch.load asks of a pickle module.
+_data_pickle = types.SimpleNamespace(
+    __name__='kddense_data_pickle',
+    Unpickler=_DataUnpickler,
+    load=_load_data,
+    PickleError=pickle.PickleError,
+    UnpicklingError=pickle.UnpicklingError,
+)
+
+
+def _download(url: str) -> Path:
+    """Return the local copy of ``url``, downloading it first if there is none."""
+    name = Path(urllib.parse.urlparse(url).path).name
+    file = Path(torch.hub.get_dir(), 'checkpoints', name)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        digest = re.search(r'-([0-9a-f]{8,64})\.', name)
+        try:
+            torch.hub.download_url_to_file(url, str(file), digest[1] if digest else None, progress=os.isatty(0))
+        except (urllib.error.URLError, OSError) as error:
+            raise ConnectionError(f'checkpoint {url} could not be downloaded: {error}') from error
+        except RuntimeError as error:  # PyTorch's word for another hash
+            raise ValueError(f'checkpoint {url} arrived damaged: {error}') from error
+    return file
