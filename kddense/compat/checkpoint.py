@@ -1,8 +1,9 @@
 """Reading checkpoints as data, never as code.
 
 A checkpoint is a pickle, and a pickle may call any function. PyTorch's ``weights_only=True`` admits tensors and plain
-containers alone. What mmengine's runner writes beside them is little: :class:`mmengine.logging.HistoryBuffer`, which is
-a class with two numpy arrays in it. This module admits that and nothing else.
+containers alone. What mmengine's runner writes beside them is little: :class:`mmengine.logging.HistoryBuffer`, a class
+with two numpy arrays and with references to four of its own methods, which pickle spells ``getattr(HistoryBuffer,
+'mean')``. This module admits that and nothing else; ``getattr`` itself stays forbidden.
 """
 
 from __future__ import annotations
@@ -39,11 +40,21 @@ def _allowed_globals() -> dict[str, Any]:
         f'{HistoryBuffer.__module__}.{HistoryBuffer.__qualname__}': HistoryBuffer,
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
+        'builtins.getattr': _statistic,
     }
     for core in ('numpy.core', 'numpy._core'):
         allowed[f'{core}.multiarray._reconstruct'] = reconstruct
         allowed[f'{core}.multiarray.scalar'] = scalar
     return allowed
+
+
+def _statistic(owner: Any, name: Any) -> Any:
+    """Answer in place of ``getattr``: one of HistoryBuffer's four statistics, and nothing else."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'current', 'mean'):
+        raise pickle.UnpicklingError('GLOBAL builtins.getattr is not allowed')
+    return vars(HistoryBuffer)[name]
 
 
 def register_safe_globals() -> None:
@@ -82,11 +93,6 @@ def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False
         raise FileNotFoundError(f'checkpoint {source} does not exist')
     try:
         checkpoint = _read(file, trust_checkpoint)
-    except _ForbiddenGlobalError as error:
-        raise ValueError(
-            f'checkpoint {source} holds pickled code ({error}) and was not loaded: '
-            'pass trust_checkpoint=True only if you trust its source'
-        ) from None
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -96,6 +102,12 @@ def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False
         TypeError,
         AttributeError,
     ) as error:
+        forbidden = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if forbidden:
+            raise ValueError(
+                f'checkpoint {source} holds pickled code ({forbidden[1]}) and was not loaded: '
+                'pass trust_checkpoint=True only if you trust its source'
+            ) from None
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f'{source} is not a readable checkpoint (truncated download?): {reason}') from error
     if not isinstance(checkpoint, dict):
@@ -105,24 +117,18 @@ def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False
 
 def _read(file: Path, trust: bool) -> Any:
     options: dict[str, Any] = {'map_location': 'cpu'}
-    if zipfile.is_zipfile(file):  # the format of PyTorch 1.6 and later: the optimizer's part is never even read
-        options['mmap'] = True
+    with file.open('rb') as opened:
+        starts_as_zip = opened.read(2) == b'PK'
+    if starts_as_zip:  # the format of PyTorch 1.6 and later
+        if not zipfile.is_zipfile(file):
+            raise EOFError('the end of the archive is missing')
+        options['mmap'] = True  # so that the optimizer's part, as large as the weights, is not even read
     if trust:
         return torch.load(str(file), weights_only=False, **options)
     if not _TORCH_READS_DATA:
         return torch.load(str(file), weights_only=False, pickle_module=_data_pickle, **options)
     register_safe_globals()
-    try:
-        return torch.load(str(file), weights_only=True, **options)
-    except pickle.UnpicklingError as error:
-        forbidden = re.search(r'GLOBAL (\S+)', str(error))
-        if forbidden is None:
-            raise
-        raise _ForbiddenGlobalError(forbidden[1]) from None
-
-
-class _ForbiddenGlobalError(Exception):
-    """A checkpoint names a function or class that is not on the list."""
+    return torch.load(str(file), weights_only=True, **options)
 
 
 class _DataUnpickler(pickle.Unpickler):
@@ -134,7 +140,7 @@ class _DataUnpickler(pickle.Unpickler):
         full_name = f'{_compat_pickle.IMPORT_MAPPING.get(module, module)}.{name}'
         allowed = _torch_globals().get(full_name) or _allowed_globals().get(full_name)
         if allowed is None:
-            raise _ForbiddenGlobalError(full_name)
+            raise pickle.UnpicklingError(f'GLOBAL {full_name} is not allowed')
         return allowed
 
 

@@ -272,28 +272,27 @@ def test_half_precision_is_computed_in_single(dtype, device):
     weight, mask = randn(2, 4, 3, 3, seed=2).to(device, dtype), torch.rand(1, 9, 12, 12, device=device).to(dtype)
     target = torch.arange(12, device=device) % 5
 
+    def same(tensor):
+        return tensor
+
     calls = [
-        lambda t: ops.roi_align(t(x), t(rois), 3, 0.25, 0, 'avg', True),
-        lambda t: ops.roi_align(t(x), t(rois), 3, 0.25, 2, 'max', False),
-        lambda t: ops.roi_pool(t(x), t(rois), 3, 0.25),
-        lambda t: ops.deform_conv2d(t(x), t(offset), t(weight), 1, 1),
-        lambda t: ops.modulated_deform_conv2d(t(x), t(offset), t(mask), t(weight), None, 1, 1),
-        lambda t: ops.sigmoid_focal_loss(t(x[0, :, 0].T.contiguous()), target, 2.0, 0.25, None, 'none'),
+        lambda x, cast: ops.roi_align(x, cast(rois), 3, 0.25, 0, 'avg', True),
+        lambda x, cast: ops.roi_align(x, cast(rois), 3, 0.25, 2, 'max', False),
+        lambda x, cast: ops.roi_pool(x, cast(rois), 3, 0.25),
+        lambda x, cast: ops.deform_conv2d(x, cast(offset), cast(weight), 1, 1),
+        lambda x, cast: ops.modulated_deform_conv2d(x, cast(offset), cast(mask), cast(weight), None, 1, 1),
+        lambda x, cast: ops.sigmoid_focal_loss(x[0, :, 0].T.contiguous(), target, 2.0, 0.25, None, 'none'),
     ]
     for call in calls:
-        half_leaf, single_leaf = x.clone().requires_grad_(), x.float().requires_grad_()
-        plain, x = x, half_leaf
-        half = call(lambda tensor: tensor)
-        x = single_leaf
-        single = call(lambda tensor: tensor.float())
-        x = plain
+        half_x, single_x = x.clone().requires_grad_(), x.float().requires_grad_()
+        half, single = call(half_x, same), call(single_x, torch.Tensor.float)
         assert half.dtype == dtype
         torch.testing.assert_close(half.float(), single, rtol=2e-2, atol=2e-2)
         half.sum().backward()
         single.sum().backward()
-        assert half_leaf.grad.dtype == dtype
-        scale = single_leaf.grad.abs().max().item()
-        torch.testing.assert_close(half_leaf.grad.float(), single_leaf.grad, rtol=2e-2, atol=2e-2 * scale)
+        assert half_x.grad.dtype == dtype
+        scale = single_x.grad.abs().max().item()
+        torch.testing.assert_close(half_x.grad.float(), single_x.grad, rtol=2e-2, atol=2e-2 * scale)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
@@ -314,7 +313,7 @@ def test_an_operator_without_stand_in_imports_and_says_so_when_called():
 
 def test_mmengine_believes_in_the_operators():
     from mmcv.ops import get_compiling_cuda_version
-    from mmengine.utils import mmcv_full_available
+    from mmengine.utils.dl_utils import mmcv_full_available
 
     assert mmcv_full_available()
     assert 'kddense' in get_compiling_cuda_version()
