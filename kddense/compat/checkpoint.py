@@ -33,16 +33,14 @@ def _allowed_globals() -> dict[str, Any]:
     """Return what a checkpoint of mmengine names beyond PyTorch's own list, by dotted name."""
     from mmengine.logging import HistoryBuffer
 
-    # numpy 2 renamed numpy.core; a file keeps the name that its writer knew
-    multiarray = getattr(np, '_core', None) or np.core
-    reconstruct, scalar = multiarray.multiarray._reconstruct, multiarray.multiarray.scalar
+    reconstruct, scalar = (value.__reduce__()[0] for value in (np.zeros(1), np.float64(0)))
     allowed = {
         f'{HistoryBuffer.__module__}.{HistoryBuffer.__qualname__}': HistoryBuffer,
         'numpy.ndarray': np.ndarray,
         'numpy.dtype': np.dtype,
         'builtins.getattr': _statistic,
     }
-    for core in ('numpy.core', 'numpy._core'):
+    for core in ('numpy.core', 'numpy._core'):  # before and since numpy 2; a file keeps the name that its writer knew
         allowed[f'{core}.multiarray._reconstruct'] = reconstruct
         allowed[f'{core}.multiarray.scalar'] = scalar
     return allowed
@@ -64,7 +62,7 @@ def register_safe_globals() -> None:
     """
     if not _TORCH_READS_DATA:
         return
-    dtypes = [type(np.dtype(name)) for name in ('bool', 'int32', 'int64', 'float32', 'float64')]
+    dtypes = [type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')]
     torch.serialization.add_safe_globals([*((value, name) for name, value in _allowed_globals().items()), *dtypes])
 
 
@@ -108,11 +106,17 @@ def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False
                 f'checkpoint {source} holds pickled code ({forbidden[1]}) and was not loaded: '
                 'pass trust_checkpoint=True only if you trust its source'
             ) from None
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f'{source} is not a readable checkpoint (truncated download?): {reason}') from error
+        message = f'{source} is not a readable checkpoint (truncated download?): {_reason(error)}'
+        raise ValueError(message) from None  # PyTorch's own message advises to load it as code
     if not isinstance(checkpoint, dict):
         raise ValueError(f'checkpoint {source} holds a {type(checkpoint).__name__}, not a dictionary of weights')
     return checkpoint
+
+
+def _reason(error: Exception) -> str:
+    """Return the sentence of an error of ``torch.load`` that says what happened."""
+    text = str(error).partition('WeightsUnpickler error: ')[2] or str(error).partition('In PyTorch 2.6')[0]
+    return text.strip().partition('\n')[0] or type(error).__name__
 
 
 def _read(file: Path, trust: bool) -> Any:
