@@ -1,0 +1,5 @@
+"""Models that mmdet and mmseg lack."""
+
+from kddense.models.vgg import VGG
+
+__all__ = ['VGG']
