@@ -1,0 +1,181 @@
+"""Every config of the repository: it builds, is short, and stands in its folder's README.md and metafile.yml."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.registry import TRANSFORMS, DefaultScope
+
+from kddense import Distiller
+from kddense.registry import MODELS
+
+REPOSITORY = Path(__file__).parents[1]
+ROOT = REPOSITORY / 'configs'
+CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+FOLDERS = sorted(path for path in ROOT.iterdir() if path.is_dir() and path.name != '_base_')
+NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
+
+
+@pytest.fixture(autouse=True)
+def in_the_repository(monkeypatch):
+    """Where users start trainings, and what paths in configs are relative to."""
+    monkeypatch.chdir(REPOSITORY)
+
+
+@pytest.fixture
+def empty_weights(monkeypatch):
+    """Leave new weights as they come from memory: drawing random ones is most of the time that building takes."""
+    for draw in ('uniform_', 'normal_'):
+        monkeypatch.setattr(torch.Tensor, draw, lambda weight, *_, **__: weight)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
+def test_its_model_builds(path, empty_weights):
+    config = read(path)
+    model = build(config)
+
+    if config.model.type != 'kddense.Distiller':
+        return
+    assert isinstance(model, Distiller)
+    assert model.teachers
+    off = {name for name, objective in config.model.objectives.items() if MODELS.build(objective).is_off}
+    assert set(model.objectives) == set(config.model.objectives) - off
+    assert model.objectives
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
+def test_its_pipelines_build(path):
+    config = read(path)
+
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+            pipelines = list(values_of(config[loader], 'pipeline'))
+            assert pipelines, loader
+            for transform in (transform for pipeline in pipelines for transform in pipeline):
+                TRANSFORMS.build(transform)
+
+
+@pytest.mark.parametrize('path', sorted(ROOT.rglob('*.py')), ids=lambda path: str(path.relative_to(ROOT)))
+def test_it_is_short_and_says_what_it_is(path):
+    lines = path.read_text().splitlines()
+
+    assert len(lines) <= 40
+    assert lines[0].startswith('"""')
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_lists_its_configs(folder):
+    metafile = yaml.safe_load((folder / 'metafile.yml').read_text())
+    readme = (folder / 'README.md').read_text()
+    collections = {collection['Name'] for collection in metafile['Collections']}
+    configs = {str(path.relative_to(REPOSITORY)) for path in folder.rglob('*.py')}
+
+    assert {model['Config'] for model in metafile['Models']} == configs
+    assert {model['In Collection'] for model in metafile['Models']} <= collections
+    assert [model['Name'] for model in metafile['Models']] == [
+        Path(model['Config']).stem for model in metafile['Models']
+    ]
+    assert {collection['README'] for collection in metafile['Collections']} == {f'configs/{folder.name}/README.md'}
+    assert not [
+        config for config in configs if f'({Path(config).relative_to(folder.relative_to(REPOSITORY))})' not in readme
+    ]
+    for model in metafile['Models']:
+        loop = read(REPOSITORY / model['Config']).train_cfg
+        assert model['Metadata'].get('Epochs') == loop.get('max_epochs')
+        assert model['Metadata'].get('Iterations') == loop.get('max_iters')
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=NAMES)
+def test_what_it_refers_to_is_there(path):
+    """A teacher that is trained first has its config here, and its checkpoint where that training leaves it."""
+    for teacher in teachers_of(read(path)):
+        if '::' not in teacher.config:
+            assert Path(teacher.config).is_file()
+            assert teacher.checkpoint.startswith('work_dirs/')
+        else:
+            assert teacher.checkpoint.startswith('https://download.openmmlab.com/')
+            assert teacher.checkpoint in weights_published_for(teacher.config)
+
+
+def both(**options: Any) -> dict[str, Any]:
+    return {
+        'rpn': dict(type='kddense.ChenRPNObjective', **options),
+        'roi': dict(type='kddense.ChenRoIObjective', **options),
+    }
+
+
+TABLE_4 = {
+    'l2': both(mu=1, bounded=False),
+    'l2-b': both(mu=1),
+    'cls': both(nu=0, background_weight=1),
+    'cls-w': both(nu=0),
+    'hint': dict(hint=dict(type='kddense.HintObjective', adapt=False)),
+    'hint-a': dict(hint=dict(type='kddense.HintObjective')),
+    'l2-b_cls-w': both(),
+}
+
+
+@pytest.mark.parametrize('row', TABLE_4)
+@pytest.mark.parametrize('setting', ['r50_r18_fpn_1x_coco', 'r18_r18-w16_fpn_bccd'])
+def test_ablations_are_the_rows_of_table_4(row, setting):
+    objectives = read(ROOT / 'chen2017' / 'ablations' / f'{row}_{setting}.py').model.objectives
+
+    assert {name: config for name, config in objectives.items() if config.get('weight') != 0} == TABLE_4[row]
+
+
+def test_five_lines_distil_any_two_stage_detector(tmp_path, empty_weights):
+    (tmp_path / 'mine.py').write_text(f"""
+_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', '{ROOT}/_base_/recipes/chen2017.py']
+model = dict(
+    _delete_=True, type='kddense.Distiller', student={{{{_base_.model}}}}, objectives={{{{_base_.objectives}}}},
+    teacher=dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', checkpoint='r101.pth'))
+""")
+
+    model = build(read(tmp_path / 'mine.py'))
+
+    assert list(model.objectives) == ['rpn', 'roi', 'hint']
+
+
+@functools.cache
+def read(path: Path) -> Config:
+    return Config.fromfile(path)
+
+
+def build(config: Config) -> Any:
+    """Build the model as mmengine's runner does, with teachers that are not loaded."""
+    config = copy.deepcopy(config)
+    for teacher in teachers_of(config):
+        teacher.checkpoint = None
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        return MODELS.build({'data_preprocessor': config.get('data_preprocessor'), **config.model})
+
+
+def teachers_of(config: Config) -> list[Any]:
+    teacher = config.model.get('teacher', {})
+    return [teacher] if 'config' in teacher else list(teacher.values())
+
+
+def values_of(node: Any, key: str) -> Iterator[Any]:
+    """Find every ``key`` in nested dicts and lists: datasets may be wrapped in others."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ()
+    if isinstance(node, dict) and key in node:
+        yield node[key]
+    for child in children:
+        yield from values_of(child, key)
+
+
+def weights_published_for(config: str) -> list[str]:
+    """Return the URLs that the package's own metafile gives for one of its configs, ``'package::path'``."""
+    package, _, path = config.partition('::')
+    folder = Path(importlib.import_module(package).__file__).parent / '.mim' / 'configs' / Path(path).parent
+    models = yaml.safe_load(next(folder.glob('metafile.y*ml')).read_text())['Models']
+    return [model['Weights'] for model in models if model['Config'] == f'configs/{path}']
