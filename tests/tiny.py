@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData, PixelData
 import kddense
 from kddense.registry import MODELS
 
+
 UNTRAINED = dict(checkpoint=None)
 
 
@@ -45,6 +46,8 @@ def backbone(name='resnet', width=8):
             type='mmdet.SwinTransformer', embed_dims=16, depths=(1, 1, 1, 1), num_heads=(1, 2, 4, 4), window_size=4
         )
         return config, [16, 32, 64, 128]
+    if name == 'vgg':
+        return dict(type='kddense.VGG', depth=11), [128, 256, 512, 512]
     raise KeyError(name)
 
 
