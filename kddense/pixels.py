@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,19 @@ class PixelFormat:
     size_divisor: int = 1
 
     @classmethod
-    def of(cls, preprocessor: nn.Module) -> PixelFormat:
+    def of(cls, preprocessor: Any) -> PixelFormat:
         """Read the format off an ``ImgDataPreprocessor``, ``DetDataPreprocessor`` or ``SegDataPreprocessor``."""
         normalises = getattr(preprocessor, '_enable_normalize', False)
         return cls(
             mean=tuple(preprocessor.mean.flatten().tolist()) if normalises else (0.0,),
             std=tuple(preprocessor.std.flatten().tolist()) if normalises else (1.0,),
-            reversed_channels=_first(preprocessor, ('_channel_conversion', 'channel_conversion'), False),
+            reversed_channels=bool(_first(preprocessor, ('_channel_conversion', 'channel_conversion'), False)),
             pad_value=float(_first(preprocessor, ('pad_value', 'pad_val'), 0.0)),
             size_divisor=int(_first(preprocessor, ('pad_size_divisor', 'size_divisor'), 1) or 1),
         )
 
 
-def _first(module: nn.Module, names: Sequence[str], default: float | bool) -> float | bool:
+def _first(module: Any, names: Sequence[str], default: float | bool) -> float | bool:
     return next((getattr(module, name) for name in names if hasattr(module, name)), default)
 
 

@@ -137,12 +137,15 @@ class Taps:
         tap = Tap.parse(text)
         modules = dict(model.named_modules())
         if tap.path not in modules:
-            nearest = difflib.get_close_matches(tap.path, modules, n=3, cutoff=0.4)
-            hint = f'; the nearest names are {", ".join(map(repr, nearest))}' if nearest else ''
-            raise TapError(f"tap '{text}': the {self._owner} ({type(model).__name__}) has no part '{tap.path}'{hint}")
+            raise TapError(
+                f"tap '{text}': the {self._owner} ({type(model).__name__}) has no part '{tap.path}'"
+                f'{_nearest(tap.path, modules)}'
+            )
         module = modules[tap.path]
         if not callable(getattr(module, tap.method, None)):
-            raise TapError(f"tap '{text}': {type(module).__name__} has no method '{tap.method}'")
+            raise TapError(
+                f"tap '{text}': {type(module).__name__} has no method '{tap.method}'{_nearest(tap.method, dir(module))}"
+            )
         return module, tap
 
     def __enter__(self) -> Recording:
@@ -160,6 +163,11 @@ class Taps:
         self._listening.close()
 
 
+def _nearest(name: str, names: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    return f'; the nearest names are {", ".join(map(repr, nearest))}' if nearest else ''
+
+
 @contextmanager
 def shadowed(module: nn.Module, method: str, wrap: Callable[[Callable], Callable]) -> Iterator[None]:
     """Put ``wrap(method)`` in the place of a module's method for a while, on this instance only."""
@@ -175,13 +183,18 @@ def shadowed(module: nn.Module, method: str, wrap: Callable[[Callable], Callable
 
 
 def _listener(tap: Tap, text: str, recording: Recording) -> Callable[[Callable], Callable]:
-    read = _READERS[tap.kind]
-
     def wrap(original: Callable) -> Callable:
         @functools.wraps(original)
         def listened(*args: Any, **kwargs: Any) -> Any:
+            if tap.kind == 'input':  # before the module itself, an in-place ReLU say, overwrites it
+                recording.add(text, _first_argument(original, args, kwargs))
             result = original(*args, **kwargs)
-            recording.add(text, read(original, args, kwargs, result))
+            if tap.kind == 'output':
+                recording.add(text, result)
+            elif tap.kind == 'copy':
+                recording.add(text, map_tensors(Tensor.clone, result))
+            elif tap.kind == 'call':
+                recording.add(text, Call(_arguments(original, args, kwargs), result))
             return result
 
         return listened
@@ -189,22 +202,14 @@ def _listener(tap: Tap, text: str, recording: Recording) -> Callable[[Callable],
     return wrap
 
 
-def _read_input(original: Callable, args: tuple, kwargs: dict, result: Any) -> Any:
-    return next(iter(inspect.signature(original).bind(*args, **kwargs).arguments.values()))
+def _first_argument(original: Callable, args: tuple, kwargs: dict) -> Any:
+    return next(iter(inspect.signature(original).bind(*args, **kwargs).arguments.values()), None)
 
 
-def _read_call(original: Callable, args: tuple, kwargs: dict, result: Any) -> Call:
+def _arguments(original: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:
     bound = inspect.signature(original).bind(*args, **kwargs)
     bound.apply_defaults()
-    return Call(dict(bound.arguments), result)
-
-
-_READERS: dict[str, Callable[[Callable, tuple, dict, Any], Any]] = {
-    'output': lambda original, args, kwargs, result: result,
-    'copy': lambda original, args, kwargs, result: map_tensors(Tensor.clone, result),
-    'input': _read_input,
-    'call': _read_call,
-}
+    return dict(bound.arguments)
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
@@ -224,7 +229,8 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(map_tensors(function, item) for item in value)
+        items = [map_tensors(function, item) for item in value]
+        return type(value)(*items) if hasattr(value, '_fields') else type(value)(items)  # a namedtuple, or a plain one
     if isinstance(value, dict):
         return {key: map_tensors(function, item) for key, item in value.items()}
     return value

@@ -75,7 +75,7 @@ class Teacher(nn.Module):
             load_weights(self.model, checkpoint, trust_checkpoint, name)
         self.model.requires_grad_(False).eval()
         self._cast()
-        self.view: ModelView = build_view(self.model, owner=name)
+        self.view: ModelView = build_view(self.model, name, self.input_scale)
 
     def _cast(self) -> None:
         self.model.to(memory_format=self.memory_format)
@@ -112,8 +112,8 @@ class Teacher(nn.Module):
 
     def _look(
         self, inputs: Tensor, data_samples: Sequence[Any], student: PixelFormat
-    ) -> tuple[Tensor, tuple[float, float]]:
-        """Return the teacher's inputs, and the fractions of their height and width that the student's inputs cover."""
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        """Return the teacher's inputs, and the height and width of the part that the student's inputs cover."""
         own = self.pixel_format
         kept = [sample.metainfo.get('teacher_img') for sample in data_samples]
         if kept and all(image is not None for image in kept):
@@ -124,13 +124,13 @@ class Teacher(nn.Module):
         else:
             sizes = [sample.metainfo.get('img_shape', inputs.shape[-2:]) for sample in data_samples]
             images = rescale(translate(inputs.float(), student, own, sizes), self.input_scale)
-        height, width = images.shape[-2:]
+        covered = tuple(images.shape[-2:])
         images = pad_to_divisor(images, own.size_divisor, own.pad_value)
-        covered = (height / images.shape[-2], width / images.shape[-1])
         return images.to(self.dtype, memory_format=self.memory_format), covered
 
 
 def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> nn.Module:
+    package = str(config).partition('::')[0] if isinstance(config, str) and '::' in config else None
     config = _read_config(config, name)
     model = config.get('model', config if 'type' in config else None)
     if model is None:
@@ -140,7 +140,7 @@ def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> 
         model = dict(model['student'])
     if 'data_preprocessor' in config and 'model' in config:
         model.setdefault('data_preprocessor', config['data_preprocessor'])
-    scope = config.get('default_scope') or _current_scope()
+    scope = config.get('default_scope') or package or _current_scope()
     with forked_random_state(), DefaultScope.overwrite_default_scope(scope):
         return MODELS.build(model)
 

@@ -22,12 +22,13 @@ __all__ = [
 FAMILIES: tuple[type[ModelView], ...] = (TwoStageView, SegmentorView)
 
 
-def build_view(model: nn.Module, owner: str) -> ModelView:
+def build_view(model: nn.Module, owner: str, input_scale: float = 1.0) -> ModelView:
     """Return the view of the family that ``model`` belongs to; any other model shows its taps.
 
     Args:
         model: A detector, segmentor or any other model of OpenMMLab.
         owner: How messages call it: ``'student'`` or the config key of a teacher.
+        input_scale: Size of the image that a teacher sees, relative to the student's.
     """
     view = next((family for family in FAMILIES if family.fits(model)), ModelView)
-    return view(model, owner)
+    return view(model, owner, input_scale)

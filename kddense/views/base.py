@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,13 +61,15 @@ class ModelView:
     Args:
         model: The model to look at. It is not changed.
         owner: How messages call it.
+        input_scale: Size of the image that it sees, relative to the student's.
     """
 
     kinds: frozenset[str] = frozenset()
 
-    def __init__(self, model: nn.Module, owner: str) -> None:
+    def __init__(self, model: nn.Module, owner: str, input_scale: float = 1.0) -> None:
         self.model: Any = model  # a class of another library
         self.owner = owner
+        self.input_scale = input_scale
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -107,13 +110,14 @@ class ModelView:
         """Return the samples and this model's own opinions on them, one of each per head."""
         raise KeyError(kind)
 
-    def answer(self, question: Question, images: Tensor, covered: tuple[float, float] = (1.0, 1.0)) -> Answer:
+    def answer(self, question: Question, images: Tensor, covered: Sequence[int] | None = None) -> Answer:
         """Run what the question asks about, as a teacher: no losses, no NMS, no head that nobody listens to.
 
         Args:
             question: Taps and samples.
             images: Inputs in this model's own format.
-            covered: Fractions of the height and the width that the student's inputs cover; maps are cut to them.
+            covered: Height and width of the part that the student's inputs cover, all of it by default; maps of the
+                image are cut to it.
 
         Returns:
             Values in float32.
@@ -121,7 +125,10 @@ class ModelView:
         parts = {Tap.parse(tap).path.partition('.')[0] for tap in question.taps} | self.parts_of(question.opinions)
         with Taps(self.model, question.taps, self.owner) as recording:
             opinions = self.run(parts, question, images)
-        taps = {tap: map_tensors(lambda value: _tidy(value, covered), recording[tap]) for tap in question.taps}
+        taps = {tap: map_tensors(_in_float32, recording[tap]) for tap in question.taps}
+        if covered is not None and tuple(covered) != tuple(images.shape[-2:]):
+            for tap in taps.keys() - set(filter(lambda tap: self.kinds_behind([tap]), taps)):
+                taps[tap] = map_tensors(lambda value: _cut(value, images.shape[-2:], covered), taps[tap])
         return Answer(taps=taps, opinions=opinions)
 
     def parts_of(self, kinds: Iterable[str]) -> set[str]:
@@ -186,11 +193,22 @@ class ModelView:
 KINDS = {'rpn': 'region proposal network (a two-stage detector has)', 'roi': 'RoI head (a two-stage detector has)'}
 
 
-def _tidy(value: Tensor, covered: tuple[float, float]) -> Tensor:
-    """Cut a map to what the student's inputs cover, in float32 and in the plain memory format."""
-    if value.is_floating_point():
-        value = value.to(torch.float32, memory_format=torch.contiguous_format)
-    if value.dim() != 4 or covered == (1.0, 1.0):
+def _in_float32(value: Tensor) -> Tensor:
+    """Return a value in float32 and in the plain memory format."""
+    return value.to(torch.float32, memory_format=torch.contiguous_format) if value.is_floating_point() else value
+
+
+def _cut(value: Tensor, image: Sequence[int], covered: Sequence[int]) -> Tensor:
+    """Cut a map of an image to what its covered part alone would have given."""
+    if value.dim() != 4:
         return value
-    height, width = (round(length * part) for length, part in zip(value.shape[-2:], covered, strict=True))
-    return value[..., :height, :width]
+    height, width = map(_covered_cells, value.shape[-2:], image, covered)
+    return value[..., :height, :width].contiguous()
+
+
+def _covered_cells(cells: int, pixels: int, covered: int) -> int:
+    """Return how many cells a network that makes ``cells`` of ``pixels`` makes of ``covered`` pixels."""
+    stride: float = 2 ** round(math.log2(pixels / cells))
+    if math.ceil(pixels / stride) != cells:  # not a power of two
+        stride = pixels / cells
+    return min(math.ceil(round(covered / stride, 6)), cells)

@@ -117,7 +117,7 @@ class TwoStageView(ModelView):
                 f'{self.owner}.roi_head fuses a semantic branch into its RoI features, which is not supported'
             )
         for head in self.box_heads if hasattr(roi_head, 'bbox_head') else [None]:
-            if not (_is_a(head, 'BBoxHead') and head.with_cls and head.with_reg and not head.custom_cls_channels):
+            if not _is_plain_box_head(head):
                 raise ViewError(
                     f'{self.owner}.roi_head.bbox_head must be a BBoxHead with softmax classes and box regression, '
                     f'found {type(head).__name__}'
@@ -125,6 +125,11 @@ class TwoStageView(ModelView):
 
     def differences(self, teacher: ModelView, kind: str) -> list[str]:
         assert isinstance(teacher, TwoStageView)
+        if kind == 'rpn' and teacher.input_scale != self.input_scale:
+            raise ViewError(
+                f'{teacher.owner}.input_scale is {teacher.input_scale:g}, and the anchors of two image sizes are not the '
+                'same boxes: remove this objective (RoIs are scaled along, they can be distilled), or the input_scale'
+            )
         return self._rpn_differences(teacher) if kind == 'rpn' else self._roi_differences(teacher)
 
     def _rpn_differences(self, teacher: TwoStageView) -> list[str]:
@@ -254,6 +259,13 @@ def _rows(levels: Sequence[Tensor], channels: int, sizes: Sequence[tuple[int, in
         level = level[..., :height, :width]
         per_level.append(level.permute(0, 2, 3, 1).reshape(len(level), -1, channels))
     return torch.cat(per_level, dim=1).flatten(0, 1)
+
+
+def _is_plain_box_head(head: Any) -> bool:
+    """Tell whether a head has a softmax over its classes and a background, and one box per class or for all."""
+    if not _is_a(head, 'BBoxHead') or not (head.with_cls and head.with_reg) or head.custom_cls_channels:
+        return False
+    return getattr(head.fc_cls, 'out_features', None) == head.num_classes + 1
 
 
 def _extractors(roi_head: Any) -> list[nn.Module]:
