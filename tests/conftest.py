@@ -19,6 +19,7 @@ import torch
 import kddense  # noqa: F401  (before mmcv.ops)
 
 CONFIGS = Path(__file__).parent / 'contracts' / 'configs'
+SCRIPTS = Path(__file__).parent / 'contracts' / 'scripts'
 SHAPES = ('disc', 'square', 'cross')
 SIZE = 64
 
@@ -30,6 +31,16 @@ def one_thread():
     """Sums in a fixed order, so that runs can be compared bit for bit; and short jobs beside other jobs."""
     torch.set_num_threads(1)
     os.environ['OMP_NUM_THREADS'] = '1'
+
+
+@pytest.fixture(scope='session', autouse=True)
+def unformatted_configs():
+    """mmengine formats a run's config for the log and for each checkpoint, which takes longer than a toy training."""
+    from mmengine.config import config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
+        yield
 
 
 def _draw(mask: np.ndarray, shape: str, x: int, y: int, size: int, value: int) -> None:
@@ -226,7 +237,7 @@ class StockScript:
         """Start it in a process of its own."""
         origin = find_spec(self.package).origin
         script = Path(origin).parent / '.mim' / 'tools' / self.name
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(SCRIPTS), 'PYTHONWARNINGS': 'ignore'}
         command = [sys.executable, str(script), *map(str, arguments)]
         return subprocess.Popen(
             command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options

@@ -36,6 +36,9 @@ class RandomStateHook(Hook):
         self._resumed: dict[str, Any] | None = None
         self._before_validation: dict[str, Any] | None = None
 
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self._gathered = None
+
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
     ) -> None:
@@ -48,6 +51,7 @@ class RandomStateHook(Hook):
 
     def before_val(self, runner: Runner) -> None:
         self._before_validation = get_random_state()
+        self._gather()  # for the checkpoint of the best metric
 
     def after_val(self, runner: Runner) -> None:
         if self._before_validation is not None:

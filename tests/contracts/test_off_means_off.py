@@ -59,9 +59,9 @@ def length(task):
 
 
 def flat(value):
-    """Turn tensors, in nested lists and dicts, into lists, which can be compared."""
+    """Turn tensors, in nested lists and dicts, into what can be compared with ``==``."""
     if isinstance(value, torch.Tensor):
-        return value.tolist()
+        return value.dtype, value.shape, value.numpy().tobytes()
     if isinstance(value, dict):
         return {key: flat(item) for key, item in value.items()}
     return [flat(item) for item in value] if isinstance(value, (list, tuple)) else value

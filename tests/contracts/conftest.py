@@ -1,0 +1,77 @@
+"""Trainings that the tests of several contracts look at."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+
+@dataclass(frozen=True)
+class Story:
+    """One training told twice: without interruption in this process; killed and resumed through stock scripts.
+
+    Attributes:
+        runner: The runner of the uninterrupted training.
+        whole: Its last checkpoint.
+        resumed: The last checkpoint of the other, as a file.
+        folder: The working directory of the other.
+    """
+
+    runner: Any
+    whole: dict
+    resumed: Path
+    folder: Path
+
+
+def _tell(task, config, folder: Path, stock_script, death: int, survivor: str, last: str) -> Story:
+    """Train, and again: killed after iteration ``death``, with ``survivor`` the last checkpoint, then resumed."""
+    from mmengine.config import Config
+
+    config.dump(folder / 'whole.py')  # dumping sorts keys, and losses are summed in their order
+    broken, resumed = config.copy(), config.copy()
+    broken.custom_imports = dict(imports=['kddense', 'sudden_death'])
+    broken.custom_hooks = [*config.custom_hooks, dict(type='SuddenDeath', iteration=death)]
+    resumed.randomness = dict(seed=None)  # what the checkpoint remembers counts
+    broken.dump(folder / 'broken.py')
+    resumed.dump(folder / 'resumed.py')
+
+    train = stock_script(task.package, 'train.py')
+    killed = train.start(folder / 'broken.py', '--work-dir', folder / 'run', cwd=folder)
+    output, _ = killed.communicate(timeout=300)
+    assert killed.returncode == -signal.SIGKILL, output
+    assert (folder / 'run' / 'last_checkpoint').read_text().endswith(survivor)
+    assert not (folder / 'run' / last).exists()
+    train.run(folder / 'resumed.py', '--work-dir', folder / 'run', '--resume', cwd=folder)
+
+    runner = task.train(Config.fromfile(folder / 'whole.py'), folder / 'whole')
+    whole = torch.load(folder / 'whole' / last, weights_only=True)
+    return Story(runner, whole, folder / 'run' / last, folder)
+
+
+@pytest.fixture(scope='session')
+def detector_story(detector, tmp_path_factory, stock_script) -> Story:
+    """Three epochs of Faster R-CNN with all of Chen's, an EMA and validations; killed in the middle of the second."""
+    config = detector.distilled()
+    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp('detector_story')
+    return _tell(detector, config, folder, stock_script, 6, 'epoch_1.pth', 'epoch_3.pth')
+
+
+@pytest.fixture(scope='session')
+def segmentor_story(segmentor, tmp_path_factory, stock_script) -> Story:
+    """Twelve iterations of PSPNet with dropout; validations and checkpoints do not coincide; killed after seven."""
+    config = segmentor.distilled(train_cfg__val_interval=3)
+    config.custom_hooks = [dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp('segmentor_story')
+    return _tell(segmentor, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
+
+
+@pytest.fixture(params=['detector', 'segmentor'])
+def story(request) -> Story:
+    """Either of the two."""
+    return request.getfixturevalue(f'{request.param}_story')

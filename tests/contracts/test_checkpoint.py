@@ -1,0 +1,192 @@
+"""The checkpoint is the student's: stock tools load what training with a teacher wrote, and see the same model."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+from mmengine.config import Config
+
+
+@pytest.fixture
+def task_of_story(story, request):
+    return request.getfixturevalue('detector' if 'detector' in story.folder.name else 'segmentor')
+
+
+@pytest.fixture
+def saved(story):
+    return torch.load(story.resumed, weights_only=True)
+
+
+def tensors_in(value):
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+        yield from tensors_in(getattr(value, '_metadata', None))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def newest_json(folder, key):
+    """Return the last entry with ``key`` in the logs that a stock script left in its working directory."""
+    logs = sorted(path for path in folder.rglob('*.json') if not path.name.endswith('.bbox.json'))
+    lines = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
+    return [line for line in lines if key in line][-1]
+
+
+def test_it_holds_the_keys_of_the_plain_student(story, task_of_story, saved):
+    expected = task_of_story.build(task_of_story.plain().model).state_dict()
+    assert list(saved['state_dict']) == list(expected)
+    for key, value in expected.items():
+        assert (saved['state_dict'][key].shape, saved['state_dict'][key].dtype) == (value.shape, value.dtype), key
+
+
+def test_torch_loads_it_strictly_into_the_plain_student(story, task_of_story, saved):
+    plain = task_of_story.build(task_of_story.plain().model)
+    plain.load_state_dict(saved['state_dict'], strict=True)
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, saved['state_dict'][key]), key
+
+
+def test_versions_of_layers_are_named_as_the_plain_student_names_them(story, task_of_story, saved):
+    """By these, batch norms and detection heads know how to read old checkpoints."""
+    versions = dict(saved['state_dict']._metadata)
+    expected = task_of_story.build(task_of_story.plain().model).state_dict()._metadata
+    assert {key: versions[key]['version'] for key in expected} == {key: expected[key]['version'] for key in expected}
+
+
+def test_the_teacher_is_not_in_the_file(story, task_of_story, saved):
+    teacher = torch.load(task_of_story.teacher['checkpoint'], weights_only=True)
+    convolutions = {value.numpy().tobytes() for value in teacher.values() if value.dim() == 4}
+    kept = {value.numpy().tobytes() for value in tensors_in(saved)}
+    assert len(convolutions) > 10
+    assert not kept & convolutions
+
+
+def test_connectors_are_kept_beside_the_weights(story, saved):
+    own = saved['state_dict']._metadata['']['kddense']
+    assert {name.split('.')[1] for name in own} == {'hint'}
+    assert not any('hint' in key or 'connector' in key for key in saved['state_dict'])
+
+
+def test_resuming_restores_connectors_and_optimizer(story, task_of_story, tmp_path):
+    runner = story.runner
+    saved = {name: value.clone() for name, value in runner.model.objectives.state_dict().items()}
+    momenta = [state['momentum_buffer'].clone() for state in runner.optim_wrapper.state_dict()['state'].values()]
+
+    config = Config.fromfile(story.folder / 'whole.py')
+    config.randomness.seed = 77
+    config.resume, config.load_from = True, str(story.resumed)
+    config.train_cfg.update({'max_epochs': 3} if 'max_epochs' in config.train_cfg else {'max_iters': 12})
+    again = task_of_story.train(config, tmp_path)  # it is at its end already: nothing is trained
+    assert again.iter == 12
+    for name, value in again.model.objectives.state_dict().items():
+        assert torch.equal(value, saved[name]), name
+    restored = [state['momentum_buffer'] for state in again.optim_wrapper.state_dict()['state'].values()]
+    assert len(momenta) == len(restored) > 10
+    assert all(torch.equal(one, other) for one, other in zip(momenta, restored, strict=True))
+
+
+def test_a_plain_checkpoint_initialises_a_distiller(task, tmp_path):
+    """``load_from`` with weights of the plain student; connectors, which it lacks, keep their own."""
+    plain = task.build(task.plain().model)
+    torch.save(dict(state_dict=plain.state_dict()), tmp_path / 'plain.pth')
+    config = task.distilled(load_from=str(tmp_path / 'plain.pth'))
+    runner = task.runner(config, tmp_path / 'run')
+    own = {name: value.clone() for name, value in runner.model.objectives.state_dict().items()}
+    runner.load_or_resume()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(runner.model.state_dict()[key], value), key
+    assert own
+    assert all(torch.equal(value, own[name]) for name, value in runner.model.objectives.state_dict().items())
+
+
+def test_loading_says_what_a_changed_architecture_lacks(task):
+    distiller = task.build(task.distilled().model)
+    weights = distiller.state_dict()
+    gone = next(iter(weights))
+    weights['surplus.weight'] = weights.pop(gone)
+    with pytest.raises(RuntimeError, match='Missing key') as error:
+        distiller.load_state_dict(weights)
+    assert gone in str(error.value)
+    assert 'surplus.weight' in str(error.value)
+
+
+class TestDetector:
+    @pytest.fixture(scope='class')
+    def tested(self, detector, detector_story, stock_script):
+        """Run the stock ``tools/test.py`` with the plain student's config."""
+        folder = detector_story.folder / 'tested'
+        folder.mkdir()
+        detector.plain().dump(folder / 'plain.py')
+        stock_script('mmdet', 'test.py').run(
+            folder / 'plain.py', detector_story.resumed, '--work-dir', folder, '--out', folder / 'out.pkl', cwd=folder
+        )
+        return folder
+
+    def test_stock_test_script_finds_the_same_map(self, detector_story, tested):
+        own = newest_json(detector_story.folder / 'run', 'coco/bbox_mAP_50')
+        stock = newest_json(tested, 'coco/bbox_mAP_50')
+        names = [name for name in own if name.startswith('coco/')]
+        assert own['coco/bbox_mAP_50'] > 0
+        assert {name: own[name] for name in names} == {name: stock[name] for name in names}
+
+    def test_its_boxes_are_those_of_the_distiller(self, detector, detector_story, tested, tmp_path):
+        config = detector.distilled(load_from=str(detector_story.resumed))
+        runner = detector.runner(config, tmp_path)
+        runner.load_or_resume()
+        runner.model.eval()
+        boxes = []
+        for batch in runner.val_dataloader:
+            boxes += [sample.pred_instances for sample in runner.model.test_step(batch)]
+        stock = [sample['pred_instances'] for sample in pickle.loads((tested / 'out.pkl').read_bytes())]
+        assert len(stock) == len(boxes) == 8
+        assert sum(len(one) for one in boxes) > 0
+        for own, other in zip(boxes, stock, strict=True):
+            for key in ('bboxes', 'scores', 'labels'):
+                assert torch.equal(own[key], other[key])
+
+    def test_init_detector_takes_it(self, detector, detector_story, toy_data):
+        from mmdet.apis import inference_detector, init_detector
+
+        model = init_detector(detector.plain(), str(detector_story.resumed), device='cpu')
+        saved = torch.load(detector_story.resumed, weights_only=True)['state_dict']
+        assert all(torch.equal(value, saved[key]) for key, value in model.state_dict().items())
+        assert model.dataset_meta['classes'] == ('disc', 'square', 'cross')
+        assert len(inference_detector(model, str(toy_data / 'images' / '0.png')).pred_instances) > 0
+
+    def test_the_average_is_stored_as_the_plain_students(self, detector, detector_story):
+        """mmengine stores the average as ``state_dict`` and the trained weights as ``ema_state_dict``."""
+        from mmengine.model import ExponentialMovingAverage
+
+        saved = torch.load(detector_story.resumed, weights_only=True)
+        plain = detector.build(detector.plain().model)
+        average = ExponentialMovingAverage(plain)
+        assert list(saved['ema_state_dict']) == list(average.state_dict())
+        average.load_state_dict(saved['ema_state_dict'], strict=True)
+        trained = detector_story.runner.model.state_dict()
+        assert all(torch.equal(value, trained[key]) for key, value in average.module.state_dict().items())
+        key = 'roi_head.bbox_head.fc_cls.weight'
+        assert not torch.equal(saved['state_dict'][key], trained[key])
+
+
+def test_init_model_takes_a_segmentors(segmentor, segmentor_story, tmp_path):
+    from mmseg.apis import init_model
+
+    model = init_model(segmentor.plain(), str(segmentor_story.resumed), device='cpu')
+    trained = segmentor_story.runner.model.state_dict()
+    assert all(torch.equal(value, trained[key]) for key, value in model.state_dict().items())
+    assert model.dataset_meta['classes'] == ('ground', 'disc', 'square', 'cross')
+
+
+def test_a_plain_segmentor_gets_the_same_miou(segmentor, segmentor_story, tmp_path):
+    own = newest_json(segmentor_story.folder / 'run', 'mIoU')
+    runner = segmentor.runner(segmentor.plain(load_from=str(segmentor_story.resumed)), tmp_path)
+    stock = runner.test()
+    assert own['mIoU'] > 0
+    assert {name: own[name] for name in stock} == stock
