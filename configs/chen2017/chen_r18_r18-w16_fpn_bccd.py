@@ -9,5 +9,7 @@ model = dict(
     teacher=dict(
         config='configs/chen2017/faster-rcnn_r18_fpn_bccd.py',
         checkpoint='work_dirs/bccd/teacher/epoch_36.pth',
-        precision='fp32'),
-    objectives={{_base_.objectives}})
+        precision='fp32',
+    ),
+    objectives={{_base_.objectives}},
+)

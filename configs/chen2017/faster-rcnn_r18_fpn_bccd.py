@@ -6,7 +6,8 @@ model = dict(
     backbone=dict(base_channels=64),
     neck=dict(in_channels=[64, 128, 256, 512]),
     roi_head=dict(bbox_head=dict(fc_out_channels=1024)),
-    train_cfg=dict(rcnn=dict(sampler=dict(num=128))))
+    train_cfg=dict(rcnn=dict(sampler=dict(num=128))),
+)
 
 train_dataloader = dict(batch_size=8)
 train_cfg = dict(max_epochs=36, val_interval=36)

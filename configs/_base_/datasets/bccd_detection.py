@@ -17,12 +17,17 @@ dataset = dict(data_root=data_root, metainfo=metainfo, data_prefix=dict(img='ima
 train_dataloader = dict(
     batch_size=8,
     persistent_workers=False,
-    dataset=dict(**dataset, ann_file='annotations/instances_train.json', pipeline=train_pipeline))
+    dataset=dict(**dataset, ann_file='annotations/instances_train.json', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=8,
     persistent_workers=False,
-    dataset=dict(**dataset, ann_file='annotations/instances_val.json', pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(ann_file='annotations/instances_test.json', **dataset, pipeline=test_pipeline),
-                       batch_size=8, persistent_workers=False)
+    dataset=dict(**dataset, ann_file='annotations/instances_val.json', pipeline=test_pipeline),
+)
+test_dataloader = dict(
+    dataset=dict(ann_file='annotations/instances_test.json', **dataset, pipeline=test_pipeline),
+    batch_size=8,
+    persistent_workers=False,
+)
 val_evaluator = dict(ann_file=data_root + 'annotations/instances_val.json')
 test_evaluator = dict(ann_file=data_root + 'annotations/instances_test.json')

@@ -4,4 +4,5 @@ custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
 objectives = dict(
     rpn=dict(type='kddense.ChenRPNObjective'),
     roi=dict(type='kddense.ChenRoIObjective'),
-    hint=dict(type='kddense.HintObjective'))
+    hint=dict(type='kddense.HintObjective'),
+)

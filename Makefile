@@ -1,0 +1,51 @@
+# make setup        the environment in .venv (about three minutes; a second call is instant)
+# make test         lint, types and tests, as CI runs them
+# make test-legacy  the tests again with the oldest PyTorch that is supported, in .venv-legacy
+PYTHON ?= python3
+VENV := .venv
+LEGACY := .venv-legacy
+# Tiny models gain nothing from threads, and two test processes share the machine better without.
+TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0
+TEST_OPTIONS ?=
+
+.PHONY: setup test lint types unit test-legacy format clean
+
+setup: $(VENV)/.done
+
+$(VENV)/.done: setup.cfg pyproject.toml requirements/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt setuptools wheel
+	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt --no-build-isolation \
+	    --editable '.[detection,segmentation,lite,test,lint]'
+	$(VENV)/bin/python -m kddense.compat install
+	touch $@
+
+test: lint types unit
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: setup
+	$(VENV)/bin/mypy
+
+unit: setup
+	$(TEST_ENV) $(VENV)/bin/pytest --numprocesses 2 --dist loadfile $(TEST_OPTIONS)
+
+test-legacy: $(LEGACY)/.done
+	$(TEST_ENV) $(LEGACY)/bin/pytest --numprocesses 2 --dist loadfile $(TEST_OPTIONS)
+
+$(LEGACY)/.done: setup.cfg pyproject.toml requirements/constraints-legacy.txt
+	$(PYTHON) -m venv $(LEGACY)
+	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt setuptools wheel
+	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt --no-build-isolation \
+	    --editable '.[detection,segmentation,lite,test]'
+	$(LEGACY)/bin/python -m kddense.compat install
+	touch $@
+
+format: setup
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) $(LEGACY) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
