@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -79,7 +80,7 @@ def measure(
         'step': lambda: _step(distiller, batch, optimizer),
     }
     for name, objective in distiller.objectives.items():
-        pieces[f'objective {name}'] = lambda objective=objective: _objective_alone(objective, seen, taught)
+        pieces[f'objective {name}'] = partial(_objective_alone, objective, seen, taught)
     times: dict[str, list[float]] = {name: [] for name in pieces}
     for index in range(warmup + rounds):
         for name, piece in pieces.items():
@@ -136,7 +137,8 @@ def _pixel_sample(student: Any, height: int, width: int, generator: torch.Genera
 
 def _num_classes(student: Any) -> int:
     head = student.roi_head.bbox_head if hasattr(student, 'roi_head') else student.bbox_head
-    return (head[0] if isinstance(head, nn.ModuleList) else head).num_classes
+    first: Any = head[0] if isinstance(head, nn.ModuleList) else head
+    return first.num_classes
 
 
 def _build(model: dict[str, Any], device: str) -> Distiller:

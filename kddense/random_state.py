@@ -13,11 +13,11 @@ import torch
 
 def get_random_state() -> dict[str, Any]:
     """Return the state of every stream as plain tensors, numbers and lists: a checkpoint may hold it as data."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, internal, gauss = random.getstate()
     return dict(
         python=[version, list(internal), gauss],
-        numpy=[str(kind), torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        numpy=[str(kind), torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)],
         torch=torch.get_rng_state(),
         cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     )

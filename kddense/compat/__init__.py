@@ -1,7 +1,7 @@
 """What lets stock mmdet and mmseg run on today's PyTorch.
 
 - :func:`enable` stands in for mmcv's compiled operators where they are absent (mmcv-lite), and lets mmengine read its
-  own checkpoints back on PyTorch 2.6 and later. Importing ``kddense`` calls it.
+  own checkpoints back on PyTorch 2.6 and later, and lets ``--amp`` train on a CPU. Importing ``kddense`` calls it.
 - ``python -m kddense.compat install`` makes both hold in every process, also in those that never import kddense.
 - :func:`load_checkpoint` reads a checkpoint as data, never as code.
 
@@ -10,6 +10,7 @@ Nothing in here imports the rest of kddense: the installed stand-in loads this p
 
 from __future__ import annotations
 
+from .amp import register_amp
 from .checkpoint import load_checkpoint, register_safe_globals
 from .standin import State, install, register_operators, state, uninstall
 
@@ -18,6 +19,7 @@ __all__ = [
     'enable',
     'install',
     'load_checkpoint',
+    'register_amp',
     'register_operators',
     'register_safe_globals',
     'state',
@@ -29,3 +31,4 @@ def enable() -> None:
     """Provide what is missing in this process; a second call does nothing."""
     register_operators()
     register_safe_globals()
+    register_amp()
