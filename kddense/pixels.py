@@ -105,6 +105,7 @@ def fit_canvas(images: Sequence[Tensor], canvas: Sequence[int], value: float) ->
 
 
 def pad_to_divisor(images: Tensor, divisor: int, value: float) -> Tensor:
-    """Pad a batch at the right and the bottom to multiples of ``divisor``."""
+    """Pad a batch at the right and the bottom to multiples of ``divisor``; one that has such a size is not copied."""
     height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % divisor, 0, -height % divisor), value=value)
+    missing = (0, -width % divisor, 0, -height % divisor)
+    return F.pad(images, missing, value=value) if any(missing) else images

@@ -16,7 +16,6 @@ from mmengine.structures import InstanceData, PixelData
 import kddense
 from kddense.registry import MODELS
 
-
 UNTRAINED = dict(checkpoint=None)
 
 
@@ -154,6 +153,7 @@ def single_stage(stock, *changes, width=8, fpn=16):
             'bbox_head.feat_channels': 32,
             'bbox_head.stacked_convs': 1,
             'bbox_head.num_classes': 3,
+            **({'bbox_head.norm_cfg': dict(type='GN', num_groups=4)} if stock == 'fcos' else {}),
         },
     )
     config.backbone = ConfigDict(layers)

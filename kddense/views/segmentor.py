@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from .base import ModelView, Question
+from kddense.taps import Recording, Tap
+
+from .base import Answer, ModelView, Question
 
 
 class SegmentorView(ModelView):
@@ -15,6 +19,25 @@ class SegmentorView(ModelView):
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
         return any(base.__name__ == 'EncoderDecoder' for base in type(model).__mro__)
+
+    def read(self, recording: Recording, taps: Iterable[str], kinds: Iterable[str]) -> Answer:
+        taps = frozenset(taps)
+        answer = super().read(recording, taps, kinds)
+        values = {tap: self._first_run(recording, tap) if self._runs_twice(tap) else answer.taps[tap] for tap in taps}
+        return replace(answer, taps=values)
+
+    def _runs_twice(self, tap: str) -> bool:
+        """In training, mmseg runs each stage of a cascade but the last for its loss, and again for the next stage."""
+        head, _, stage = Tap.parse(tap).path.partition('.')
+        stages = self.model.decode_head
+        if head != 'decode_head' or not isinstance(stages, nn.ModuleList):
+            return False
+        return stage.partition('.')[0] not in ('', str(len(stages) - 1))
+
+    def _first_run(self, recording: Recording, tap: str) -> Any:
+        values = recording.calls(tap)
+        values = values[: len(values) // 2]
+        return values[0] if len(values) == 1 else values
 
     def run_head(self, part: str, features: Any, question: Question) -> dict[str, list[Any]]:
         head = getattr(self.model, part)
