@@ -126,7 +126,8 @@ class Teacher(nn.Module):
             images = rescale(translate(inputs.float(), student, own, sizes), self.input_scale)
         covered = tuple(images.shape[-2:])
         images = pad_to_divisor(images, own.size_divisor, own.pad_value)
-        return images.to(self.dtype, memory_format=self.memory_format), covered
+        dtype = self.view.image_dtype()  # not always `self.dtype`: `.half()` and friends reach a teacher
+        return images.to(dtype, memory_format=self.memory_format), covered
 
 
 def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> nn.Module:

@@ -170,7 +170,7 @@ class ModelView:
         taps = frozenset(taps)
         question = Question(taps, self.probe_samples(self.kinds_behind(taps)))
         weight = next(self.model.parameters())
-        images = weight.new_zeros(1, 3, size, size, dtype=self._image_dtype())
+        images = weight.new_zeros(1, 3, size, size, dtype=self.image_dtype())
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
         try:
@@ -185,7 +185,8 @@ class ModelView:
                 raise TapError(f"tap '{tap}' of the {self.owner} holds no tensor")
         return values
 
-    def _image_dtype(self) -> torch.dtype:
+    def image_dtype(self) -> torch.dtype:
+        """Return the type that this model's layers take now."""
         convolution = next((m for m in self.model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))), None)
         return convolution.weight.dtype if convolution is not None else torch.float32
 
