@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -76,6 +77,8 @@ class Distiller(BaseModel):
     def _add_objective(self, name: str, config: Mapping[str, Any]) -> None:
         where = f'objectives.{name}'
         try:
+            if not isinstance(config, Mapping) or 'type' not in config:
+                raise ValueError(f'must be a dict with a `type`, got {config!r}')
             objective = MODELS.build(dict(config))
             if not isinstance(objective, Objective):
                 raise ValueError(f'{type(objective).__name__} is not an Objective')
@@ -84,9 +87,14 @@ class Distiller(BaseModel):
                 return
             objective.teacher = self._teacher_of(objective)
             objective.bind(self.student_view, self._teachers[objective.teacher].view)
-        except (ValueError, TypeError, KeyError) as error:
+            self.objectives[name] = objective
+        except KeyError as error:  # an unknown type, or a name that no module can have
+            reason, *more = str(error.args[0] if error.args else error).split('. Please check')
+            known = [f'kddense.{key}' for key in MODELS.module_dict]
+            nearest = difflib.get_close_matches(str(config['type']), known, n=1) if more else []
+            raise ValueError(f'{where}: {reason}{f"; did you mean {nearest[0]!r}?" if nearest else ""}') from error
+        except (ValueError, TypeError) as error:
             raise type(error)(f'{where}: {error.args[0] if error.args else error}') from error
-        self.objectives[name] = objective
 
     def _teacher_of(self, objective: Objective) -> str:
         names = list(self._teachers)

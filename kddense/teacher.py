@@ -61,7 +61,7 @@ class Teacher(nn.Module):
         super().__init__()
         if precision not in PRECISIONS:
             raise ValueError(f"{name}.precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
-        if not 0 < input_scale < float('inf'):
+        if not isinstance(input_scale, (int, float)) or not 0 < input_scale < float('inf'):
             raise ValueError(f'{name}.input_scale must be a positive number, got {input_scale}')
         self.name = name
         self.input_scale = float(input_scale)
@@ -160,7 +160,10 @@ def _read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> 
             raise FileNotFoundError(f"{name}.config: there is no file '{config}'")
         return Config.fromfile(config)
     require_package(package, f"{name}.config '{config}'")
-    return get_config(str(config))
+    try:
+        return get_config(str(config))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{name}.config '{config}': {error}") from error
 
 
 def require_package(package: str, what: str) -> None:
@@ -183,7 +186,10 @@ def load_weights(model: nn.Module, checkpoint: str, trust_checkpoint: bool = Fal
     Raises:
         ValueError: If any weight of the model is missing or of another shape, or the file holds others.
     """
-    contents = load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
+    try:
+        contents = load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
+    except (ValueError, OSError) as error:
+        raise type(error)(f'{name}.checkpoint: {error}') from error
     weights = contents.get('state_dict', contents)
     weights = {key.removeprefix('module.'): value for key, value in weights.items()}
     own = model.state_dict()

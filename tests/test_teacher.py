@@ -94,7 +94,7 @@ def test_equal_pixels_are_handed_on_untouched():
 
 @pytest.mark.parametrize('scale', [2, 0.5])
 def test_rois_and_images_are_scaled_together(scale):
-    data, prepared, pixels = student_batch(sizes=((64, 64),) * 2)
+    _, prepared, pixels = student_batch(sizes=((64, 64),) * 2)
     plain, scaled = (kddense.Teacher(**tiny.teacher_of(tiny.faster_rcnn()), input_scale=s) for s in (1, scale))
     scaled.model.load_state_dict(plain.model.state_dict())
     seen, _ = pixels_seen(scaled, prepared, pixels)

@@ -78,7 +78,7 @@ class ModelView:
 
     def check(self, kind: str) -> None:
         """Raise a :class:`ViewError` if this model cannot show knowledge of ``kind``."""
-        raise ViewError(f'{self.owner} is a {type(self.model).__name__}, which has no {KINDS[kind]}')
+        raise ViewError(f'{self.owner} ({type(self.model).__name__}) has no {KINDS[kind]}')
 
     def differences(self, teacher: ModelView, kind: str) -> list[str]:
         """List the fields in which a teacher's ``kind`` of knowledge is not about the same things as this model's."""
@@ -191,7 +191,10 @@ class ModelView:
         return convolution.weight.dtype if convolution is not None else torch.float32
 
 
-KINDS = {'rpn': 'region proposal network (a two-stage detector has)', 'roi': 'RoI head (a two-stage detector has)'}
+KINDS = {
+    'rpn': 'region proposal network; only two-stage detectors have one',
+    'roi': 'RoI head; only two-stage detectors have one',
+}
 
 
 def _in_float32(value: Tensor) -> Tensor:

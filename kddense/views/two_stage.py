@@ -107,7 +107,7 @@ class TwoStageView(ModelView):
     def _check_rpn(self) -> None:
         head = getattr(self.model, 'rpn_head', None)
         if not _is_a(head, 'RPNHead'):
-            found = 'none' if head is None else f'a {type(head).__name__}'
+            found = 'none' if head is None else type(head).__name__
             raise ViewError(f'{self.owner}.rpn_head must be an RPNHead, found {found}')
 
     def _check_roi(self) -> None:
@@ -135,12 +135,8 @@ class TwoStageView(ModelView):
     def _rpn_differences(self, teacher: TwoStageView) -> list[str]:
         own, other = self.model.rpn_head, teacher.model.rpn_head
         ours, theirs = own.prior_generator, other.prior_generator
-        fields = [
-            ('rpn_head.anchor_generator.strides', ours.strides, theirs.strides),
-            ('rpn_head.anchor_generator (base anchors)', _base_anchors(ours), _base_anchors(theirs)),
-            ('rpn_head.bbox_coder', _coder(own.bbox_coder), _coder(other.bbox_coder)),
-        ]
-        return _differences(fields)
+        coder = ('rpn_head.bbox_coder', _coder(own.bbox_coder), _coder(other.bbox_coder))
+        return _anchor_differences(ours, theirs) + _differences([coder])
 
     def _roi_differences(self, teacher: TwoStageView) -> list[str]:
         ours, theirs = self.box_heads, teacher.box_heads
@@ -290,6 +286,20 @@ def _is_a(value: Any, name: str) -> bool:
 
 def _as_tensor(boxes: Any) -> Tensor:
     return boxes if isinstance(boxes, Tensor) else boxes.tensor
+
+
+def _anchor_differences(ours: Any, theirs: Any) -> list[str]:
+    if ours.strides == theirs.strides and _base_anchors(ours) == _base_anchors(theirs):
+        return []
+    names = ('strides', 'scales', 'ratios', 'center_offset')
+    fields = [(name, *(_plain(getattr(generator, name, None)) for generator in (ours, theirs))) for name in names]
+    by_name = _differences((f'rpn_head.anchor_generator.{name}', own, other) for name, own, other in fields)
+    anchors = ('rpn_head.anchor_generator (its base anchors)', _base_anchors(ours), _base_anchors(theirs))
+    return by_name or _differences([anchors])
+
+
+def _plain(value: Any) -> Any:
+    return [round(number, 4) for number in value.tolist()] if isinstance(value, Tensor) else value
 
 
 def _base_anchors(generator: Any) -> list[list[list[float]]]:
