@@ -1,0 +1,168 @@
+"""Two processes with half the batch each train as one process does, without ``find_unused_parameters``."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).parent / 'scripts' / 'two_processes.py'
+
+
+def without_chance(task):
+    """Return options under which a batch's loss is the mean of its images' losses, with nothing drawn at random.
+
+    No batch statistics, no dropout; in a detector as many anchors and RoIs in every image: none is ignored, all of a
+    fixed number of proposals are taken.
+    """
+    if task.name == 'segmentor':
+        norm = dict(type='GN', num_groups=2, requires_grad=True)
+        heads = ('decode_head', 'auxiliary_head')
+        return dict(
+            model__backbone__norm_cfg=norm,
+            **{f'model__{head}__norm_cfg': norm for head in heads},
+            **{f'model__{head}__dropout_ratio': 0.0 for head in heads},
+        )
+    rule = dict(pos_iou_thr=0.4, neg_iou_thr=0.4, min_pos_iou=0.4)
+    return dict(
+        model__backbone__norm_eval=True,
+        model__train_cfg__rpn__assigner=rule,
+        model__train_cfg__rpn__sampler=dict(num=100_000, pos_fraction=1.0),
+        model__train_cfg__rpn_proposal=dict(nms_pre=40, max_per_img=40, nms=dict(iou_threshold=1.0)),
+        model__train_cfg__rcnn__assigner=rule,
+        model__train_cfg__rcnn__sampler=dict(num=1000, pos_fraction=1.0, add_gt_as_proposals=False),
+    )
+
+
+def objectives_with_one_waiting(task):
+    """All objectives, and one more that has not begun: its connector gets no gradient from a loss."""
+    waiting = dict(type='kddense.FeatureObjective', tap='backbone', levels=[2], weight=dict(value=1.0, start=1000))
+    return {**task.objectives, 'waiting': waiting}
+
+
+def batch_of(task, size=4):
+    batch = task.batch([0, 1, 2, 3][:size])
+    return {key: list(values) for key, values in batch.items()}
+
+
+def mean_gradients(distiller, batch, parts=1):
+    """Return the gradients of a batch, or their mean over parts of it."""
+    distiller.train().zero_grad()
+    for part in range(parts):
+        share = {key: values[part::parts] for key, values in batch.items()}
+        losses = distiller(**distiller.data_preprocessor(share, True), mode='loss')
+        total, _ = distiller.parse_losses(losses)
+        (total / parts).backward()
+    return {name: parameter.grad for name, parameter in distiller.named_parameters()}
+
+
+def assert_close(found, expected, atol=1e-9):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        scale = value.abs().max().item()
+        torch.testing.assert_close(
+            found[name], value, rtol=0, atol=1e-5 * scale + atol, msg=lambda m, n=name: f'{n}: {m}'
+        )
+
+
+@pytest.fixture(scope='module')
+def tasks(detector, segmentor):
+    return {task.name: task for task in (detector, segmentor)}
+
+
+@pytest.fixture(scope='module')
+def distillers(tasks):
+    torch.manual_seed(0)
+    configs = {
+        name: task.distilled(objectives_with_one_waiting(task), **without_chance(task)) for name, task in tasks.items()
+    }
+    return {name: (config, tasks[name].build(config.model)) for name, config in configs.items()}
+
+
+@pytest.fixture(scope='module')
+def folder(tasks, distillers, tmp_path_factory):
+    """Where the two processes left what they found."""
+    folder = tmp_path_factory.mktemp('two_processes')
+    jobs = {
+        name: dict(
+            package=tasks[name].package,
+            model=config.model.to_dict(),
+            student=distiller.student.state_dict(),
+            objectives=distiller.objectives.state_dict(),
+            batch=batch_of(tasks[name]),
+        )
+        for name, (config, distiller) in distillers.items()
+    }
+    (folder / 'jobs.pkl').write_bytes(pickle.dumps(jobs))
+    training = tasks['detector'].distilled(train_cfg__max_epochs=2, train_dataloader__batch_size=1)
+    training.launcher, training.log_level = 'pytorch', 'ERROR'
+
+    training.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None)  # by default, GPUs
+    training.randomness = dict(seed=3, diff_rank_seed=True)
+    training.custom_hooks = [dict(type='kddense.RandomStateHook')]
+    training.dump(folder / 'training.py')
+
+    command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', str(SCRIPT), str(folder)]
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+    done = subprocess.run(
+        [sys.executable, *command],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.parametrize('name', ['detector', 'segmentor'])
+def test_gradients_are_those_of_one_process(name, tasks, distillers, folder):
+    found = torch.load(folder / 'gradients.pth', weights_only=True)[name]
+    _, distiller = distillers[name]
+    expected = mean_gradients(distiller, batch_of(tasks[name]))
+    trained = {key: value for key, value in expected.items() if not key.startswith('objectives.waiting.')}
+    assert all(value is not None for value in expected.values())
+    assert all(value.any() for key, value in trained.items() if 'connectors' in key)
+    assert not any(value.any() for key, value in expected.items() if key not in trained)
+    assert_close(found, expected)
+
+
+def test_each_process_resumes_its_own_random_numbers(folder):
+    whole = torch.load(folder / 'whole' / 'epoch_2.pth', weights_only=True)
+    resumed = torch.load(folder / 'resumed' / 'epoch_2.pth', weights_only=True)
+    first, second = whole['random_state']['states']
+    assert not torch.equal(first['torch'], second['torch'])
+    for one, other in zip(whole['random_state']['states'], resumed['random_state']['states'], strict=True):
+        assert torch.equal(one['torch'], other['torch'])
+        assert torch.equal(one['numpy'][1], other['numpy'][1])
+        assert one['python'] == other['python']
+    for key, value in whole['state_dict'].items():
+        assert torch.equal(value, resumed['state_dict'][key]), key
+
+
+@pytest.mark.parametrize('name', ['detector', 'segmentor'])
+def test_accumulated_gradients_are_those_of_one_batch(name, tasks, distillers, tmp_path):
+    from mmengine.optim import build_optim_wrapper
+
+    batch = batch_of(tasks[name])
+    _, distiller = distillers[name]
+    whole, accumulated = copy.deepcopy(distiller).train(), copy.deepcopy(distiller).train()
+    plain = dict(optimizer=dict(type='SGD', lr=1.0))
+    whole.train_step(batch, build_optim_wrapper(whole, plain))
+    wrapper = build_optim_wrapper(accumulated, dict(**plain, accumulative_counts=2))
+    wrapper.initialize_count_status(accumulated, 0, 2)
+    for part in range(2):
+        accumulated.train_step({key: values[part::2] for key, values in batch.items()}, wrapper)
+    before = dict(distiller.named_parameters())
+    moved = {key: value.detach() - before[key].detach() for key, value in whole.named_parameters()}
+    assert_close(
+        {key: value.detach() - before[key].detach() for key, value in accumulated.named_parameters()}, moved, atol=1e-7
+    )
