@@ -21,6 +21,7 @@ from kddense.registry import MODELS
 from kddense.views import ModelView, Question, build_view
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+EXTRAS = {'mmdet': 'detection', 'mmseg': 'segmentation'}  # which of kddense's extras installs a library
 NORMS = (nn.modules.batchnorm._NormBase,)
 
 
@@ -142,6 +143,7 @@ def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> 
     if 'data_preprocessor' in config and 'model' in config:
         model.setdefault('data_preprocessor', config['data_preprocessor'])
     scope = config.get('default_scope') or package or _current_scope()
+    require_library(model, scope, f'{name}.config')
     with forked_random_state(), DefaultScope.overwrite_default_scope(scope):
         return MODELS.build(model)
 
@@ -166,10 +168,18 @@ def _read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> 
         raise FileNotFoundError(f"{name}.config '{config}': {error}") from error
 
 
+def require_library(model: Mapping[str, Any], scope: str | None, what: str) -> None:
+    """Raise an ImportError that says what to install, if the library that a model's config is written for is absent."""
+    package, dot, _ = str(model['type']).partition('.')
+    library = package if dot else scope
+    if library in EXTRAS:
+        require_package(library, what)
+
+
 def require_package(package: str, what: str) -> None:
     """Raise an ImportError that says what to install, if ``package`` is absent."""
     if importlib.util.find_spec(package) is None:
-        extra = {'mmdet': 'detection', 'mmseg': 'segmentation'}.get(package)
+        extra = EXTRAS.get(package)
         install = f"pip install 'kddense[{extra}]'" if extra else f'pip install {package}'
         raise ImportError(f'{what} needs {package}, which is not installed: {install}')
 
