@@ -162,7 +162,6 @@ class ToyTask:
         """Build a model in the scope of the task's package, with its weights initialised."""
         from mmengine.registry import MODELS, DefaultScope
 
-        find_spec(self.package)
         self._import()
         with DefaultScope.overwrite_default_scope(self.package):
             built = MODELS.build(model)
@@ -237,7 +236,8 @@ class StockScript:
         """Start it in a process of its own."""
         origin = find_spec(self.package).origin
         script = Path(origin).parent / '.mim' / 'tools' / self.name
-        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(SCRIPTS), 'PYTHONWARNINGS': 'ignore'}
+        path = os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get('PYTHONPATH')]))
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path, 'PYTHONWARNINGS': 'ignore'}
         command = [sys.executable, str(script), *map(str, arguments)]
         return subprocess.Popen(
             command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
