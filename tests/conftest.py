@@ -159,14 +159,12 @@ class ToyTask:
         return config
 
     def build(self, model: dict) -> Any:
-        """Build a model in the scope of the task's package, with its weights initialised."""
+        """Build a model in the scope of the task's package."""
         from mmengine.registry import MODELS, DefaultScope
 
         self._import()
         with DefaultScope.overwrite_default_scope(self.package):
-            built = MODELS.build(model)
-            built.init_weights()
-        return built
+            return MODELS.build(model)
 
     def _import(self) -> None:
         from mmengine.registry import init_default_scope
