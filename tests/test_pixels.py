@@ -84,6 +84,12 @@ def test_rescale_keeps_pixels_where_they_are(scale):
     assert rescale(ramp, 1) is ramp
 
 
+def test_rescale_averages_what_it_drops():
+    stripes = torch.zeros(1, 1, 32, 64)
+    stripes[..., ::4] = 1
+    assert rescale(stripes, 0.25)[0, 0, 4, 4:-4].mean().item() == pytest.approx(0.25, abs=0.05)
+
+
 def test_canvases_and_divisors():
     images = [torch.ones(3, 5, 9), torch.ones(3, 8, 4)]
     canvas = fit_canvas(images, (6, 6), -1.0)

@@ -211,7 +211,7 @@ def question_of_all(student, prepared):
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_every_precision_answers_in_plain_float32(precision, channels_last):
     _, prepared, pixels = student_batch()
-    config = tiny.teacher_of(tiny.faster_rcnn(OTHER_EYES))
+    config = tiny.teacher_of(tiny.faster_rcnn({**OTHER_EYES, 'data_preprocessor.pad_size_divisor': 32}))
     exact = kddense.Teacher(**config)
     teacher = kddense.Teacher(**config, precision=precision, channels_last=channels_last)
     tiny.shake(exact.model)
