@@ -19,9 +19,8 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from kddense.distiller import Distiller
-from kddense.pixels import PixelFormat
 from kddense.registry import MODELS
-from kddense.taps import Tap, map_tensors
+from kddense.taps import map_tensors
 from kddense.teacher import Teacher
 from kddense.views import Answer, Question
 
@@ -36,7 +35,8 @@ class Costs:
         step: The whole distillation step.
         ratio: ``step / (student + teacher)``, the median of the rounds' ratios: 1 is a toolkit that costs nothing.
         objectives: Forward and backward of each objective alone.
-        peak_memory: Most memory the process (CPU) or the device (CUDA) has held, in MiB.
+        peak_memory: Most memory that the device held during one whole step (CUDA; the reference teacher's weights
+            counted in), or that the process ever held (CPU), in MiB.
         rounds: How many rounds were timed.
     """
 
@@ -72,7 +72,8 @@ def measure(
     batch = made_up_batch(distiller.student, shape, device)
     optimizer = torch.optim.SGD(distiller.parameters(), lr=1e-4, momentum=0.9)
     seen, taught, question = _one_exchange(distiller, batch)
-    look = reference._look(batch['inputs'], batch['data_samples'], PixelFormat.of(distiller.data_preprocessor))[0]
+    seen = _detached(seen)
+    look = reference._look(batch['inputs'], batch['data_samples'], distiller.pixel_format)[0]
 
     pieces: dict[str, Callable[[], object]] = {
         'student': lambda: _step(distiller.student, batch, optimizer),
@@ -98,7 +99,7 @@ def measure(
         step=medians['step'],
         ratio=statistics.median(ratios),
         objectives={name: medians[f'objective {name}'] for name in distiller.objectives},
-        peak_memory=_peak_memory(device),
+        peak_memory=_peak_memory(pieces['step'], device),
         rounds=rounds,
     )
 
@@ -121,7 +122,9 @@ def _detection_sample(student: Any, height: int, width: int, generator: torch.Ge
     labels = torch.randint(0, _num_classes(student), (10,), generator=generator)
     meta = {'img_shape': (height, width), 'ori_shape': (height, width), 'pad_shape': (height, width)}
     sample = DetDataSample(metainfo={**meta, 'batch_input_shape': (height, width), 'scale_factor': (1.0, 1.0)})
-    sample.gt_instances = InstanceData(bboxes=torch.cat([corners, corners + sizes], 1).to(device), labels=labels.to(device))
+    sample.gt_instances = InstanceData(
+        bboxes=torch.cat([corners, corners + sizes], 1).to(device), labels=labels.to(device)
+    )
     sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4, device=device))
     return sample
 
@@ -159,10 +162,9 @@ def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, 
     with distiller.student_view.listening(taps, kinds) as recording:
         distiller.student(**batch, mode='loss')
     seen = distiller.student_view.read(recording, taps, kinds)
-    taught = distiller._ask_teachers(active, seen, **batch)['teacher']
-    asked = frozenset().union(*(objective.teacher_taps for objective in active.values()))
-    opinions = frozenset().union(*(objective.kinds for objective in active.values()))
-    return seen, taught, Question(asked, seen.samples, opinions)
+    (name,) = distiller.teachers
+    question = distiller._question(name, active, seen)
+    return seen, distiller._ask_teachers(active, seen, **batch)[name], question
 
 
 def _step(model: Any, batch: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
@@ -175,22 +177,22 @@ def _step(model: Any, batch: dict[str, Any], optimizer: torch.optim.Optimizer) -
 
 @torch.no_grad()
 def _plain_forward(teacher: Teacher, question: Question, images: Tensor) -> None:
-    parts = {Tap.parse(tap).path.partition('.')[0] for tap in question.taps} | teacher.view.parts_of(question.opinions)
-    teacher.view.run(parts, question, images)
+    teacher.view.run(question, images)
 
 
 def _objective_alone(objective: nn.Module, seen: Answer, taught: Answer) -> None:
     objective.zero_grad()
-    leaves = Answer(
-        taps=map_tensors(_leaf, dict(seen.taps)),
-        samples=seen.samples,
-        opinions={
-            kind: [type(opinion)(*(_leaf(tensor) for tensor in vars(opinion).values())) for opinion in group]
-            for kind, group in seen.opinions.items()
-        },
-    )
-    losses = list(objective(leaves, taught).values())
+    losses = list(objective(_detached(seen), taught).values())
     sum(losses[1:], losses[0]).backward()
+
+
+def _detached(seen: Answer) -> Answer:
+    """Cut what a student showed off the student, so that its activations are not kept."""
+    opinions = {
+        kind: [type(opinion)(*(_leaf(tensor) for tensor in vars(opinion).values())) for opinion in group]
+        for kind, group in seen.opinions.items()
+    }
+    return Answer(map_tensors(_leaf, dict(seen.taps)), seen.samples, opinions)
 
 
 def _leaf(tensor: Tensor) -> Tensor:
@@ -210,7 +212,9 @@ def _synchronize(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _peak_memory(device: str) -> float:
+def _peak_memory(step: Callable[[], object], device: str) -> float:
     if device.startswith('cuda'):
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

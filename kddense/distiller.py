@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -16,11 +17,12 @@ from kddense.objectives import Objective
 from kddense.pixels import PixelFormat
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
-from kddense.teacher import Teacher
+from kddense.teacher import Teacher, current_scope, require_library
 from kddense.views import Answer, Question, build_view
 
 STUDENT = 'student.'
 OWN_STATE = 'kddense'
+TEACHER_KEYS = inspect.signature(Teacher).parameters.keys() - {'name'}
 
 
 @MODELS.register_module()
@@ -61,8 +63,10 @@ class Distiller(BaseModel):
         student = dict(student)
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
+        require_library(student, current_scope(), 'student')
         built = MODELS.build(student)
         super().__init__(data_preprocessor=built.data_preprocessor)
+        self.pixel_format = PixelFormat.of(built.data_preprocessor)
         self.student = built
         self.student_view = build_view(built, owner='student')
         self.task_weights = _check_task_weights(task_weights or {})
@@ -70,7 +74,7 @@ class Distiller(BaseModel):
             # A plain dict: modules of this model are trained, saved, averaged and bucketed, teachers must not be.
             self._teachers: dict[str, Teacher] = _build_teachers(teacher)
             self.objectives = nn.ModuleDict()
-            for name, config in (objectives or {}).items():
+            for name, config in _by_name('objectives', objectives).items():
                 self._add_objective(name, config)
         self._register_state_dict_hook(_student_state_only)
 
@@ -100,10 +104,10 @@ class Distiller(BaseModel):
         names = list(self._teachers)
         if objective.teacher is None and len(names) == 1:
             return names[0]
+        if not names:
+            raise ValueError('there is no teacher to learn from: set `teacher` in the model')
         if objective.teacher not in names:
-            raise ValueError(
-                f'teacher must be one of {", ".join(names) or "none (there is no teacher)"}, got {objective.teacher!r}'
-            )
+            raise ValueError(f'teacher must be one of {", ".join(names)}, got {objective.teacher!r}')
         return objective.teacher
 
     @property
@@ -173,17 +177,19 @@ class Distiller(BaseModel):
         self, active: Mapping[str, Objective], seen: Answer, inputs: Tensor, data_samples: list
     ) -> dict[str, Answer]:
         answers = {}
-        pixels = PixelFormat.of(self.data_preprocessor)
         for name, teacher in self._teachers.items():
-            asking = [objective for objective in active.values() if objective.teacher == name]
-            if not asking:
-                continue
-            taps: frozenset[str] = frozenset().union(*(objective.teacher_taps for objective in asking))
-            opinions: frozenset[str] = frozenset().union(*(objective.kinds for objective in asking))
-            kinds = opinions | teacher.view.kinds_behind(taps)
-            question = Question(taps, {kind: seen.samples[kind] for kind in kinds}, opinions)
-            answers[name] = teacher.answer(question, inputs, data_samples, pixels)
+            if any(objective.teacher == name for objective in active.values()):
+                question = self._question(name, active, seen)
+                answers[name] = teacher.answer(question, inputs, data_samples, self.pixel_format)
         return answers
+
+    def _question(self, teacher: str, active: Mapping[str, Objective], seen: Answer) -> Question:
+        """Put together what the active objectives want to know of one teacher."""
+        asking = [objective for objective in active.values() if objective.teacher == teacher]
+        taps: frozenset[str] = frozenset().union(*(objective.teacher_taps for objective in asking))
+        opinions: frozenset[str] = frozenset().union(*(objective.kinds for objective in asking))
+        kinds = opinions | self._teachers[teacher].view.kinds_behind(taps)
+        return Question(taps, {kind: seen.samples[kind] for kind in kinds}, opinions)
 
     def _scale_task_losses(
         self, losses: dict[str, Any], active: Mapping[str, Objective], weights: Mapping[str, float]
@@ -264,19 +270,27 @@ def _student_state_only(distiller: Distiller, state: dict[str, Any], prefix: str
         versions[prefix + key[len(prefix + STUDENT) :]] = versions.pop(key)
 
 
+def _by_name(where: str, configs: Any) -> Mapping[str, Any]:
+    if not isinstance(configs or {}, Mapping):
+        raise ValueError(f'{where} must be a dict of configs by name, got a {type(configs).__name__}')
+    return configs or {}
+
+
 def _build_teachers(config: Mapping[str, Any] | None) -> dict[str, Teacher]:
-    if not config:
-        return {}
-    if 'config' in config:
+    config = _by_name('teacher', config)
+    if TEACHER_KEYS & config.keys():
         return {'teacher': _build_teacher('teacher', config)}
     return {name: _build_teacher(f'teacher.{name}', one) for name, one in config.items()}
 
 
 def _build_teacher(where: str, config: Any) -> Teacher:
-    if not isinstance(config, Mapping) or 'config' not in config:
+    if not isinstance(config, Mapping):
         raise ValueError(f"{where} must be a dict with the keys 'config' and 'checkpoint', got {config!r}")
-    if 'checkpoint' not in config:
-        raise ValueError(f"{where} needs the key 'checkpoint': the path of the trained teacher's weights")
+    for key, what in (('config', "the teacher's config"), ('checkpoint', "the path of the trained teacher's weights")):
+        if key not in config:
+            raise ValueError(f"{where} needs the key '{key}': {what}")
+    for key in config.keys() - TEACHER_KEYS:
+        raise ValueError(f"{where} has no key '{key}', only {', '.join(sorted(TEACHER_KEYS))}")
     return Teacher(**config, name=where)
 
 

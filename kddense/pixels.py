@@ -62,15 +62,22 @@ def translate(inputs: Tensor, source: PixelFormat, target: PixelFormat, image_si
         The batch in the target's format, same shape.
     """
     images = inputs
-    mean, std = list(source.mean), list(source.std)
+    mean, std = source.mean, source.std
     if source.reversed_channels != target.reversed_channels:
         images, mean, std = images.flip(1), mean[::-1], std[::-1]
-    if (tuple(mean), tuple(std)) != (target.mean, target.std):
-        raw = images * _column(std, images) + _column(mean, images)
-        images = (raw - _column(target.mean, images)) / _column(target.std, images)
+    if (mean, std) != (target.mean, target.std):
+        width = max(map(len, (mean, std, target.mean, target.std)))
+        channels = list(zip(*(_widened(values, width) for values in (mean, std, target.mean, target.std)), strict=True))
+        scale = [own_std / new_std for _, own_std, _, new_std in channels]
+        shift = [(own_mean - new_mean) / new_std for own_mean, _, new_mean, new_std in channels]
+        images = images * _column(scale, images) + _column(shift, images)
     if images is inputs and source.pad_value == target.pad_value:
         return inputs
     return _refill_padding(images, image_sizes, target.pad_value)
+
+
+def _widened(values: Sequence[float], width: int) -> Sequence[float]:
+    return values if len(values) == width else [*values] * width
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The random-number streams of a process: Python's, numpy's, PyTorch's on the CPU and on every GPU."""
+"""The random-number streams of a process: Python's, numpy's, PyTorch's on the CPU and on its own GPU."""
 
 from __future__ import annotations
 
@@ -17,9 +17,15 @@ def get_random_state() -> dict[str, Any]:
     version, internal, gauss = random.getstate()
     return dict(
         python=[version, list(internal), gauss],
-        numpy=[str(kind), torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)],
+        numpy=[
+            str(kind),
+            torch.from_numpy(np.asarray(keys, dtype=np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
         torch=torch.get_rng_state(),
-        cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        cuda=[torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
     )
 
 
@@ -31,7 +37,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state['torch'])
     if state['cuda'] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state['cuda'])
+        torch.cuda.set_rng_state(state['cuda'][0])
 
 
 @contextmanager

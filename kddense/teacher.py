@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,7 @@ class Teacher(nn.Module):
         own = self.pixel_format
         kept = [sample.metainfo.get('teacher_img') for sample in data_samples]
         if kept and all(image is not None for image in kept):
+            self._check_kept(kept, data_samples)
             batch = [torch.from_numpy(image).permute(2, 0, 1).to(inputs.device).float()[None] for image in kept]
             canvas = [round(length * self.input_scale) for length in inputs.shape[-2:]]
             seen = [translate(image, PixelFormat(), own, [image.shape[-2:]])[0] for image in batch]
@@ -130,6 +132,15 @@ class Teacher(nn.Module):
         dtype = self.view.image_dtype()  # not always `self.dtype`: `.half()` and friends reach a teacher
         return images.to(dtype, memory_format=self.memory_format), covered
 
+    def _check_kept(self, images: Sequence[Any], data_samples: Sequence[Any]) -> None:
+        for image, sample in zip(images, data_samples, strict=True):
+            wanted = [length * self.input_scale for length in sample.img_shape[:2]]
+            if any(abs(own - want) > self.input_scale + 1 for own, want in zip(image.shape[:2], wanted, strict=True)):
+                raise ValueError(
+                    f'{self.name}.input_scale is {self.input_scale:g}, but ShrinkForStudent kept an image of '
+                    f'{tuple(image.shape[:2])} for one of {tuple(sample.img_shape[:2])}: set input_scale to its factor'
+                )
+
 
 def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> nn.Module:
     package = str(config).partition('::')[0] if isinstance(config, str) and '::' in config else None
@@ -138,17 +149,23 @@ def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> 
     if model is None:
         raise ValueError(f'{name}.config holds no model: it needs a `model` dict, or to be one with a `type`')
     model = dict(model)
-    if str(model['type']).rpartition('.')[2] == 'Distiller':
+    if is_distiller(model):
         model = dict(model['student'])
     if 'data_preprocessor' in config and 'model' in config:
         model.setdefault('data_preprocessor', config['data_preprocessor'])
-    scope = config.get('default_scope') or package or _current_scope()
+    scope = config.get('default_scope') or package or current_scope()
     require_library(model, scope, f'{name}.config')
     with forked_random_state(), DefaultScope.overwrite_default_scope(scope):
         return MODELS.build(model)
 
 
-def _current_scope() -> str | None:
+def is_distiller(model: Mapping[str, Any]) -> bool:
+    """Tell whether the config of a model is one of :class:`kddense.Distiller`."""
+    return str(model['type']).rpartition('.')[2] == 'Distiller'
+
+
+def current_scope() -> str | None:
+    """Return the default scope that the runner has set, if any."""
     current = DefaultScope.get_current_instance()
     return current.scope_name if current is not None else None
 
@@ -200,24 +217,21 @@ def load_weights(model: nn.Module, checkpoint: str, trust_checkpoint: bool = Fal
         contents = load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
     except (ValueError, OSError) as error:
         raise type(error)(f'{name}.checkpoint: {error}') from error
-    weights = contents.get('state_dict', contents)
-    weights = {key.removeprefix('module.'): value for key, value in weights.items()}
+    saved = contents.get('state_dict', contents)
+    weights = OrderedDict((key.removeprefix('module.'), value) for key, value in saved.items())
+    # With the versions of the modules: some of mmdet's rename what older ones wrote.
+    weights._metadata = getattr(saved, '_metadata', {})  # type: ignore[attr-defined]
     own = model.state_dict()
-    faults = {
-        'missing': [key for key in own if key not in weights and not key.endswith('num_batches_tracked')],
-        'unexpected': [key for key in weights if key not in own],
-        'of another shape': [
-            f'{key} {tuple(weights[key].shape)} for {tuple(own[key].shape)}'
-            for key in own
-            if key in weights and weights[key].shape != own[key].shape
-        ],
-    }
+    reshaped = [key for key in own if key in weights and weights[key].shape != own[key].shape]
+    shapes = [f'{key} {tuple(weights.pop(key).shape)} for {tuple(own[key].shape)}' for key in reshaped]
+    loaded = model.load_state_dict(weights, strict=False)
+    missing = [key for key in loaded.missing_keys if key not in reshaped and not key.endswith('num_batches_tracked')]
+    faults = {'missing': missing, 'unexpected': list(loaded.unexpected_keys), 'of another shape': shapes}
     if any(faults.values()):
         raise ValueError(
             f"{name}.checkpoint '{checkpoint}' is of another architecture than {name}.config ({type(model).__name__}): "
             + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys)
         )
-    model.load_state_dict(weights, strict=False)
 
 
 def _count(kind: str, keys: Sequence[str], shown: int = 3) -> str:

@@ -1,6 +1,6 @@
 """Time a distillation step against the plain student's step and the teacher's forward.
 
-    python tools/benchmark_step.py --config configs/hinton/hinton_r50_r18_pspnet_cityscapes-512x1024.py --shape 2 256 512
+    python tools/benchmark_step.py --config configs/hinton/hinton_r50_r18_pspnet_512x1024_cityscapes.py --shape 2 256 512
 
 Prints medians of interleaved rounds on made-up images, the ratio step / (student + teacher in float32), each objective's
 share and the peak memory. Weights do not matter: no checkpoint is needed.
@@ -40,7 +40,12 @@ def main() -> None:
     costs = measure(config, tuple(args.shape), args.device, args.rounds)
     print(report(costs))
     if args.json:
-        setting = {'config': args.config, 'shape': args.shape, 'device': args.device, 'threads': torch.get_num_threads()}
+        setting = {
+            'config': args.config,
+            'shape': args.shape,
+            'device': args.device,
+            'threads': torch.get_num_threads(),
+        }
         args.json.write_text(json.dumps({**setting, **costs.as_dict()}, indent=2))
 
 

@@ -1,6 +1,6 @@
 """Train any config of mmdet, mmseg or kddense; the same arguments as the scripts of mmdet and mmseg.
 
-    python tools/train.py configs/chen2017/chen_r50_r18_fpn_1x_coco.py --amp
+python tools/train.py configs/chen2017/chen_r50_r18_fpn_1x_coco.py --amp
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resume', nargs='?', const='auto', help='a checkpoint to go on from; the latest by default')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config, key=value')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config, key=value'
+    )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
     return parser.parse_args()

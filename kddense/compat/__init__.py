@@ -2,7 +2,7 @@
 
 - :func:`enable` stands in for mmcv's compiled operators where they are absent (mmcv-lite), and lets mmengine read its
   own checkpoints back on PyTorch 2.6 and later, and lets ``--amp`` train on a CPU. Importing ``kddense`` calls it.
-- ``python -m kddense.compat install`` makes both hold in every process, also in those that never import kddense.
+- ``python -m kddense.compat install`` makes the first two hold in every process, also in those that never import kddense.
 - :func:`load_checkpoint` reads a checkpoint as data, never as code.
 
 Nothing in here imports the rest of kddense: the installed stand-in loads this package while mmdet is half imported.

@@ -7,20 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.device import get_device
+from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
 
 
 def register_amp() -> None:
     """Let ``type='AmpOptimWrapper'``, and with it the stock scripts' ``--amp``, work on a machine without a GPU too."""
-    OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper', module=_build_amp_wrapper, force=True)
-
-
-def _build_amp_wrapper(*args: Any, **kwargs: Any) -> OptimWrapper:
-    """Build mmengine's wrapper where it runs, and :class:`CpuAmpOptimWrapper` on a CPU, where it refuses to."""
-    on_gpu = torch.cuda.is_available() or any(hasattr(torch, backend) for backend in ('npu', 'mlu', 'musa'))
-    return (AmpOptimWrapper if on_gpu else CpuAmpOptimWrapper)(*args, **kwargs)
+    if get_device() == 'cpu':
+        OPTIM_WRAPPERS.register_module(name='AmpOptimWrapper', module=CpuAmpOptimWrapper, force=True)
 
 
 class CpuAmpOptimWrapper(OptimWrapper):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from mmengine.registry import TRANSFORMS as ALL_TRANSFORMS
 
 from kddense.registry import TRANSFORMS
@@ -35,7 +36,7 @@ class ShrinkForStudent:
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Shrink ``results['img']`` and keep the original, height x width x 3, as ``results['teacher_img']``."""
-        results['teacher_img'] = results['img']
+        results['teacher_img'] = np.ascontiguousarray(results['img'])  # a flipped image is a view that no tensor takes
         before = results.get('scale_factor', (1.0, 1.0))
         results = self.shrink(results)
         results['scale_factor'] = tuple(old * new for old, new in zip(before, results['scale_factor'], strict=True))

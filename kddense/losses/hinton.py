@@ -110,6 +110,8 @@ class HintonLoss(nn.Module):
         tensor(0.5174)
     """
 
+    compares_classes = True  # a layer between the logits would pair classes that are not the same
+
     def __init__(self, temperature: float = 1.0, mode: str = 'softmax', dim: int = 1) -> None:
         super().__init__()
         check_positive('temperature', temperature)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kddense.schedules import WeightSchedule, build_schedule
+from kddense.taps import Taps
 from kddense.views import Answer, ModelView, ViewError
 
 
@@ -55,9 +56,13 @@ class Objective(nn.Module):
         Raises:
             ValueError: If they cannot; the message says why and what to do.
         """
+        Taps(student.model, self.student_taps, student.owner)
+        Taps(teacher.model, self.teacher_taps, teacher.owner)
+        for kind in teacher.kinds_behind(self.teacher_taps):
+            student.check(kind)
         for kind in sorted(self.kinds):
-            for view in (student, teacher):
-                view.check(kind)
+            student.check(kind)
+            teacher.check_teacher(kind)
             differences = student.differences(teacher, kind)
             if differences:
                 raise ViewError(

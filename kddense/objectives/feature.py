@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kddense.connectors import build_connector, match_size
@@ -56,7 +57,7 @@ class FeatureObjective(Objective):
             raise ValueError(f"resize must be 'student' or 'teacher', got {resize!r}")
         self.tap = tap
         self.teacher_tap = teacher_tap or tap
-        self.loss = MODELS.build(dict(loss or dict(type='kddense.HintLoss')))
+        self.loss: Any = MODELS.build(dict(loss or dict(type='kddense.HintLoss')))
         self.connector = connector
         self.levels = levels
         self.teacher_levels = levels if teacher_levels is None else teacher_levels
@@ -86,13 +87,26 @@ class FeatureObjective(Objective):
     def _connect(self, student: Tensor, teacher: Tensor) -> nn.Module:
         channels = 1 if student.dim() == 4 else -1
         layer = self.connector
+        if getattr(self.loss, 'compares_classes', False) and not isinstance(layer, Mapping):
+            self._check_classes(student, teacher)
+            return nn.Identity()
         if layer == 'auto':
             layer = {} if student.dim() != teacher.dim() or student.shape[channels] != teacher.shape[channels] else None
         return build_connector(layer, student.shape, teacher.shape) or nn.Identity()  # type: ignore[arg-type]
 
+    def _check_classes(self, student: Tensor, teacher: Tensor) -> None:
+        dim = self.loss.dim
+        if student.shape[dim] != teacher.shape[dim]:
+            raise ValueError(
+                f"tap '{self.tap}' has {student.shape[dim]} classes in the student and {teacher.shape[dim]} in the teacher; "
+                f'{type(self.loss).__name__} needs a teacher of the same classes'
+            )
+
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         ours = _pick(list(tensors_of(seen.taps[self.tap])), self.levels, self.tap)
         theirs = _pick(list(tensors_of(taught.taps[self.teacher_tap])), self.teacher_levels, self.teacher_tap)
+        if torch.is_grad_enabled() and not any(tensor.requires_grad for tensor in ours):
+            raise ValueError(f"tap '{self.tap}': this part of the student is frozen, there is nothing that could learn")
         pairs = zip(self.connectors, ours, theirs, strict=True)
         losses = [self.loss(*match_size(connector(own), other, self.resize)) for connector, own, other in pairs]
         return {'loss': sum(losses[1:], losses[0]) / len(losses)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +80,12 @@ class ModelView:
 
     def check(self, kind: str) -> None:
         """Raise a :class:`ViewError` if this model cannot show knowledge of ``kind``."""
-        raise ViewError(f'{self.owner} ({type(self.model).__name__}) has no {KINDS[kind]}')
+        what = KINDS.get(kind, f"knowledge of the kind '{kind}'")
+        raise ViewError(f'{self.owner} ({type(self.model).__name__}) has no {what}')
+
+    def check_teacher(self, kind: str) -> None:
+        """Raise a :class:`ViewError` if this model, as a teacher, cannot give its opinion of ``kind``."""
+        self.check(kind)
 
     def differences(self, teacher: ModelView, kind: str) -> list[str]:
         """List the fields in which a teacher's ``kind`` of knowledge is not about the same things as this model's."""
@@ -122,9 +129,8 @@ class ModelView:
         Returns:
             Values in float32.
         """
-        parts = {Tap.parse(tap).path.partition('.')[0] for tap in question.taps} | self.parts_of(question.opinions)
         with Taps(self.model, question.taps, self.owner) as recording:
-            opinions = self.run(parts, question, images)
+            opinions = self.run(question, images)
         taps = {tap: map_tensors(_in_float32, recording[tap]) for tap in question.taps}
         if covered is not None and tuple(covered) != tuple(images.shape[-2:]):
             for tap in taps.keys() - set(filter(lambda tap: self.kinds_behind([tap]), taps)):
@@ -135,8 +141,9 @@ class ModelView:
         """Return the children of the model that have to run for opinions of these kinds."""
         return set()
 
-    def run(self, parts: set[str], question: Question, images: Tensor) -> dict[str, list[Any]]:
-        """Run the children named in ``parts`` and what they need; return the opinions asked for."""
+    def run(self, question: Question, images: Tensor) -> dict[str, list[Any]]:
+        """Run the children of the model that the question is about and what they need; return the opinions asked for."""
+        parts = {Tap.parse(tap).path.partition('.')[0] for tap in question.taps} | self.parts_of(question.opinions)
         if not hasattr(self.model, 'backbone'):
             self.model(images, None, mode='tensor')
             return {}
@@ -145,7 +152,7 @@ class ModelView:
             return {}
         features = self.model.extract_feat(images)
         opinions: dict[str, list[Any]] = {}
-        for part in sorted(parts - {'backbone', 'neck'}):
+        for part in sorted(parts - {'', 'backbone', 'neck'}):
             opinions.update(self.run_head(part, features, question))
         return opinions
 
@@ -170,12 +177,12 @@ class ModelView:
         taps = frozenset(taps)
         question = Question(taps, self.probe_samples(self.kinds_behind(taps)))
         weight = next(self.model.parameters())
-        images = weight.new_zeros(1, 3, size, size, dtype=self.image_dtype())
+        images = weight.new_zeros(1, 3, size, size)
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
         try:
-            with forked_random_state():
-                answer = self.answer(question, images)
+            with forked_random_state(), _runnable(self.model):
+                answer = self.answer(question, images.to(self.image_dtype()))
         finally:
             for module, mode in modes.items():
                 module.training = mode
@@ -195,6 +202,25 @@ KINDS = {
     'rpn': 'region proposal network; only two-stage detectors have one',
     'roi': 'RoI head; only two-stage detectors have one',
 }
+
+
+def is_a(value: Any, name: str) -> bool:
+    """Tell a class of mmdet or mmseg by its name, so that the library need not be installed."""
+    return any(base.__name__ == name for base in type(value).__mro__)
+
+
+@contextmanager
+def _runnable(model: nn.Module) -> Iterator[None]:
+    """Widen float16 weights on a CPU for a while: PyTorch before 2.3 cannot convolve with them there."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    halves = [tensor for tensor in tensors if tensor.dtype == torch.float16 and tensor.device.type == 'cpu']
+    for tensor in halves:
+        tensor.data = tensor.data.float()
+    try:
+        yield
+    finally:
+        for tensor in halves:
+            tensor.data = tensor.data.half()
 
 
 def _in_float32(value: Tensor) -> Tensor:

@@ -10,15 +10,15 @@ from torch import nn
 
 from kddense.taps import Recording, Tap
 
-from .base import Answer, ModelView, Question
+from .base import Answer, ModelView, Question, ViewError, is_a
 
 
 class SegmentorView(ModelView):
-    """Every ``EncoderDecoder`` and ``CascadeEncoderDecoder`` of mmseg."""
+    """Every ``EncoderDecoder`` and ``CascadeEncoderDecoder`` of mmseg; of PointRend, the stages before its points."""
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
-        return any(base.__name__ == 'EncoderDecoder' for base in type(model).__mro__)
+        return is_a(model, 'EncoderDecoder')
 
     def read(self, recording: Recording, taps: Iterable[str], kinds: Iterable[str]) -> Answer:
         taps = frozenset(taps)
@@ -47,7 +47,17 @@ class SegmentorView(ModelView):
             for auxiliary in head:
                 auxiliary(features)
         else:
-            logits = head[0](features)
-            for stage in head[1:]:
-                logits = stage(features, logits)
+            self._run_cascade(head, features, question)
         return {}
+
+    def _run_cascade(self, stages: nn.ModuleList, features: Any, question: Question) -> None:
+        """Run the stages up to the last one that a tap listens to."""
+        names = [Tap.parse(tap).path.split('.') for tap in question.taps]
+        heard = [int(path[1]) if len(path) > 1 else len(stages) - 1 for path in names if path[0] == 'decode_head']
+        logits = stages[0](features)
+        for index in range(1, max(heard) + 1):
+            if is_a(stages[index], 'PointHead'):
+                raise ViewError(
+                    f'{self.owner}.decode_head[{index}] reads points: tap decode_head.{index - 1} instead'
+                )
+            logits = stages[index](features, logits)

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from kddense.taps import Call, Recording, shadowed
 
-from .base import ModelView, Question, ViewError
+from .base import ModelView, Question, ViewError, is_a
+
+UNFIT_ROI_HEADS = {
+    'DynamicRoIHead': 'changes its box coder while it trains: its boxes cannot be compared with others',
+    'PISARoIHead': 'weights its samples in a loss of its own, which shows no targets',
+}
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class TwoStageView(ModelView):
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
-        return _is_a(model, 'TwoStageDetector')
+        return is_a(model, 'TwoStageDetector')
 
     @property
     def box_heads(self) -> list[Any]:
@@ -106,22 +111,30 @@ class TwoStageView(ModelView):
 
     def _check_rpn(self) -> None:
         head = getattr(self.model, 'rpn_head', None)
-        if not _is_a(head, 'RPNHead'):
+        if not is_a(head, 'RPNHead'):
             found = 'none' if head is None else type(head).__name__
             raise ViewError(f'{self.owner}.rpn_head must be an RPNHead, found {found}')
 
     def _check_roi(self) -> None:
         roi_head = self.model.roi_head
-        if getattr(roi_head, 'with_semantic', False):
-            raise ViewError(
-                f'{self.owner}.roi_head fuses a semantic branch into its RoI features, which is not supported'
-            )
+        for name, reason in UNFIT_ROI_HEADS.items():
+            if is_a(roi_head, name):
+                raise ViewError(f'{self.owner}.roi_head is a {name}, which {reason}')
         for head in self.box_heads if hasattr(roi_head, 'bbox_head') else [None]:
             if not _is_plain_box_head(head):
                 raise ViewError(
                     f'{self.owner}.roi_head.bbox_head must be a BBoxHead with softmax classes and box regression, '
                     f'found {type(head).__name__}'
                 )
+
+    def check_teacher(self, kind: str) -> None:
+        super().check_teacher(kind)
+        fused = [name for name in ('with_semantic', 'with_glbctx') if getattr(self.model.roi_head, name, False)]
+        if kind == 'roi' and fused:
+            raise ViewError(
+                f'{self.owner}.roi_head fuses an image-wide branch into its RoI features ({fused[0]}), which a teacher '
+                'cannot do here: take a teacher without it'
+            )
 
     def differences(self, teacher: ModelView, kind: str) -> list[str]:
         assert isinstance(teacher, TwoStageView)
@@ -164,8 +177,9 @@ class TwoStageView(ModelView):
             sample, opinion = self._read_rpn(recording['rpn_head'], recording['rpn_head.get_targets()'])
             return [sample], [opinion]
         weights = getattr(self.model.roi_head, 'stage_loss_weights', [1.0])
-        # A cascade ends early where no box is left.
-        calls = [recording[tap] for tap in self.taps_of('roi') if recording.heard(tap)]
+        first, *later = self.taps_of('roi')
+        # A cascade ends early where no box is left; its first stage always runs.
+        calls = [recording[first], *(recording[tap] for tap in later if recording.heard(tap))]
         read = [self._read_roi(*stage) for stage in zip(self.box_heads, calls, weights, strict=False)]
         return [sample for sample, _ in read], [opinion for _, opinion in read]
 
@@ -234,7 +248,7 @@ class TwoStageView(ModelView):
 
 
 def _roi_opinion(head: Any, logits: Tensor, deltas: Tensor, sample: RoISample) -> BoxOpinion:
-    deltas = deltas.reshape(len(deltas), -1, 4)[sample.positive]
+    deltas = deltas.unflatten(1, (-1, 4))[sample.positive]
     if not head.reg_class_agnostic:
         deltas = deltas[torch.arange(len(deltas), device=deltas.device), sample.labels]
     return BoxOpinion(logits.float(), deltas.reshape(-1, 4).float())
@@ -259,7 +273,7 @@ def _rows(levels: Sequence[Tensor], channels: int, sizes: Sequence[tuple[int, in
 
 def _is_plain_box_head(head: Any) -> bool:
     """Tell whether a head has a softmax over its classes and a background, and one box per class or for all."""
-    if not _is_a(head, 'BBoxHead') or not (head.with_cls and head.with_reg) or head.custom_cls_channels:
+    if not is_a(head, 'BBoxHead') or not (head.with_cls and head.with_reg) or head.custom_cls_channels:
         return False
     return getattr(head.fc_cls, 'out_features', None) == head.num_classes + 1
 
@@ -277,11 +291,6 @@ def _extract_in_float32(extract: Callable) -> Callable:
         return extract(wide, rois.float(), *args, **kwargs).to(features[0].dtype)
 
     return extracted
-
-
-def _is_a(value: Any, name: str) -> bool:
-    """Tell a class of mmdet by its name, so that mmdet need not be installed."""
-    return any(base.__name__ == name for base in type(value).__mro__)
 
 
 def _as_tensor(boxes: Any) -> Tensor:

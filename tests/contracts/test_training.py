@@ -41,7 +41,6 @@ class TestMixedPrecision:
     def test_stock_training_in_mixed_precision(self, task, stock_script, tmp_path):
         short = dict(detector=dict(train_cfg__max_epochs=1), segmentor=dict(train_cfg__max_iters=3))[task.name]
         config = task.distilled(default_hooks__checkpoint=None, **short)
-        config.custom_imports.imports = ['kddense', 'cpu_amp']
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
         config.dump(tmp_path / 'config.py')
         train = stock_script(task.package, 'train.py')

@@ -133,6 +133,7 @@ def test_the_hint_is_a_mean_over_elements_and_levels_at_gamma(norm, power):
     hint = HintObjective(adapt=False, norm=norm, tap='neck')
     hint.connectors.extend([torch.nn.Identity(), torch.nn.Identity()])
     ours, theirs = [torch.full((1, 2, 4, 4), 3.0), torch.zeros(1, 2, 2, 2)], [torch.zeros(1, 2, 4, 4)] * 2
+    ours[0].requires_grad_()
     theirs[1] = torch.ones(1, 2, 2, 2)
     value = hint(Answer({'neck': tuple(ours)}), Answer({'neck': tuple(theirs)}))['loss']
     assert value.item() == pytest.approx((3**power + 1) / 2)
