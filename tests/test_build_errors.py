@@ -378,3 +378,75 @@ def test_half_of_openmmlab_is_enough_and_the_other_half_is_asked_for(absent, ext
     wants = f"needs {absent}, which is not installed: pip install 'kddense[{extra}]'"
     said = [line for line in done.stdout.splitlines() if line.startswith('teacher.config')]
     assert said == [f"teacher.config '{absent}::any/config.py' {wants}", *[f'teacher.config {wants}'] * 2]
+
+
+# --- what a distiller cannot make sense of --------------------------------------------------------------------------------
+
+
+def test_soft_targets_need_the_same_classes():
+    soft = dict(kd=dict(type='kddense.FeatureObjective', tap='decode_head', loss=dict(type='kddense.HintonLoss')))
+    students = tiny.segmentor('pspnet_r50-d8', classes=5), tiny.segmentor('pspnet_r50-d8', classes=9)
+    said = complaint(*students, objectives=soft, scope='mmseg')
+    assert said.startswith("objectives.kd: tap 'decode_head' has 5 classes in the student and 9 in the teacher")
+
+
+@pytest.mark.parametrize(
+    'head, reason', [('DynamicRoIHead', 'changes its box coder'), ('PISARoIHead', 'a loss of its own')]
+)
+def test_roi_heads_whose_boxes_cannot_be_compared(head, reason, monkeypatch):
+    from mmdet.models.roi_heads import StandardRoIHead
+    from mmdet.registry import MODELS
+
+    monkeypatch.setitem(MODELS.module_dict, 'Unfit', type(head, (StandardRoIHead,), {}))
+    said = complaint(student=tiny.faster_rcnn({'roi_head.type': 'Unfit'}), objectives=roi())
+    assert said.startswith(f'objectives.roi: student.roi_head is a {head}, which {reason}') or reason in said
+
+
+def test_an_image_wide_branch_is_refused_in_a_teacher_only():
+    student, teacher = tiny.build(tiny.faster_rcnn()), tiny.build(tiny.faster_rcnn())
+    from kddense.views import ViewError, build_view
+
+    teacher.roi_head.with_glbctx = student.roi_head.with_glbctx = True
+    build_view(student, 'student').check('roi')
+    with pytest.raises(ViewError, match=r'^teacher.roi_head fuses an image-wide branch'):
+        build_view(teacher, 'teacher').check_teacher('roi')
+
+
+def test_taps_of_your_own_objective_are_checked_too(monkeypatch):
+    from kddense import Objective
+    from kddense.registry import MODELS
+
+    def mine(**attributes):
+        monkeypatch.setitem(MODELS.module_dict, 'Mine', type('Mine', (Objective,), attributes))
+        return dict(x=dict(type='kddense.Mine'))
+
+    misspelt = complaint(objectives=mine(student_taps=frozenset({'nek'})))
+    assert misspelt.startswith("objectives.x: tap 'nek': the student (FasterRCNN) has no part 'nek'; the nearest")
+    unknown = complaint(objectives=mine(kinds=frozenset({'dense'})), student=tiny.single_stage('retinanet'))
+    assert unknown == "objectives.x: student (RetinaNet) has no knowledge of the kind 'dense'"
+
+
+def test_a_tap_in_the_teachers_roi_head_needs_the_students_rois():
+    objective = feature(tap='neck', teacher_tap='roi_head.bbox_head.shared_fcs.0')
+    said = complaint(student=tiny.single_stage('retinanet'), objectives=objective)
+    assert said.startswith('objectives.h: student (RetinaNet) has no RoI head')
+
+
+def test_misspelt_and_missing_keys_of_a_teacher():
+    teacher = tiny.teacher_of(tiny.faster_rcnn(width=16))
+    assert complaint(teacher=dict(teacher, precison='bf16')).startswith(
+        "teacher has no key 'precison', only channels_last"
+    )
+    assert complaint(teacher=dict(checkpoint=None)).startswith("teacher needs the key 'config'")
+    assert complaint(teacher=dict(big=dict(config='x.py'))).startswith("teacher.big needs the key 'checkpoint'")
+
+
+def test_objectives_are_named():
+    assert complaint(objectives=[HINT['hint']]).startswith('objectives must be a dict of configs by name, got a ')
+
+
+def test_the_students_library_is_absent(monkeypatch):
+    from kddense import teacher
+
+    monkeypatch.setattr(teacher.importlib.util, 'find_spec', lambda package: None)
+    assert complaint().startswith('student needs mmdet, which is not installed')

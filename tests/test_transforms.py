@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import DefaultScope
 
 from kddense import ShrinkForStudent
@@ -56,3 +57,23 @@ def test_another_resize(scope):
 def test_a_factor_that_does_not_shrink(factor):
     with pytest.raises(ValueError, match='ShrinkForStudent.factor must be above 1, got'):
         ShrinkForStudent(factor)
+
+
+def test_a_flipped_image_becomes_a_tensor(scope):
+    own = results(scope)
+    own['img'] = np.flip(own['img'], axis=1)
+    kept = TRANSFORMS.build(dict(type='kddense.ShrinkForStudent', factor=2))(own)['teacher_img']
+    assert torch.from_numpy(kept).shape == (60, 90, 3)
+
+
+@pytest.mark.parametrize('input_scale', [1.0, 3.0])
+def test_a_kept_image_of_another_scale_is_refused(input_scale):
+    hint = dict(hint=dict(type='kddense.HintObjective'))
+    teacher = tiny.teacher_of(tiny.faster_rcnn(width=16), input_scale=input_scale)
+    model = tiny.distiller(tiny.faster_rcnn(), teacher, hint)
+    data = tiny.detection_data()
+    for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
+        large = np.zeros((2 * image.shape[1], 2 * image.shape[2], 3), dtype=np.uint8)
+        sample.set_metainfo(dict(teacher_img=large))
+    with pytest.raises(ValueError, match=r'teacher.input_scale is \d, but ShrinkForStudent kept an image'):
+        tiny.step(model, data)

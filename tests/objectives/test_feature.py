@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from kddense.connectors import ConvConnector, LinearConnector
+from kddense.views import Question, build_view
 
 from .. import tiny
 
@@ -201,3 +202,18 @@ def test_the_weight_multiplies():
         _, loss, _ = step(tiny.faster_rcnn(), tiny.faster_rcnn(), dict(tap='neck', weight=weight))
         losses.append(loss)
     assert losses[1] == pytest.approx(0.25 * losses[0], rel=1e-5)
+
+
+def test_a_frozen_part_of_the_student_is_no_place_for_a_hint():
+    objective = dict(h=dict(type='kddense.FeatureObjective', tap='backbone', levels=[0]))
+    model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(width=16), objective)
+    model.student.backbone.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"tap 'backbone': this part of the student is frozen"):
+        tiny.step(model, tiny.detection_data())
+
+
+def test_methods_of_the_model_itself_can_be_tapped():
+    model = tiny.build(tiny.faster_rcnn())
+    images = torch.zeros(1, 3, 64, 64)
+    answer = build_view(model, 'teacher').answer(Question(frozenset({'extract_feat()'})), images)
+    assert [level.shape[1] for level in answer.taps['extract_feat()'].result] == [16] * 5

@@ -193,3 +193,21 @@ def test_any_model_shows_its_taps():
             return self.layer(inputs)
 
     assert build_view(Plain(), 'teacher').probe(['layer'])['layer'][0].shape == (1, 6, 64, 64)
+
+
+def test_no_roi_at_all_is_an_opinion_on_none():
+    model = tiny.build(tiny.faster_rcnn())
+    nothing = torch.zeros(0, dtype=torch.long)
+    sample = RoISample(torch.zeros(0, 5), nothing, nothing, torch.zeros(0, 4))
+    question = Question(frozenset(), {'roi': [sample]}, frozenset({'roi'}))
+    (opinion,) = build_view(model, 'teacher').answer(question, torch.zeros(1, 3, 64, 64)).opinions['roi']
+    assert opinion.logits.shape == (0, 4)
+    assert opinion.deltas.shape == (0, 4)
+
+
+def test_float16_weights_are_probed_on_a_cpu_and_stay_what_they_were():
+    model = tiny.build(tiny.faster_rcnn()).half()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    assert build_view(model, 'teacher').probe(['neck'])['neck'][0].dtype == torch.float32
+    after = model.state_dict()
+    assert all(after[key].dtype == value.dtype and torch.equal(after[key], value) for key, value in before.items())
