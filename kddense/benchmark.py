@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from kddense.distiller import Distiller
 from kddense.registry import MODELS
-from kddense.taps import map_tensors
+from kddense.taps import Taps, map_tensors
 from kddense.teacher import Teacher
 from kddense.views import Answer, Question
 
@@ -156,15 +156,13 @@ def _reference_teacher(model: dict[str, Any], device: str) -> Teacher:
 
 
 def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, Answer, Question]:
-    """Run one step by hand and keep what passes between the models."""
-    active = dict(distiller._objectives())
-    taps, kinds = distiller._needs(active)
-    with distiller.student_view.listening(taps, kinds) as recording:
-        distiller.student(**batch, mode='loss')
-    seen = distiller.student_view.read(recording, taps, kinds)
-    (name,) = distiller.teachers
-    question = distiller._question(name, active, seen)
-    return seen, distiller._ask_teachers(active, seen, **batch)[name], question
+    """Run one step and keep what passes between the models."""
+    (teacher,) = distiller.teachers.values()
+    objective = next(iter(distiller.objectives.values()))
+    with Taps(teacher, ['answer()']) as asked, Taps(objective, ['forward()']) as heard:
+        distiller(**batch, mode='loss')
+    exchange = heard['forward()'].arguments
+    return exchange['seen'], exchange['taught'], asked['answer()'].arguments['question']
 
 
 def _step(model: Any, batch: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -137,14 +138,20 @@ class Distiller(BaseModel):
         """
         weights = self._weights()
         active = {name: objective for name, objective in self._objectives() if weights[name] > 0}
-        taps, kinds = self._needs(active)
+        questions = self._questions(active)
+        # A teacher that need not know the student's samples goes first: its maps are gone before the student's are kept.
+        early = {name: question for name, question in questions.items() if not self._sampled_for(name, question)}
+        taught = self._ask_teachers(early, inputs, data_samples)
+        taps: frozenset[str] = frozenset().union(*(objective.student_taps for objective in active.values()))
+        kinds: frozenset[str] = frozenset().union(*(self._sampled_for(*asked) for asked in questions.items()))
         with self.student_view.listening(taps, kinds) as recording:
             losses = self.student(inputs, data_samples, mode='loss')
         losses = self._scale_task_losses(losses, active, weights)
         if not self.objectives:
             return losses
         seen = self.student_view.read(recording, taps, kinds)
-        taught = self._ask_teachers(active, seen, inputs, data_samples)
+        late = {name: self._with_samples(name, questions[name], seen) for name in questions.keys() - early.keys()}
+        taught.update(self._ask_teachers(late, inputs, data_samples))
         for name, objective in self._objectives():
             if name not in active:
                 losses[f'distill.{name}.loss_idle'] = _touch(objective, inputs)
@@ -162,34 +169,29 @@ class Distiller(BaseModel):
         iteration, end = (hub.get_info(key) if key in hub.runtime_info else None for key in ('iter', 'max_iters'))
         return {name: objective.schedule(iteration or 0, end) for name, objective in self._objectives()}
 
-    def _needs(self, active: Mapping[str, Objective]) -> tuple[frozenset[str], frozenset[str]]:
-        """Return the taps and the kinds of knowledge that the student has to show."""
-        taps: frozenset[str] = frozenset().union(*(objective.student_taps for objective in active.values()))
-        kinds: frozenset[str] = frozenset().union(
-            *(
-                objective.kinds | self._teachers[objective.teacher or ''].view.kinds_behind(objective.teacher_taps)
-                for objective in active.values()
-            )
-        )
-        return taps, kinds
+    def _questions(self, active: Mapping[str, Objective]) -> dict[str, Question]:
+        """Put together what the active objectives want to know of each teacher; the student's samples come later."""
+        questions = {}
+        for name in self._teachers:
+            asking = [objective for objective in active.values() if objective.teacher == name]
+            if asking:
+                taps: frozenset[str] = frozenset().union(*(objective.teacher_taps for objective in asking))
+                opinions: frozenset[str] = frozenset().union(*(objective.kinds for objective in asking))
+                questions[name] = Question(taps, opinions=opinions)
+        return questions
 
-    def _ask_teachers(
-        self, active: Mapping[str, Objective], seen: Answer, inputs: Tensor, data_samples: list
-    ) -> dict[str, Answer]:
-        answers = {}
-        for name, teacher in self._teachers.items():
-            if any(objective.teacher == name for objective in active.values()):
-                question = self._question(name, active, seen)
-                answers[name] = teacher.answer(question, inputs, data_samples, self.pixel_format)
-        return answers
+    def _sampled_for(self, teacher: str, question: Question) -> frozenset[str]:
+        """Return the kinds of samples that a teacher has to be given with a question."""
+        return question.opinions | self._teachers[teacher].view.kinds_behind(question.taps)
 
-    def _question(self, teacher: str, active: Mapping[str, Objective], seen: Answer) -> Question:
-        """Put together what the active objectives want to know of one teacher."""
-        asking = [objective for objective in active.values() if objective.teacher == teacher]
-        taps: frozenset[str] = frozenset().union(*(objective.teacher_taps for objective in asking))
-        opinions: frozenset[str] = frozenset().union(*(objective.kinds for objective in asking))
-        kinds = opinions | self._teachers[teacher].view.kinds_behind(taps)
-        return Question(taps, {kind: seen.samples[kind] for kind in kinds}, opinions)
+    def _with_samples(self, teacher: str, question: Question, seen: Answer) -> Question:
+        return replace(question, samples={kind: seen.samples[kind] for kind in self._sampled_for(teacher, question)})
+
+    def _ask_teachers(self, questions: Mapping[str, Question], inputs: Tensor, data_samples: list) -> dict[str, Answer]:
+        return {
+            name: self._teachers[name].answer(question, inputs, data_samples, self.pixel_format)
+            for name, question in questions.items()
+        }
 
     def _scale_task_losses(
         self, losses: dict[str, Any], active: Mapping[str, Objective], weights: Mapping[str, float]

@@ -57,7 +57,5 @@ class SegmentorView(ModelView):
         logits = stages[0](features)
         for index in range(1, max(heard) + 1):
             if is_a(stages[index], 'PointHead'):
-                raise ViewError(
-                    f'{self.owner}.decode_head[{index}] reads points: tap decode_head.{index - 1} instead'
-                )
+                raise ViewError(f'{self.owner}.decode_head[{index}] reads points: tap decode_head.{index - 1} instead')
             logits = stages[index](features, logits)
