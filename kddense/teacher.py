@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from kddense.compat import load_checkpoint
 from kddense.pixels import PixelFormat, fit_canvas, pad_to_divisor, rescale, translate
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
+from kddense.taps import tensors_of
 from kddense.views import ModelView, Question, build_view
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -38,7 +40,8 @@ class Teacher(nn.Module):
             The config of a run of kddense stands for its student.
         checkpoint: Path or URL of its weights; ``None``, spelt out, leaves it untrained.
         precision: ``'fp32'``, ``'bf16'`` or ``'fp16'``. Weights and maps are kept in it, statistics of normalisation
-            layers stay in float32; what it answers is float32 again.
+            layers stay in float32; what it answers is float32 again. In low precision batch norms are folded into
+            their convolutions where that changes nothing: a tap on such a convolution hears both.
         channels_last: Run it in the channels-last memory format: faster on most CPUs and GPUs in low precision.
         input_scale: Size of the image that it sees, relative to the student's. The image comes from the pipeline if
             :class:`kddense.ShrinkForStudent` kept it, else the student's is resized.
@@ -80,10 +83,13 @@ class Teacher(nn.Module):
         self.view: ModelView = build_view(self.model, name, self.input_scale)
 
     def _cast(self) -> None:
-        self.model.to(memory_format=self.memory_format)
         if self.dtype == torch.float32:
+            self.model.to(memory_format=self.memory_format)
             return
-        self.model.to(self.dtype)
+        if hasattr(self.model, 'backbone'):
+            self.model.backbone = _folded(self.model.backbone)
+        _fold_conv_modules(self.model)
+        self.model.to(self.dtype).to(memory_format=self.memory_format)
         for module in self.model.modules():
             if isinstance(module, NORMS):
                 module.float()
@@ -140,6 +146,36 @@ class Teacher(nn.Module):
                     f'{self.name}.input_scale is {self.input_scale:g}, but ShrinkForStudent kept an image of '
                     f'{tuple(image.shape[:2])} for one of {tuple(sample.img_shape[:2])}: set input_scale to its factor'
                 )
+
+
+def _folded(backbone: nn.Module) -> nn.Module:
+    """Fold batch norms into the convolutions before them, if the result is the same network.
+
+    mmcv pairs a norm with the convolution defined before it, which need not be the one that runs before it.
+    """
+    from mmcv.cnn import fuse_conv_bn
+
+    weight = next(backbone.parameters())
+    image = torch.linspace(-2, 2, 3 * 64 * 64, device=weight.device, dtype=weight.dtype).view(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = list(tensors_of(backbone(image)))
+        folded = fuse_conv_bn(copy.deepcopy(backbone)).requires_grad_(False)
+        got = list(tensors_of(folded(image)))
+    same = all(
+        torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(a.abs().max())) for a, b in zip(expected, got, strict=True)
+    )
+    return folded if same else backbone
+
+
+def _fold_conv_modules(model: nn.Module) -> None:
+    """Fold the batch norms of mmcv's ConvModules, which say in which order they run, unless a convolution is shared."""
+    from mmcv.cnn import ConvModule, fuse_conv_bn
+
+    uses = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
+    for module in list(model.modules()):
+        if isinstance(module, ConvModule) and module.order[:2] == ('conv', 'norm') and uses[id(module.conv)] == 1:
+            fuse_conv_bn(module)
+    model.requires_grad_(False)
 
 
 def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> nn.Module:

@@ -209,13 +209,14 @@ def question_of_all(student, prepared):
 
 @pytest.mark.parametrize('channels_last', [False, True])
 @pytest.mark.parametrize('precision', PRECISIONS)
-def test_every_precision_answers_in_plain_float32(precision, channels_last):
+def test_every_precision_answers_in_plain_float32(precision, channels_last, tmp_path):
     _, prepared, pixels = student_batch()
     config = tiny.teacher_of(tiny.faster_rcnn({**OTHER_EYES, 'data_preprocessor.pad_size_divisor': 32}))
     exact = kddense.Teacher(**config)
-    teacher = kddense.Teacher(**config, precision=precision, channels_last=channels_last)
     tiny.shake(exact.model)
-    teacher.model.load_state_dict(exact.model.state_dict())
+    torch.save(exact.model.state_dict(), tmp_path / 'teacher.pth')
+    config['checkpoint'] = str(tmp_path / 'teacher.pth')
+    teacher = kddense.Teacher(**config, precision=precision, channels_last=channels_last)
     question = question_of_all(None, prepared)
     expected, answer = (
         one.answer(question, prepared['inputs'], prepared['data_samples'], pixels) for one in (exact, teacher)
@@ -334,3 +335,56 @@ def test_a_data_preprocessor_beside_the_model():
     preprocessor.mean = [1.0, 2.0, 3.0]
     teacher = kddense.Teacher(dict(config, data_preprocessor=preprocessor), None)
     assert teacher.pixel_format.mean == (1.0, 2.0, 3.0)
+
+
+def batch_norms(model):
+    return sum(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+
+
+def test_batch_norms_are_folded_in_low_precision_only():
+    config = tiny.teacher_of(tiny.faster_rcnn(width=16))
+    plain, folded = kddense.Teacher(**config), kddense.Teacher(**config, precision='bf16')
+    assert batch_norms(plain.model.backbone) > 0
+    assert batch_norms(folded.model.backbone) == 0
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
+
+
+class Crossed(torch.nn.Module):
+    """Its norm is defined after one convolution, and runs after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.second = torch.nn.Conv2d(3, 4, 1)
+        self.first = torch.nn.Conv2d(3, 3, 1)
+        self.norm = torch.nn.BatchNorm2d(3)
+        self.norm.running_var.fill_(4.0)
+
+    def forward(self, x):
+        return (self.second(self.norm(x) + self.first(x)),)
+
+
+def test_a_norm_that_runs_elsewhere_stays():
+    from kddense.teacher import _folded
+
+    backbone = Crossed().eval()
+    assert _folded(backbone) is backbone
+
+
+def test_folding_heads_and_necks_leaves_shared_convolutions_alone():
+    from kddense.teacher import _fold_conv_modules
+
+    def block():
+        module = mmcv.cnn.ConvModule(3, 3, 1, norm_cfg=dict(type='BN'))
+        tiny.shake(module)
+        return module
+
+    shared, alone = torch.nn.Sequential(block(), block()).eval(), block().eval()
+    shared[1].conv = shared[0].conv
+    x = torch.rand(2, 3, 4, 4)
+    with torch.no_grad():
+        expected = shared(x), alone(x)
+        for model in (shared, alone):
+            _fold_conv_modules(model)
+        for model, value in zip((shared, alone), expected, strict=True):
+            torch.testing.assert_close(model(x), value)
+    assert (batch_norms(shared), batch_norms(alone)) == (2, 0)
