@@ -181,6 +181,7 @@ def test_every_command_is_run_somewhere():
         'python tools/benchmark_step.py',
         'python tools/measure_table.py',
         'bash tools/dist_train.sh',
+        'python tools/train.py configs/chen2017/faster-rcnn_r18_fpn_bccd.py',  # tests/test_configs.py builds it
         'python -m kddense.compat',
     )
     set_up = ('make setup', 'source .venv/bin/activate', 'make test', 'make test-legacy', "pip install '.[")

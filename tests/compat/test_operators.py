@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
     kddense.compat.state() is kddense.compat.State.COMPILED, reason='compiled mmcv is in use: no stand-in to test'
 )
 
-DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU'))]
+DEVICES = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
 
 
 def boxes_like(count, size=40, seed=0, dtype=torch.float32):
@@ -295,11 +295,11 @@ def test_half_precision_is_computed_in_single(dtype, device):
         torch.testing.assert_close(half_x.grad.float(), single_x.grad, rtol=2e-2, atol=2e-2 * scale)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
-def test_gpu_and_cpu_agree():
+@pytest.mark.parametrize('device', DEVICES)
+def test_every_device_agrees_with_the_cpu(device):
     x, rois = randn(2, 3, 16, 16), torch.cat([torch.arange(6)[:, None] % 2, boxes_like(6)], dim=1).double()
     for operator in (ops.RoIAlign(3, 0.4), ops.RoIAlign(3, 0.4, 2, 'max'), ops.RoIPool(3, 0.4)):
-        torch.testing.assert_close(operator(x.cuda(), rois.cuda()).cpu(), operator(x, rois))
+        torch.testing.assert_close(operator(x.to(device), rois.to(device)).cpu(), operator(x, rois))
 
 
 def test_an_operator_without_stand_in_imports_and_says_so_when_called():
