@@ -150,7 +150,7 @@ class Distiller(BaseModel):
         if not self.objectives:
             return losses
         seen = self.student_view.read(recording, taps, kinds)
-        late = {name: self._with_samples(name, questions[name], seen) for name in questions.keys() - early.keys()}
+        late = {name: self._with_samples(name, questions[name], seen) for name in questions if name not in early}
         taught.update(self._ask_teachers(late, inputs, data_samples))
         for name, objective in self._objectives():
             if name not in active:

@@ -182,10 +182,11 @@ def test_several_teachers_by_name():
     )
     model = tiny.build(config)
     ran = []
-    for name, one in model.teachers.items():
-        one.model.backbone.register_forward_hook(lambda *args, name=name: ran.append(name))
+    networks = dict(student=model.student, **{name: one.model for name, one in model.teachers.items()})
+    for name, network in networks.items():
+        network.backbone.register_forward_hook(lambda *args, name=name: ran.append(name))
     losses = tiny.step(model, tiny.detection_data())
-    assert ran == ['wide', 'other']
+    assert ran == ['other', 'student', 'wide']  # who need not know the student's RoIs goes before it
     assert {key for key in losses if key.startswith('distill')} == {
         'distill.wide.loss',
         'distill.other.loss',
