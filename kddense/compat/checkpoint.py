@@ -18,6 +18,7 @@ import urllib.error
 import urllib.parse
 import zipfile
 from codecs import encode
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ def _torch_globals() -> dict[str, Any]:
         'builtins.set': set,
         'builtins.bytearray': bytearray,
         'builtins.complex': complex,
+        'collections.Counter': Counter,
     }
     return {**plain, **_get_allowed_globals()}
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+from kddense.compat import load_checkpoint
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _tell(task, config, folder: Path, stock_script, death: int, survivor: str, l
     train.run(folder / 'resumed.py', '--work-dir', folder / 'run', '--resume', cwd=folder)
 
     runner = task.train(Config.fromfile(folder / 'whole.py'), folder / 'whole')
-    whole = torch.load(folder / 'whole' / last, weights_only=True)
+    whole = load_checkpoint(folder / 'whole' / last)
     return Story(runner, whole, folder / 'run' / last, folder)
 
 

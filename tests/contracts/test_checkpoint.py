@@ -9,6 +9,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from kddense.compat import load_checkpoint
+
 
 @pytest.fixture
 def task_of_story(story, request):
@@ -17,7 +19,7 @@ def task_of_story(story, request):
 
 @pytest.fixture
 def saved(story):
-    return torch.load(story.resumed, weights_only=True)
+    return load_checkpoint(story.resumed)
 
 
 def tensors_in(value):
@@ -61,7 +63,7 @@ def test_versions_of_layers_are_named_as_the_plain_student_names_them(story, tas
 
 
 def test_the_teacher_is_not_in_the_file(story, task_of_story, saved):
-    teacher = torch.load(task_of_story.teacher['checkpoint'], weights_only=True)
+    teacher = load_checkpoint(task_of_story.teacher['checkpoint'])
     convolutions = {value.numpy().tobytes() for value in teacher.values() if value.dim() == 4}
     kept = {value.numpy().tobytes() for value in tensors_in(saved)}
     assert len(convolutions) > 10
@@ -155,7 +157,7 @@ class TestDetector:
         from mmdet.apis import inference_detector, init_detector
 
         model = init_detector(detector.plain(), str(detector_story.resumed), device='cpu')
-        saved = torch.load(detector_story.resumed, weights_only=True)['state_dict']
+        saved = load_checkpoint(detector_story.resumed)['state_dict']
         assert all(torch.equal(value, saved[key]) for key, value in model.state_dict().items())
         assert model.dataset_meta['classes'] == ('disc', 'square', 'cross')
         assert len(inference_detector(model, str(toy_data / 'images' / '0.png')).pred_instances) > 0
@@ -164,7 +166,7 @@ class TestDetector:
         """mmengine stores the average as ``state_dict`` and the trained weights as ``ema_state_dict``."""
         from mmengine.model import ExponentialMovingAverage
 
-        saved = torch.load(detector_story.resumed, weights_only=True)
+        saved = load_checkpoint(detector_story.resumed)
         plain = detector.build(detector.plain().model)
         average = ExponentialMovingAverage(plain)
         assert list(saved['ema_state_dict']) == list(average.state_dict())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kddense.compat import load_checkpoint
+
 
 @pytest.fixture
 def resumed(story):
-    return torch.load(story.resumed, weights_only=True)
+    return load_checkpoint(story.resumed)
 
 
 def assert_equal(one, other, where=''):
@@ -43,7 +45,7 @@ def test_optimiser_schedules_and_random_numbers_are_too(story, resumed, part):
 
 
 def test_the_average_is_too(detector_story):
-    resumed = torch.load(detector_story.resumed, weights_only=True)
+    resumed = load_checkpoint(detector_story.resumed)
     assert_equal(dict(detector_story.whole['ema_state_dict']), dict(resumed['ema_state_dict']))
 
 

@@ -10,6 +10,7 @@ from mmengine.config import ConfigDict
 from mmengine.hooks import Hook
 
 from kddense import Objective
+from kddense.compat import load_checkpoint
 from kddense.registry import MODELS
 
 
@@ -160,7 +161,7 @@ def test_nan_stops_the_training_and_names_objective_and_iteration(detector, tmp_
     assert str(error.value).startswith('distill.bad.loss_toy is NaN or infinite at iteration 5.')
     assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_1.pth')
     assert [path.name for path in tmp_path.glob('*.pth')] == ['epoch_1.pth']
-    saved = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
+    saved = load_checkpoint(tmp_path / 'epoch_1.pth')
     detector.build(detector.plain().model).load_state_dict(saved['state_dict'], strict=True)
     assert all(value.isfinite().all() for value in runner.model.state_dict().values())
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from kddense.compat import load_checkpoint
+
 SCRIPT = Path(__file__).parent / 'scripts' / 'two_processes.py'
 
 
@@ -125,7 +127,7 @@ def folder(tasks, distillers, tmp_path_factory):
 
 @pytest.mark.parametrize('name', ['detector', 'segmentor'])
 def test_gradients_are_those_of_one_process(name, tasks, distillers, folder):
-    found = torch.load(folder / 'gradients.pth', weights_only=True)[name]
+    found = load_checkpoint(folder / 'gradients.pth')[name]
     _, distiller = distillers[name]
     expected = mean_gradients(distiller, batch_of(tasks[name]))
     trained = {key: value for key, value in expected.items() if not key.startswith('objectives.waiting.')}
@@ -136,8 +138,8 @@ def test_gradients_are_those_of_one_process(name, tasks, distillers, folder):
 
 
 def test_each_process_resumes_its_own_random_numbers(folder):
-    whole = torch.load(folder / 'whole' / 'epoch_2.pth', weights_only=True)
-    resumed = torch.load(folder / 'resumed' / 'epoch_2.pth', weights_only=True)
+    whole = load_checkpoint(folder / 'whole' / 'epoch_2.pth')
+    resumed = load_checkpoint(folder / 'resumed' / 'epoch_2.pth')
     first, second = whole['random_state']['states']
     assert not torch.equal(first['torch'], second['torch'])
     for one, other in zip(whole['random_state']['states'], resumed['random_state']['states'], strict=True):
