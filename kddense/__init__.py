@@ -9,31 +9,46 @@ from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.hooks import RandomStateHook  # noqa: E402
-from kddense.models import VGG  # noqa: E402
+from kddense.hooks import RandomStateHook, UnlabelledImagesHook  # noqa: E402
+from kddense.models import VGG, Discriminator  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     ChenRoIObjective,
     ChenRPNObjective,
+    CWDObjective,
     FeatureObjective,
     HintObjective,
+    HolisticObjective,
     Objective,
+    PairWiseObjective,
+    PixelObjective,
+    PixelWiseObjective,
 )
+from kddense.optim import JointOptimWrapper, JointOptimWrapperConstructor  # noqa: E402
 from kddense.teacher import Teacher  # noqa: E402
 
 __version__ = '0.1.0'
 
 __all__ = [
     'VGG',
+    'CWDObjective',
     'ChenRPNObjective',
     'ChenRoIObjective',
     'ConvConnector',
+    'Discriminator',
     'Distiller',
     'FeatureObjective',
     'HintObjective',
+    'HolisticObjective',
+    'JointOptimWrapper',
+    'JointOptimWrapperConstructor',
     'LinearConnector',
     'Objective',
+    'PairWiseObjective',
+    'PixelObjective',
+    'PixelWiseObjective',
     'RandomStateHook',
     'ShrinkForStudent',
     'Teacher',
+    'UnlabelledImagesHook',
     'losses',
 ]

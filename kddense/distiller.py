@@ -71,6 +71,7 @@ class Distiller(BaseModel):
         self.student = built
         self.student_view = build_view(built, owner='student')
         self.task_weights = _check_task_weights(task_weights or {})
+        self._checked = False
         with forked_random_state():
             # A plain dict: modules of this model are trained, saved, averaged and bucketed, teachers must not be.
             self._teachers: dict[str, Teacher] = _build_teachers(teacher)
@@ -138,13 +139,17 @@ class Distiller(BaseModel):
         """
         weights = self._weights()
         active = {name: objective for name, objective in self._objectives() if weights[name] > 0}
+        self._check_run()
         questions = self._questions(active)
         # A teacher that need not know the student's samples goes first: its maps are gone before the student's are kept.
         early = {name: question for name, question in questions.items() if not self._sampled_for(name, question)}
         taught = self._ask_teachers(early, inputs, data_samples)
         taps: frozenset[str] = frozenset().union(*(objective.student_taps for objective in active.values()))
-        kinds: frozenset[str] = frozenset().union(*(self._sampled_for(*asked) for asked in questions.items()))
-        with self.student_view.listening(taps, kinds) as recording:
+        kinds: frozenset[str] = frozenset().union(
+            *(objective.kinds for objective in active.values()),
+            *(self._sampled_for(*asked) for asked in questions.items()),
+        )
+        with self.student_view.without_labels(data_samples), self.student_view.listening(taps, kinds) as recording:
             losses = self.student(inputs, data_samples, mode='loss')
         losses = self._scale_task_losses(losses, active, weights)
         if not self.objectives:
@@ -156,10 +161,35 @@ class Distiller(BaseModel):
             if name not in active:
                 losses[f'distill.{name}.loss_idle'] = _touch(objective, inputs)
                 continue
-            for key, value in objective(seen, taught[objective.teacher or '']).items():
-                losses[f'distill.{name}.{key}'] = weights[name] * value
+            for key, value in self._losses_of(name, objective, seen, taught[objective.teacher or '']).items():
+                weight = 1.0 if key in objective.own_losses else weights[name]
+                losses[f'distill.{name}.{key}'] = weight * value if 'loss' in key else value
         _check_finite(losses)
         return losses
+
+    @staticmethod
+    def _losses_of(name: str, objective: Objective, seen: Answer, taught: Answer) -> dict[str, Tensor]:
+        try:
+            return objective(seen, taught)
+        except ValueError as error:
+            raise ValueError(f'objectives.{name}: {error}') from error
+
+    def _check_run(self) -> None:
+        """Check, before the first step of a run, what only the run knows: the dataset and the optimisers."""
+        hub = MessageHub.get_current_instance()
+        if self._checked or 'max_iters' not in hub.runtime_info:
+            return
+        self._checked = True
+        dataset = hub.get_info('dataset_meta') if 'dataset_meta' in hub.runtime_info else {}
+        for name, objective in self._objectives():
+            if objective.trains_adversary and not objective.has_optimizer:
+                raise ValueError(
+                    f'objectives.{name} trains a discriminator, which needs an optimiser of its own: add optim_wrapper = '
+                    f"dict(constructor='kddense.JointOptimWrapperConstructor', objectives=dict({name}=dict(optimizer=dict("
+                    "type='Adam', lr=4e-4, betas=(0.9, 0.99)))))"
+                )
+            if objective.compares_classes:
+                self._teachers[objective.teacher or ''].check_classes(dataset.get('classes'), f'objectives.{name}')
 
     def _objectives(self) -> list[tuple[str, Objective]]:
         return [(name, objective) for name, objective in self.objectives.items() if isinstance(objective, Objective)]
@@ -182,7 +212,8 @@ class Distiller(BaseModel):
 
     def _sampled_for(self, teacher: str, question: Question) -> frozenset[str]:
         """Return the kinds of samples that a teacher has to be given with a question."""
-        return question.opinions | self._teachers[teacher].view.kinds_behind(question.taps)
+        view = self._teachers[teacher].view
+        return (question.opinions & view.sampled_kinds) | view.kinds_behind(question.taps)
 
     def _with_samples(self, teacher: str, question: Question, seen: Answer) -> Question:
         return replace(question, samples={kind: seen.samples[kind] for kind in self._sampled_for(teacher, question)})

@@ -45,6 +45,8 @@ class Teacher(nn.Module):
         channels_last: Run it in the channels-last memory format: faster on most CPUs and GPUs in low precision.
         input_scale: Size of the image that it sees, relative to the student's. The image comes from the pipeline if
             :class:`kddense.ShrinkForStudent` kept it, else the student's is resized.
+        class_map: For every class of the student the teacher's that it is, by name or index: selects and orders the classes
+            of a teacher that was trained on others. Softmax is then taken over the selected ones.
         trust_checkpoint: Load a checkpoint that holds pickled code. Only for files whose source you trust.
         name: What messages call it: the config key it came from.
 
@@ -60,6 +62,7 @@ class Teacher(nn.Module):
         precision: str = 'fp32',
         channels_last: bool = False,
         input_scale: float = 1.0,
+        class_map: Sequence[str | int] | None = None,
         trust_checkpoint: bool = False,
         name: str = 'teacher',
     ) -> None:
@@ -72,15 +75,19 @@ class Teacher(nn.Module):
         self.input_scale = float(input_scale)
         self.dtype = PRECISIONS[precision]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.model: Any = _build_model(config, name)  # a class of another library
+        package = config.partition('::')[0] if isinstance(config, str) and '::' in config else None
+        config = _read_config(config, name)
+        self.model: Any = _build_model(config, package, name)  # a class of another library
+        self.classes = _classes_of(config)
         self.pixel_format = PixelFormat.of(self.model.data_preprocessor)
         if checkpoint is None:
             print_log(f'{name}.checkpoint is None: the teacher is untrained', logger='current', level=30)
         else:
-            load_weights(self.model, checkpoint, trust_checkpoint, name)
+            self.classes = load_weights(self.model, checkpoint, trust_checkpoint, name) or self.classes
+        self.class_map = None if class_map is None else _class_indices(class_map, self.classes, name)
         self.model.requires_grad_(False).eval()
         self._cast()
-        self.view: ModelView = build_view(self.model, name, self.input_scale)
+        self.view: ModelView = build_view(self.model, name, self.input_scale, self.class_map)
 
     def _cast(self) -> None:
         if self.dtype == torch.float32:
@@ -97,6 +104,27 @@ class Teacher(nn.Module):
     def train(self, mode: bool = True) -> Teacher:
         """Stay in eval mode, whatever is asked."""
         return super().train(False)
+
+    def check_classes(self, student: Sequence[str] | None, what: str) -> None:
+        """Raise a ValueError if the names of the student's classes are known and are not this teacher's.
+
+        Args:
+            student: Names of the classes of the student's dataset, ``None`` if unknown.
+            what: The config key of what compares the classes.
+        """
+        if student is None or self.classes is None:
+            return
+        taught = self.classes if self.class_map is None else [self.classes[index] for index in self.class_map]
+        differing = [pair for pair in zip(student, taught, strict=False) if pair[0].lower() != pair[1].lower()]
+        if self.class_map is not None or (len(student) == len(taught) and not differing):
+            return
+        found = (
+            f"'{differing[0][0]}' is '{differing[0][1]}' there" if differing else f'{len(student)} and {len(taught)}'
+        )
+        raise ValueError(
+            f"{what}: the student's classes are not those of the {self.name} ({found}); choose and order the teacher's with "
+            f'{self.name}.class_map, one name or index for each of {", ".join(student)}'
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
         return self
@@ -178,9 +206,7 @@ def _fold_conv_modules(model: nn.Module) -> None:
     model.requires_grad_(False)
 
 
-def _build_model(config: str | Path | Config | Mapping[str, Any], name: str) -> nn.Module:
-    package = str(config).partition('::')[0] if isinstance(config, str) and '::' in config else None
-    config = _read_config(config, name)
+def _build_model(config: Mapping[str, Any], package: str | None, name: str) -> nn.Module:
     model = config.get('model', config if 'type' in config else None)
     if model is None:
         raise ValueError(f'{name}.config holds no model: it needs a `model` dict, or to be one with a `type`')
@@ -237,7 +263,25 @@ def require_package(package: str, what: str) -> None:
         raise ImportError(f'{what} needs {package}, which is not installed: {install}')
 
 
-def load_weights(model: nn.Module, checkpoint: str, trust_checkpoint: bool = False, name: str = 'teacher') -> None:
+def _classes_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of the classes that a whole config is trained on, if it spells them out."""
+    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    return None if classes is None else tuple(classes)
+
+
+def _class_indices(class_map: Sequence[str | int], classes: Sequence[str] | None, name: str) -> list[int]:
+    by_name = {own: index for index, own in enumerate(classes or ())}
+    unknown = [one for one in class_map if isinstance(one, str) and one not in by_name]
+    if unknown:
+        known = f'they are {", ".join(by_name)}' if by_name else 'its names are not known, use indices'
+        raise ValueError(f'{name}.class_map: the teacher has no class {", ".join(map(repr, unknown))}; {known}')
+    return [by_name[one] if isinstance(one, str) else one for one in class_map]
+
+
+def load_weights(
+    model: nn.Module, checkpoint: str, trust_checkpoint: bool = False, name: str = 'teacher'
+) -> tuple[str, ...] | None:
     """Load a checkpoint into a model, every weight of it.
 
     Args:
@@ -245,6 +289,9 @@ def load_weights(model: nn.Module, checkpoint: str, trust_checkpoint: bool = Fal
         checkpoint: Path or URL: a full checkpoint of mmengine, or a bare state dict.
         trust_checkpoint: See :class:`Teacher`.
         name: The config key that messages name.
+
+    Returns:
+        The names of the classes that the model was trained on, if the checkpoint says.
 
     Raises:
         ValueError: If any weight of the model is missing or of another shape, or the file holds others.
@@ -268,6 +315,9 @@ def load_weights(model: nn.Module, checkpoint: str, trust_checkpoint: bool = Fal
             f"{name}.checkpoint '{checkpoint}' is of another architecture than {name}.config ({type(model).__name__}): "
             + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys)
         )
+    meta = contents.get('meta') or {}
+    classes = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
+    return None if classes is None else tuple(classes)
 
 
 def _count(kind: str, keys: Sequence[str], shown: int = 3) -> str:

@@ -4,27 +4,45 @@ No loss carries a weight of its own: an objective's ``weight`` is the only one. 
 them compute in float32 at least, also under autocast, and treat the teacher as a constant.
 """
 
+from kddense.losses.adversarial import (
+    adversarial_loss,
+    gradient_penalty,
+    hinge_discriminator_loss,
+    wasserstein_discriminator_loss,
+)
 from kddense.losses.bounded_regression import (
     BoundedRegressionLoss,
     BoxImitationLoss,
     bounded_regression,
     box_imitation,
 )
+from kddense.losses.cwd import CWDLoss, channel_wise_divergence
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
+from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
 from kddense.losses.weighted_soft_target import WeightedSoftTargetLoss, weighted_soft_cross_entropy
 
 __all__ = [
     'BoundedRegressionLoss',
     'BoxImitationLoss',
+    'CWDLoss',
     'HintLoss',
     'HintonLoss',
+    'PairWiseLoss',
+    'PixelWiseLoss',
     'WeightedSoftTargetLoss',
+    'adversarial_loss',
     'bounded_regression',
     'box_imitation',
+    'channel_wise_divergence',
     'fitnets_distance',
+    'gradient_penalty',
+    'hinge_discriminator_loss',
     'hint_distance',
+    'pair_wise_similarity',
+    'pixel_wise_divergence',
     'sigmoid_soft_target_divergence',
     'soft_target_divergence',
+    'wasserstein_discriminator_loss',
     'weighted_soft_cross_entropy',
 ]

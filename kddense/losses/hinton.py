@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision
+from kddense.losses._softmax_divergence import softmax_divergence
 from kddense.registry import MODELS
 
 
@@ -49,9 +50,7 @@ def soft_target_divergence(
     """
     _check(student, teacher, temperature, dim, mask)
     student, teacher = _soften(student, teacher, temperature)
-    log_student = F.log_softmax(student, dim)
-    log_teacher = F.log_softmax(teacher, dim)
-    per_position = F.kl_div(log_student, log_teacher, reduction='none', log_target=True).sum(dim)
+    per_position = softmax_divergence(student, teacher, dim, student_first=False)
     return temperature**2 * _mean(per_position, mask)
 
 

@@ -1,5 +1,6 @@
 """Models that mmdet and mmseg lack."""
 
+from kddense.models.discriminator import Discriminator
 from kddense.models.vgg import VGG
 
-__all__ = ['VGG']
+__all__ = ['VGG', 'Discriminator']

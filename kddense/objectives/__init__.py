@@ -3,5 +3,18 @@
 from .base import Objective
 from .chen2017 import ChenRoIObjective, ChenRPNObjective, HintObjective
 from .feature import FeatureObjective
+from .pixels import CWDObjective, PixelObjective
+from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 
-__all__ = ['ChenRPNObjective', 'ChenRoIObjective', 'FeatureObjective', 'HintObjective', 'Objective']
+__all__ = [
+    'CWDObjective',
+    'ChenRPNObjective',
+    'ChenRoIObjective',
+    'FeatureObjective',
+    'HintObjective',
+    'HolisticObjective',
+    'Objective',
+    'PairWiseObjective',
+    'PixelObjective',
+    'PixelWiseObjective',
+]

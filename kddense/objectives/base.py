@@ -34,16 +34,28 @@ class Objective(nn.Module):
         kinds: Knowledge of the model family that it compares, such as ``'rpn'`` or ``'roi'``; see :mod:`kddense.views`.
         student_taps: Places in the student that it listens to.
         teacher_taps: Places in the teacher.
+        trains_adversary: Whether it learns something against the student, which needs an optimiser of its own; see
+            :class:`kddense.optim.JointOptimWrapperConstructor`.
+        own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
+        has_optimizer: Set by the constructor of the optimisers.
     """
 
     kinds: frozenset[str] = frozenset()
     student_taps: frozenset[str] = frozenset()
     teacher_taps: frozenset[str] = frozenset()
+    trains_adversary: bool = False
+    own_losses: frozenset[str] = frozenset()
 
     def __init__(self, weight: float | Mapping[str, Any] = 1.0, teacher: str | None = None) -> None:
         super().__init__()
         self.schedule: WeightSchedule = build_schedule(weight)
         self.teacher = teacher
+        self.has_optimizer = False
+
+    @property
+    def compares_classes(self) -> bool:
+        """Whether it pairs the student's classes with the teacher's, which must then be the same ones."""
+        return 'roi' in self.kinds
 
     @property
     def is_off(self) -> bool:

@@ -72,6 +72,10 @@ class FeatureObjective(Objective):
     def teacher_taps(self) -> frozenset[str]:  # type: ignore[override]
         return frozenset({self.teacher_tap})
 
+    @property
+    def compares_classes(self) -> bool:
+        return bool(getattr(self.loss, 'compares_classes', False))
+
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         super().bind(student, teacher)
         ours = _pick(student.probe([self.tap])[self.tap], self.levels, self.tap)
@@ -87,7 +91,7 @@ class FeatureObjective(Objective):
     def _connect(self, student: Tensor, teacher: Tensor) -> nn.Module:
         channels = 1 if student.dim() == 4 else -1
         layer = self.connector
-        if getattr(self.loss, 'compares_classes', False) and not isinstance(layer, Mapping):
+        if self.compares_classes and not isinstance(layer, Mapping):
             self._check_classes(student, teacher)
             return nn.Identity()
         if layer == 'auto':

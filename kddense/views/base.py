@@ -64,14 +64,23 @@ class ModelView:
         model: The model to look at. It is not changed.
         owner: How messages call it.
         input_scale: Size of the image that it sees, relative to the student's.
+        class_map: For every class of the student the one of this model that it is, by index; the same ones by default.
+
+    Attributes:
+        kinds: The kinds of knowledge that the family shows.
+        sampled_kinds: Those of them that a teacher cannot give before it is told what the student sampled.
     """
 
     kinds: frozenset[str] = frozenset()
+    sampled_kinds: frozenset[str] = frozenset()
 
-    def __init__(self, model: nn.Module, owner: str, input_scale: float = 1.0) -> None:
+    def __init__(
+        self, model: nn.Module, owner: str, input_scale: float = 1.0, class_map: Sequence[int] | None = None
+    ) -> None:
         self.model: Any = model  # a class of another library
         self.owner = owner
         self.input_scale = input_scale
+        self.class_map = None if class_map is None else list(class_map)
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -94,6 +103,15 @@ class ModelView:
     def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
         """Return the kinds of samples without which the parts at ``taps`` cannot run."""
         return frozenset()
+
+    @contextmanager
+    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        """Leave the images that are marked ``unlabelled`` out of the losses of this model, as a student, for a while."""
+        if any(is_unlabelled(sample) for sample in data_samples):
+            raise ViewError(
+                f'{self.owner} ({type(self.model).__name__}) cannot learn from unlabelled images: it is no segmentor'
+            )
+        yield
 
     def listening(self, taps: Iterable[str], kinds: Iterable[str]) -> Taps:
         """Return the taps to hold open while this model, as a student, runs its own loss."""
@@ -131,10 +149,10 @@ class ModelView:
         """
         with Taps(self.model, question.taps, self.owner) as recording:
             opinions = self.run(question, images)
-        taps = {tap: map_tensors(_in_float32, recording[tap]) for tap in question.taps}
+        taps = {tap: map_tensors(in_float32, recording[tap]) for tap in question.taps}
         if covered is not None and tuple(covered) != tuple(images.shape[-2:]):
             for tap in taps.keys() - set(filter(lambda tap: self.kinds_behind([tap]), taps)):
-                taps[tap] = map_tensors(lambda value: _cut(value, images.shape[-2:], covered), taps[tap])
+                taps[tap] = map_tensors(lambda value: cut_to(value, images.shape[-2:], covered), taps[tap])
         return Answer(taps=taps, opinions=opinions)
 
     def parts_of(self, kinds: Iterable[str]) -> set[str]:
@@ -165,7 +183,6 @@ class ModelView:
         """Return made-up samples with which :meth:`probe` can run the parts that need some."""
         return {}
 
-    @torch.no_grad()
     def probe(self, taps: Iterable[str], size: int = 64) -> dict[str, list[Tensor]]:
         """Run a tiny blank batch and return the tensors at each tap: their channels are known from then on.
 
@@ -175,22 +192,29 @@ class ModelView:
             TapError: If a tap does not exist, or is not in a part that this view runs.
         """
         taps = frozenset(taps)
-        question = Question(taps, self.probe_samples(self.kinds_behind(taps)))
+        answer = self._probe(Question(taps, self.probe_samples(self.kinds_behind(taps))), size)
+        values = {tap: list(tensors_of(value)) for tap, value in answer.taps.items()}
+        for tap, tensors in values.items():
+            if not tensors:
+                raise TapError(f"tap '{tap}' of the {self.owner} holds no tensor")
+        return values
+
+    def probe_opinions(self, kind: str, size: int = 64) -> list[Any]:
+        """Run a tiny blank batch and return what the heads say about it, as :meth:`probe` does for taps."""
+        return list(self._probe(Question(frozenset(), opinions=frozenset({kind})), size).opinions[kind])
+
+    @torch.no_grad()
+    def _probe(self, question: Question, size: int) -> Answer:
         weight = next(self.model.parameters())
         images = weight.new_zeros(1, 3, size, size)
         modes = {module: module.training for module in self.model.modules()}
         self.model.eval()
         try:
             with forked_random_state(), _runnable(self.model):
-                answer = self.answer(question, images.to(self.image_dtype()))
+                return self.answer(question, images.to(self.image_dtype()))
         finally:
             for module, mode in modes.items():
                 module.training = mode
-        values = {tap: list(tensors_of(value)) for tap, value in answer.taps.items()}
-        for tap, tensors in values.items():
-            if not tensors:
-                raise TapError(f"tap '{tap}' of the {self.owner} holds no tensor")
-        return values
 
     def image_dtype(self) -> torch.dtype:
         """Return the type that this model's layers take now."""
@@ -201,12 +225,19 @@ class ModelView:
 KINDS = {
     'rpn': 'region proposal network; only two-stage detectors have one',
     'roi': 'RoI head; only two-stage detectors have one',
+    'pixels': 'pixel classifier; only segmentors have one',
+    'auxiliary': 'auxiliary head; some segmentors have one',
 }
 
 
 def is_a(value: Any, name: str) -> bool:
     """Tell a class of mmdet or mmseg by its name, so that the library need not be installed."""
     return any(base.__name__ == name for base in type(value).__mro__)
+
+
+def is_unlabelled(sample: Any) -> bool:
+    """Tell whether a data sample is of an image that has no labels."""
+    return bool(sample.metainfo.get('unlabelled', False))
 
 
 @contextmanager
@@ -223,12 +254,12 @@ def _runnable(model: nn.Module) -> Iterator[None]:
             tensor.data = tensor.data.half()
 
 
-def _in_float32(value: Tensor) -> Tensor:
+def in_float32(value: Tensor) -> Tensor:
     """Return a value in float32 and in the plain memory format."""
     return value.to(torch.float32, memory_format=torch.contiguous_format) if value.is_floating_point() else value
 
 
-def _cut(value: Tensor, image: Sequence[int], covered: Sequence[int]) -> Tensor:
+def cut_to(value: Tensor, image: Sequence[int], covered: Sequence[int]) -> Tensor:
     """Cut a map of an image to what its covered part alone would have given."""
     if value.dim() != 4:
         return value

@@ -1,30 +1,122 @@
-"""Segmentors of mmseg: heads that may be several, or a cascade."""
+"""Segmentors of mmseg: what their heads say of every pixel; heads may be several, or a cascade."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from kddense.taps import Recording, Tap
+from kddense.taps import Call, Recording, Tap, Taps, map_tensors, shadowed
 
-from .base import Answer, ModelView, Question, ViewError, is_a
+from .base import Answer, ModelView, Question, ViewError, cut_to, in_float32, is_a, is_unlabelled
+
+HEADS = {'pixels': 'decode_head', 'auxiliary': 'auxiliary_head'}
+
+
+@dataclass(frozen=True)
+class PixelSample:
+    """The student's batch.
+
+    Attributes:
+        images: Its inputs, normalised and padded as it sees them, shape ``(N, C, H, W)``.
+        valid: Which pixels are of the image and have a label, boolean, shape ``(N, H, W)``. Of an unlabelled image, all
+            that are no padding.
+    """
+
+    images: Tensor
+    valid: Tensor
+
+    def valid_at(self, size: Sequence[int]) -> Tensor:
+        """Return which cells of a map of ``size`` are valid, by the pixel at the middle of each, ``(N, h, w)``."""
+        return F.interpolate(self.valid[:, None].float(), tuple(size), mode='nearest-exact')[:, 0] > 0
+
+
+@dataclass(frozen=True)
+class PixelOpinion:
+    """What one head says of every pixel.
+
+    Attributes:
+        logits: Before they are resized to the image, shape ``(N, K, h, w)``.
+        feature: What the classifier reads, before its dropout, shape ``(N, C, h, w)``.
+    """
+
+    logits: Tensor
+    feature: Tensor
 
 
 class SegmentorView(ModelView):
-    """Every ``EncoderDecoder`` and ``CascadeEncoderDecoder`` of mmseg; of PointRend, the stages before its points."""
+    """Every ``EncoderDecoder`` and ``CascadeEncoderDecoder`` of mmseg; of PointRend, the stages before its points.
+
+    ``'pixels'`` is the decode head (of a cascade, the last stage), ``'auxiliary'`` the auxiliary heads, one after another.
+    """
+
+    kinds = frozenset(HEADS)
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
         return is_a(model, 'EncoderDecoder')
+
+    def check(self, kind: str) -> None:
+        if kind not in self.kinds:
+            super().check(kind)
+        heads = self._heads(kind)
+        if not heads:
+            super().check(kind)
+        for path, head in heads.items():
+            if not is_a(head, 'BaseDecodeHead'):
+                raise ViewError(
+                    f'{self.owner}.{path} is a {type(head).__name__}, which gives no class scores per pixel'
+                )
+            classes = head.out_channels
+            if self.class_map is not None and not all(0 <= index < classes for index in self.class_map):
+                raise ViewError(f'{self.owner}.class_map must name classes in 0..{classes - 1}, got {self.class_map}')
+
+    def is_sigmoid(self, kind: str) -> bool:
+        """Tell whether the heads of ``kind`` decide each class on its own."""
+        losses = [loss for head in self._heads(kind).values() for loss in _losses_of(head)]
+        return any(getattr(loss, 'use_sigmoid', False) for loss in losses)
+
+    def _heads(self, kind: str) -> dict[str, Any]:
+        """Return the heads that speak for ``kind``, by their path in the model."""
+        name = HEADS[kind]
+        head = getattr(self.model, name, None)
+        if head is None:
+            return {}
+        if not isinstance(head, nn.ModuleList):
+            return {name: head}
+        heads = {f'{name}.{index}': one for index, one in enumerate(head)}
+        if kind == 'auxiliary':
+            return heads
+        maps = {path: one for path, one in heads.items() if not is_a(one, 'PointHead')}
+        return dict(list(maps.items())[-1:])
+
+    def taps_of(self, kind: str) -> list[str]:
+        return ['loss()', *(f'{path}.cls_seg()' for path in self._heads(kind))]
 
     def read(self, recording: Recording, taps: Iterable[str], kinds: Iterable[str]) -> Answer:
         taps = frozenset(taps)
         answer = super().read(recording, taps, kinds)
         values = {tap: self._first_run(recording, tap) if self._runs_twice(tap) else answer.taps[tap] for tap in taps}
         return replace(answer, taps=values)
+
+    def read_kind(self, kind: str, recording: Recording) -> tuple[list[Any], list[Any]]:
+        batch = recording['loss()'].arguments
+        opinions = [self._opinion(recording, path) for path in self._heads(kind)]
+        ignored = next(iter(self._heads(kind).values())).ignore_index
+        sample = PixelSample(batch['inputs'], _valid_pixels(batch['inputs'], batch['data_samples'], ignored))
+        return [sample] * len(opinions), opinions
+
+    def _opinion(self, recording: Recording, path: str, as_student: bool = True) -> PixelOpinion:
+        tap = f'{path}.cls_seg()'
+        call = self._first_run(recording, tap) if as_student and self._runs_twice(tap) else recording[tap]
+        if not isinstance(call, Call):
+            raise ViewError(f'{self.owner}.{path} classifies {len(call)} times in one run; only once can be compared')
+        return PixelOpinion(call.result, call.arguments['feat'])
 
     def _runs_twice(self, tap: str) -> bool:
         """In training, mmseg runs each stage of a cascade but the last for its loss, and again for the next stage."""
@@ -39,7 +131,52 @@ class SegmentorView(ModelView):
         values = values[: len(values) // 2]
         return values[0] if len(values) == 1 else values
 
+    @contextmanager
+    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        labelled = [index for index, sample in enumerate(data_samples) if not is_unlabelled(sample)]
+        if len(labelled) == len(data_samples):
+            yield
+            return
+        if not labelled:
+            raise ViewError('every image of the batch is unlabelled: the student needs some with labels too')
+        with ExitStack() as stack:
+            for path, head in self.model.named_modules():
+                if is_a(head, 'PointHead'):
+                    raise ViewError(
+                        f'{self.owner}.{path} samples labelled points: it cannot learn from unlabelled images'
+                    )
+                if hasattr(head, 'loss_by_feat'):
+                    stack.enter_context(shadowed(head, 'loss_by_feat', _only_of(labelled)))
+            yield
+
+    def answer(self, question: Question, images: Tensor, covered: Sequence[int] | None = None) -> Answer:
+        answer = super().answer(question, images, covered)
+
+        def fit(value: Tensor) -> Tensor:
+            return cut_to(in_float32(value), images.shape[-2:], covered or images.shape[-2:])
+
+        return replace(
+            answer,
+            opinions={
+                kind: [PixelOpinion(self._mapped(fit(one.logits)), fit(one.feature)) for one in opinions]
+                for kind, opinions in answer.opinions.items()
+            },
+        )
+
+    def _mapped(self, logits: Tensor) -> Tensor:
+        return logits if self.class_map is None else logits[:, self.class_map]
+
+    def parts_of(self, kinds: Iterable[str]) -> set[str]:
+        return {HEADS[kind] for kind in kinds}
+
     def run_head(self, part: str, features: Any, question: Question) -> dict[str, list[Any]]:
+        kinds = [kind for kind in question.opinions if HEADS[kind] == part]
+        paths = [path for kind in kinds for path in self._heads(kind)]
+        with Taps(self.model, [f'{path}.cls_seg()' for path in paths], self.owner) as recording:
+            self._run_head(part, features, question)
+        return {kind: [self._opinion(recording, path, as_student=False) for path in paths] for kind in kinds}
+
+    def _run_head(self, part: str, features: Any, question: Question) -> None:
         head = getattr(self.model, part)
         if not isinstance(head, nn.ModuleList):
             head(features)
@@ -48,14 +185,40 @@ class SegmentorView(ModelView):
                 auxiliary(features)
         else:
             self._run_cascade(head, features, question)
-        return {}
 
     def _run_cascade(self, stages: nn.ModuleList, features: Any, question: Question) -> None:
-        """Run the stages up to the last one that a tap listens to."""
-        names = [Tap.parse(tap).path.split('.') for tap in question.taps]
-        heard = [int(path[1]) if len(path) > 1 else len(stages) - 1 for path in names if path[0] == 'decode_head']
+        """Run the stages up to the last one that is listened to."""
+        paths = [Tap.parse(tap).path.split('.') for tap in question.taps]
+        paths += [path.split('.') for path in (self._heads('pixels') if 'pixels' in question.opinions else ())]
+        heard = [int(path[1]) if len(path) > 1 else len(stages) - 1 for path in paths if path[0] == 'decode_head']
         logits = stages[0](features)
         for index in range(1, max(heard) + 1):
             if is_a(stages[index], 'PointHead'):
                 raise ViewError(f'{self.owner}.decode_head[{index}] reads points: tap decode_head.{index - 1} instead')
             logits = stages[index](features, logits)
+
+
+def _losses_of(head: Any) -> list[Any]:
+    losses = getattr(head, 'loss_decode', None)
+    return list(losses) if isinstance(losses, nn.ModuleList) else [losses]
+
+
+def _valid_pixels(images: Tensor, data_samples: Sequence[Any], ignore_index: int) -> Tensor:
+    valid = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool, device=images.device)
+    for inside, sample in zip(valid, data_samples, strict=True):
+        height, width = sample.metainfo.get('img_shape', images.shape[-2:])[:2]
+        inside[:height, :width] = True
+        if not is_unlabelled(sample):
+            inside &= sample.gt_sem_seg.data.squeeze(0) != ignore_index
+    return valid
+
+
+def _only_of(labelled: list[int]) -> Callable[[Callable], Callable]:
+    def wrap(loss_by_feat: Callable) -> Callable:
+        def of_labelled(outputs: Any, data_samples: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+            kept = map_tensors(lambda value: value[labelled], outputs)
+            return loss_by_feat(kept, [data_samples[index] for index in labelled], *args, **kwargs)
+
+        return of_labelled
+
+    return wrap

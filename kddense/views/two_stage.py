@@ -92,6 +92,7 @@ class TwoStageView(ModelView):
     """Faster, Mask and Cascade R-CNN and every ``TwoStageDetector`` of mmdet built of the same heads."""
 
     kinds = frozenset({'rpn', 'roi'})
+    sampled_kinds = kinds
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -158,7 +159,8 @@ class TwoStageView(ModelView):
         fields = []
         for stage, (own, other) in enumerate(zip(ours, theirs, strict=True)):
             key = 'roi_head.bbox_head' if len(ours) == 1 else f'roi_head.bbox_head[{stage}]'
-            fields.append((f'{key}.num_classes', own.num_classes, other.num_classes))
+            theirs_of_ours = other.num_classes if teacher.class_map is None else len(teacher.class_map)
+            fields.append((f'{key}.num_classes', own.num_classes, theirs_of_ours))
             fields.append((f'{key}.bbox_coder', _coder(own.bbox_coder), _coder(other.bbox_coder)))
         return _differences(fields)
 
@@ -235,7 +237,7 @@ class TwoStageView(ModelView):
             for stage, (head, sample) in enumerate(zip(self.box_heads, samples, strict=False)):
                 arguments = (stage, features, sample.rois) if cascade else (features, sample.rois)
                 results = roi_head._bbox_forward(*arguments)
-                opinions.append(_roi_opinion(head, results['cls_score'], results['bbox_pred'], sample))
+                opinions.append(_roi_opinion(head, results['cls_score'], results['bbox_pred'], sample, self.class_map))
         return opinions
 
     def probe_samples(self, kinds: Iterable[str]) -> dict[str, list[Any]]:
@@ -247,10 +249,16 @@ class TwoStageView(ModelView):
         return {'roi': [RoISample(rois, nothing, nothing, rois.new_zeros(0, 4))] * len(self.box_heads)}
 
 
-def _roi_opinion(head: Any, logits: Tensor, deltas: Tensor, sample: RoISample) -> BoxOpinion:
+def _roi_opinion(
+    head: Any, logits: Tensor, deltas: Tensor, sample: RoISample, class_map: Sequence[int] | None = None
+) -> BoxOpinion:
+    labels = sample.labels
+    if class_map is not None:
+        logits = logits[:, [*class_map, head.num_classes]]
+        labels = torch.tensor(class_map, device=labels.device)[labels]
     deltas = deltas.unflatten(1, (-1, 4))[sample.positive]
     if not head.reg_class_agnostic:
-        deltas = deltas[torch.arange(len(deltas), device=deltas.device), sample.labels]
+        deltas = deltas[torch.arange(len(deltas), device=deltas.device), labels]
     return BoxOpinion(logits.float(), deltas.reshape(-1, 4).float())
 
 

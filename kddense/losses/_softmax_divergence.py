@@ -1,0 +1,50 @@
+"""The divergence of two softmax distributions, in little memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def softmax_divergence(student: Tensor, teacher: Tensor, dim: int, student_first: bool) -> Tensor:
+    """Divergence of the softmax over ``dim``, for every position.
+
+    Keeps one copy of the logits for the backward pass and needs three at most, where plain autograd needs five or more.
+
+    Args:
+        student: Logits in float32 or float64.
+        teacher: Logits of the same shape and dtype. No gradient flows into it.
+        dim: The dimension of the classes.
+        student_first: ``KL(student ‖ teacher)`` instead of ``KL(teacher ‖ student)``.
+
+    Returns:
+        One value per position, the shape of the logits without ``dim``.
+    """
+    return _SoftmaxDivergence.apply(student, teacher, dim, student_first)
+
+
+class _SoftmaxDivergence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, dim: int, student_first: bool) -> Tensor:
+        log_student, log_teacher = student.log_softmax(dim), teacher.log_softmax(dim)
+        if student_first:
+            difference = log_teacher.neg_().add_(log_student)
+            probability = log_student.exp_()
+            divergence = (probability * difference).sum(dim)
+            gradient = difference.sub_(divergence.unsqueeze(dim)).mul_(probability)
+        else:
+            target = log_teacher.exp()
+            divergence = log_teacher.sub_(log_student).mul_(target).sum(dim)
+            gradient = log_student.exp_().sub_(target)
+        ctx.dim = dim
+        ctx.save_for_backward(gradient)
+        return divergence
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * upstream.unsqueeze(ctx.dim), None, None, None

@@ -1,0 +1,233 @@
+"""Liu et al., Structured Knowledge Distillation for Dense Prediction, TPAMI 2020 (CVPR 2019): three objectives.
+
+``L = L_task + λ1 (L_pi + L_pa) + λ2 L_ho``, with λ1 = 10 and λ2 = 0.1. Each takes ``mode='code'`` for what the authors'
+released code does instead of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from kddense.connectors import match_size
+from kddense.losses import PairWiseLoss, PixelWiseLoss
+from kddense.losses.adversarial import (
+    adversarial_loss,
+    gradient_penalty,
+    hinge_discriminator_loss,
+    wasserstein_discriminator_loss,
+)
+from kddense.models import Discriminator
+from kddense.registry import MODELS
+from kddense.views import Answer, ModelView, PixelOpinion, PixelSample, SegmentorView
+
+from .pixels import PixelObjective
+
+MODES = ('paper', 'code')
+
+
+def _check_mode(mode: str) -> None:
+    if mode not in MODES:
+        raise ValueError(f"mode must be 'paper' or 'code', got {mode!r}")
+
+
+@MODELS.register_module()
+class PixelWiseObjective(PixelObjective):
+    """Pixel-wise distillation (section 3.2.1): the class probabilities of every pixel, one by one.
+
+    Args:
+        mode: ``'paper'``: KL(student ‖ teacher), averaged over pixels. ``'code'``: cross-entropy with the teacher's
+            probabilities, summed over the images of a batch and averaged over the positions.
+        direction: ``'student_teacher'`` or ``'teacher_student'``; by default that of ``mode``.
+        temperature: Softens both; the paper has none.
+        ignore_unlabelled_pixels: Leave out pixels whose label is the ignore index. Padding that the preprocessor adds
+            bears that label too. The paper compares all.
+        classes: ``'softmax'`` or ``'sigmoid'``; by default what the student's own loss says.
+        weight: The paper's λ1.
+        **kwargs: See :class:`PixelObjective`.
+    """
+
+    def __init__(
+        self,
+        mode: str = 'paper',
+        direction: str | None = None,
+        temperature: float = 1.0,
+        ignore_unlabelled_pixels: bool = False,
+        classes: str | None = None,
+        weight: float | Mapping[str, Any] = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(weight=weight, **kwargs)
+        self.loss = PixelWiseLoss(mode=mode, direction=direction, temperature=temperature, classes=classes or 'softmax')
+        self.classes = classes
+        self.ignore_unlabelled_pixels = ignore_unlabelled_pixels
+
+    @property
+    def compares_classes(self) -> bool:
+        return True
+
+    def bind(self, student: ModelView, teacher: ModelView) -> None:
+        super().bind(student, teacher)
+        self.loss.classes = self.classes or _kind_of_classes(student, self.kind)
+
+    def compare(self, index: int, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> Tensor:
+        student, teacher = match_size(own.logits, other.logits, self.resize)
+        mask = sample.valid_at(student.shape[-2:]) if self.ignore_unlabelled_pixels else None
+        return self.loss(student, teacher, mask)
+
+
+@MODELS.register_module()
+class PairWiseObjective(PixelObjective):
+    """Pair-wise distillation (section 3.2.2): how alike the features of any two places are, before the classifier.
+
+    Needs no connector, and no common classes.
+
+    Args:
+        mode: ``'paper'``: places are averages of β pixels. ``'code'``: the greatest value of each half of the map
+            (``pool='max', pool_scale=0.5``), and the gradient leaves the norms alone (``detach_norm=True``). The
+            code's own script weights it with 0.5.
+        granularity: The paper's β, height and width in pixels of the map; ``(2, 2)`` worked best there.
+        pool: ``'average'`` or ``'max'``; by default that of ``mode``.
+        pool_scale: Height and width of a place relative to the map, instead of ``granularity``.
+        connections: The paper's α, the number of nearest places that each one is compared with, a square; all of them
+            by default.
+        detach_norm: Whether the gradient leaves the norms alone; by default as ``mode`` says.
+        weight: The paper's λ1.
+        **kwargs: See :class:`PixelObjective`.
+    """
+
+    def __init__(
+        self,
+        mode: str = 'paper',
+        granularity: tuple[int, int] = (2, 2),
+        pool: str | None = None,
+        pool_scale: float | None = None,
+        connections: int | None = None,
+        detach_norm: bool | None = None,
+        weight: float | Mapping[str, Any] = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        _check_mode(mode)
+        super().__init__(weight=weight, **kwargs)
+        as_code = mode == 'code'
+        self.loss = PairWiseLoss(
+            granularity=(granularity[0], granularity[1]),
+            pool=pool or ('max' if as_code else 'average'),
+            pool_scale=0.5 if as_code and pool_scale is None else pool_scale,
+            connections=connections,
+            detach_norm=as_code if detach_norm is None else detach_norm,
+        )
+
+    def compare(self, index: int, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> Tensor:
+        return self.loss(*match_size(own.feature, other.feature, self.resize))
+
+
+@MODELS.register_module()
+class HolisticObjective(PixelObjective):
+    """Holistic distillation (section 3.2.3): a discriminator learns to tell the student's score maps from the teacher's.
+
+    The student's term is ``-mean D(student)`` with the discriminator held fixed; the discriminator's term,
+    ``mean D(student) - mean D(teacher) + penalty · GP``, sees the student's maps detached. Their sum, in one backward
+    pass, gives each the gradient of alternating updates made from one forward pass. Needs an optimiser for the
+    discriminator, see :class:`kddense.optim.JointOptimWrapperConstructor`. Gradient penalties are averaged over images.
+
+    Args:
+        mode: ``'paper'``: the image is a condition, the maps are probabilities. ``'code'`` (the released master branch):
+            no condition, logits behind a batch norm, and the discriminator's loss times 0.1.
+        conditional: Whether the discriminator sees the image beside the map; by default as ``mode`` says.
+        maps: ``'probabilities'`` or ``'logits'``; by default as ``mode`` says.
+        loss: ``'wasserstein'`` or ``'hinge'``.
+        penalty: Weight of the gradient penalty, λ_gp; 0 leaves it out.
+        discriminator: More arguments of :class:`kddense.models.Discriminator`, such as ``dict(channels=32)``.
+        weight: The paper's λ2, of the student's term alone.
+        **kwargs: See :class:`PixelObjective`.
+    """
+
+    trains_adversary = True
+    own_losses = frozenset({'loss_discriminator'})
+
+    def __init__(
+        self,
+        mode: str = 'paper',
+        conditional: bool | None = None,
+        maps: str | None = None,
+        loss: str = 'wasserstein',
+        penalty: float = 10.0,
+        discriminator: Mapping[str, Any] | None = None,
+        weight: float | Mapping[str, Any] = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        _check_mode(mode)
+        super().__init__(weight=weight, **kwargs)
+        if self.kind != 'pixels':
+            raise ValueError("on must be 'decode_head': one discriminator judges one map")
+        losses = {'wasserstein': wasserstein_discriminator_loss, 'hinge': hinge_discriminator_loss}
+        if loss not in losses:
+            raise ValueError(f"loss must be 'wasserstein' or 'hinge', got {loss!r}")
+        if maps not in ('probabilities', 'logits', None):
+            raise ValueError(f"maps must be 'probabilities' or 'logits', got {maps!r}")
+        if not 0 <= penalty < float('inf'):
+            raise ValueError(f'penalty must be a number that is at least 0, got {penalty}')
+        as_code = mode == 'code'
+        self.conditional = not as_code if conditional is None else conditional
+        self.maps = maps or ('logits' if as_code else 'probabilities')
+        self.discriminator_weight = 0.1 if as_code else 1.0
+        self.penalty = penalty
+        self.discriminator_loss = losses[loss]
+        self.options = {'input_norm': as_code, **(discriminator or {})}
+        self.classes = 'softmax'
+        self.discriminator: Any = None
+
+    @property
+    def compares_classes(self) -> bool:
+        return True
+
+    def bind_pair(self, student: ModelView, own: PixelOpinion, other: PixelOpinion) -> None:
+        super().bind_pair(student, own, other)
+        self.classes = _kind_of_classes(student, self.kind)
+        self.discriminator = Discriminator(
+            own.logits.shape[1], condition_channels=3 if self.conditional else 0, **self.options
+        )
+
+    def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
+        (sample,), (own,), (other,) = (side[self.kind] for side in (seen.samples, seen.opinions, taught.opinions))
+        student, teacher = map(self._read, match_size(own.logits, other.logits, self.resize))
+        score = partial(self.discriminator, condition=sample.images if self.conditional else None)
+        with _held_fixed(self.discriminator):
+            adversarial = adversarial_loss(score(student))
+        fake, real = score(student.detach()), score(teacher)
+        loss = self.discriminator_loss(fake, real)
+        if self.penalty > 0:
+            loss = loss + self.penalty * gradient_penalty(score, student.detach(), teacher)
+        return {
+            'loss_student': adversarial,
+            'loss_discriminator': self.discriminator_weight * loss,
+            'score_student': fake.detach().mean(),
+            'score_teacher': real.detach().mean(),
+        }
+
+    def _read(self, logits: Tensor) -> Tensor:
+        if self.maps == 'logits':
+            return logits
+        return logits.float().softmax(dim=1) if self.classes == 'softmax' else logits.float().sigmoid()
+
+
+def _kind_of_classes(view: ModelView, kind: str) -> str:
+    return 'sigmoid' if isinstance(view, SegmentorView) and view.is_sigmoid(kind) else 'softmax'
+
+
+@contextmanager
+def _held_fixed(module: nn.Module) -> Iterator[None]:
+    """Keep a module's parameters out of the graph for a while: gradients pass through it, not into it."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
