@@ -70,15 +70,15 @@ def measure(
     distiller = _build(config.model, device)
     reference = _reference_teacher(config.model, device)
     batch = made_up_batch(distiller.student, shape, device)
-    optimizer = torch.optim.SGD(distiller.parameters(), lr=1e-4, momentum=0.9)
+    optimizers = _optimizers(distiller)
     seen, taught, question = _one_exchange(distiller, batch)
     seen = _detached(seen)
     look = reference._look(batch['inputs'], batch['data_samples'], distiller.pixel_format)[0]
 
     pieces: dict[str, Callable[[], object]] = {
-        'student': lambda: _step(distiller.student, batch, optimizer),
+        'student': lambda: _step(distiller.student, batch, optimizers),
         'teacher': lambda: _plain_forward(reference, question, look),
-        'step': lambda: _step(distiller, batch, optimizer),
+        'step': lambda: _step(distiller, batch, optimizers),
     }
     for name, objective in distiller.objectives.items():
         pieces[f'objective {name}'] = partial(_objective_alone, objective, seen, taught)
@@ -165,12 +165,27 @@ def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, 
     return exchange['seen'], exchange['taught'], asked['answer()'].arguments['question']
 
 
-def _step(model: Any, batch: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad()
+def _optimizers(distiller: Distiller) -> list[torch.optim.Optimizer]:
+    """Return the student's optimiser, and one for each objective that trains an adversary."""
+    adversaries = [
+        objective for objective in distiller.objectives.values() if getattr(objective, 'trains_adversary', False)
+    ]
+    theirs = {id(parameter) for objective in adversaries for parameter in objective.parameters()}
+    rest = [parameter for parameter in distiller.parameters() if id(parameter) not in theirs]
+    return [
+        torch.optim.SGD(rest, lr=1e-4, momentum=0.9),
+        *(torch.optim.Adam(objective.parameters(), lr=1e-4) for objective in adversaries),
+    ]
+
+
+def _step(model: Any, batch: dict[str, Any], optimizers: list[torch.optim.Optimizer]) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad()
     losses = model(**batch, mode='loss')
     loss, _ = model.parse_losses(losses)
     loss.backward()
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 @torch.no_grad()
@@ -180,7 +195,7 @@ def _plain_forward(teacher: Teacher, question: Question, images: Tensor) -> None
 
 def _objective_alone(objective: nn.Module, seen: Answer, taught: Answer) -> None:
     objective.zero_grad()
-    losses = list(objective(_detached(seen), taught).values())
+    losses = [value for key, value in objective(_detached(seen), taught).items() if 'loss' in key]
     sum(losses[1:], losses[0]).backward()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import json
 import os
@@ -14,7 +13,6 @@ import warnings
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 from mmengine.optim import AmpOptimWrapper, MultiStepLR, OptimWrapper, OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
@@ -636,8 +634,8 @@ def test_two_processes_train_as_one(segmentor, objectives, tmp_path):
     assert process.returncode == 0, output
     found = load_checkpoint(tmp_path / 'weights.pth')
     moved = {name: (parameter - before[name]).abs().max() for name, parameter in distiller.named_parameters()}
-    assert all(distance > 1e-3 for name, distance in moved.items() if name.endswith('conv.weight'))
-    assert moved['objectives.adversary.discriminator.0.bias'] > 1e-3
+    for part in ('backbone.', 'decode_head.', 'objectives.hint.', 'objectives.adversary.'):
+        assert max(distance for name, distance in moved.items() if name.startswith(part)) > 1e-3, part
     for name, parameter in distiller.named_parameters():
         torch.testing.assert_close(
             found[name], parameter.detach(), rtol=0, atol=1e-5, msg=lambda m, n=name: f'{n}: {m}'
