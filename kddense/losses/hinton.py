@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision
-from kddense.losses._softmax_divergence import check_logits, mean_over_positions, softmax_divergence
 from kddense.losses._softmax_divergence import softmax_divergence
 from kddense.registry import MODELS
 
@@ -85,11 +84,11 @@ def sigmoid_soft_target_divergence(
         tensor(0.1781)
     """
     _check(student, teacher, temperature, dim, mask)
-    student, teacher = (logits / temperature for logits in full_precision(student, teacher.detach()))
+    student, teacher = _soften(student, teacher, temperature)
     target = teacher.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(student, target, reduction='none')
     entropy = F.binary_cross_entropy_with_logits(teacher, target, reduction='none')
-    return temperature**2 * mean_over_positions((cross_entropy - entropy).sum(dim), mask)
+    return temperature**2 * _mean((cross_entropy - entropy).sum(dim), mask)
 
 
 @MODELS.register_module()
@@ -132,4 +131,30 @@ class HintonLoss(nn.Module):
 def _check(student: Tensor, teacher: Tensor, temperature: float, dim: int, mask: Tensor | None) -> None:
     check_same_shape(student=student, teacher=teacher)
     check_positive('temperature', temperature)
-    check_logits(student, dim, mask)
+    shape = tuple(student.shape)
+    if not -student.ndim <= dim < student.ndim:
+        raise ValueError(f'dim must name a dimension of logits of shape {shape}, got {dim}')
+    if shape[dim] == 0:
+        raise ValueError(f'logits must hold at least one class, got shape {shape} with the classes in dim {dim}')
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise ValueError(f'mask must be boolean, got {mask.dtype}')
+    class_dim = dim % student.ndim
+    positions = shape[:class_dim] + shape[class_dim + 1 :]
+    if tuple(mask.shape) != positions:
+        raise ValueError(f'mask must have the shape of the positions, {positions}, got {tuple(mask.shape)}')
+
+
+def _soften(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    student, teacher = full_precision(student, teacher.detach())
+    if temperature == 1:
+        return student, teacher
+    return student / temperature, teacher / temperature
+
+
+def _mean(per_position: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return per_position.sum() / max(per_position.numel(), 1)
+    kept = torch.where(mask, per_position, torch.zeros_like(per_position))
+    return kept.sum() / mask.sum().clamp(min=1)

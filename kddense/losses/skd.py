@@ -6,7 +6,7 @@ The pixel-wise term (section 3.2.1, ``L_pi``) and the pair-wise one (section 3.2
 
 from __future__ import annotations
 
-import math
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -180,7 +180,8 @@ def pair_wise_similarity(
         pool: ``'average'`` or ``'max'``.
         pool_scale: Height and width of a node relative to the map, rounded down to pixels, instead of ``granularity``.
         connections: The paper's α: the number of nodes, those nearest by Chebyshev distance, that each node is compared
-            with, itself included. It must be a square; near an edge the square window is moved inwards. ``None``: all.
+            with, itself included; 9 is a window of 3x3 nodes, but at an edge, where further ones make up for those
+            that are not there. ``None`` connects all.
         detach_norm: Whether the gradient leaves the norms alone.
 
     Returns:
@@ -204,15 +205,17 @@ def pair_wise_similarity(
     student, teacher = full_precision(student, teacher.detach())
     student, teacher = (_nodes(maps, granularity, pool, pool_scale) for maps in (student, teacher))
     height, width = student.shape[-2:]
-    side = math.isqrt(connections) if connections is not None else 0
-    if connections is not None and connections != height * width and side > min(height, width):
+    nodes = height * width
+    if connections is not None and connections > nodes:
         raise ValueError(
-            f'connections is {connections} ({side}x{side} nodes), but the map has only {height}x{width} nodes: lower it, '
-            'or leave it out to connect all'
+            f'connections is {connections}, but the map has only {height}x{width} nodes: lower it, use larger crops, or '
+            'leave it out to connect all'
         )
-    if connections is None or connections == height * width:
-        return _AllPairs.apply(student.flatten(2), teacher.flatten(2), detach_norm).mean() / (height * width) ** 2
-    return _NearPairs.apply(student, teacher, side, detach_norm).mean() / (height * width * connections)
+    student, teacher = student.flatten(2), teacher.flatten(2)
+    if connections is None or connections == nodes:
+        return _AllPairs.apply(student, teacher, detach_norm).mean() / nodes**2
+    nearest = _nearest(height, width, connections).to(student.device)
+    return _NearPairs.apply(student, teacher, nearest, detach_norm).mean() / (nodes * connections)
 
 
 def _check_pair_options(
@@ -223,8 +226,8 @@ def _check_pair_options(
         raise ValueError(f'granularity must be a height and a width of at least 1 pixel, got {granularity}')
     if pool_scale is not None and not 0 < pool_scale <= 1:
         raise ValueError(f'pool_scale must lie in (0, 1], got {pool_scale}')
-    if connections is not None and (connections < 1 or math.isqrt(connections) ** 2 != connections):
-        raise ValueError(f'connections must be a square, such as 9 for a window of 3x3 nodes, got {connections}')
+    if connections is not None and connections < 1:
+        raise ValueError(f'connections must be at least 1, got {connections}')
 
 
 def _nodes(maps: Tensor, granularity: tuple[int, int], pool: str, pool_scale: float | None) -> Tensor:
@@ -359,22 +362,24 @@ def _through_norm(slope: Tensor, unit: Tensor, inverse: Tensor, detach_norm: boo
 
 
 class _NearPairs(torch.autograd.Function):
-    """Sum of squared differences of the affinities of each node and those in a window around it, for each image."""
+    """Sum of squared differences of the affinities of each node and those near it, for each image.
+
+    Takes ``(N, C, nodes)`` and which nodes are near each, ``(nodes, α)``; the gradient is computed along with the value.
+    """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, side: int, detach_norm: bool) -> Tensor:
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, nearest: Tensor, detach_norm: bool) -> Tensor:
         (s, inverse), (t, _) = (_unit(maps, 1, detach_norm) for maps in (student, teacher))
         slopes = torch.zeros_like(s) if ctx.needs_input_grad[0] else None
         total = s.new_zeros(len(s))
-        for rows, columns in _windows(s.shape[-2:], side, s.device):
-            near = s[:, :, rows][..., columns]
-            difference = (s * near).sum(1) - (t * t[:, :, rows][..., columns]).sum(1)
-            total += difference.square().sum((1, 2))
+        for near in nearest.T:
+            neighbour = s[:, :, near]
+            difference = (s * neighbour).sum(1) - (t * t[:, :, near]).sum(1)
+            total += difference.square().sum(1)
             if slopes is not None:
                 step = 2 * difference[:, None]
-                slopes.addcmul_(step, near)
-                shifted = torch.zeros_like(s).index_add_(3, columns, step * s)
-                slopes.index_add_(2, rows, shifted)
+                slopes.addcmul_(step, neighbour)
+                slopes.index_add_(2, near, step * s)
         gradient = None if slopes is None else _through_norm(slopes, s, inverse, detach_norm, dim=1).to(student.dtype)
         ctx.save_for_backward(gradient)
         return total.to(student.dtype)
@@ -383,17 +388,27 @@ class _NearPairs(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream[:, None, None, None], None, None, None
+        return gradient * upstream[:, None, None], None, None, None
 
 
-def _windows(size: torch.Size, side: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield, place by place in the window, the row and the column that every row and column is compared with."""
-    starts = [
-        (torch.arange(length, device=device) - (side - 1) // 2).clamp(min=0, max=length - side) for length in size
-    ]
-    for down in range(side):
-        for right in range(side):
-            yield starts[0] + down, starts[1] + right
+@functools.lru_cache(maxsize=8)
+def _nearest(height: int, width: int, connections: int) -> Tensor:
+    """Return the nodes nearest each node of a map, itself first, shape ``(nodes, connections)``.
+
+    By Chebyshev distance; of equally distant nodes the Euclidean distance decides, and then the order of the map.
+    """
+    reach = 0  # how far a corner has to look
+    while min(reach + 1, height) * min(reach + 1, width) < connections:
+        reach += 1
+    steps = torch.arange(-reach, reach + 1)
+    down, right = (offsets.flatten() for offsets in torch.meshgrid(steps, steps, indexing='ij'))
+    chebyshev, euclidean = torch.maximum(down.abs(), right.abs()), down**2 + right**2
+    order = torch.argsort(chebyshev * (4 * reach**2 + 1) + euclidean, stable=True)
+    rows = torch.arange(height).repeat_interleave(width)[:, None] + down[order]
+    columns = torch.arange(width).repeat(height)[:, None] + right[order]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    kept = inside & (inside.cumsum(1) <= connections)
+    return (rows * width + columns)[kept].view(height * width, connections)
 
 
 @MODELS.register_module()

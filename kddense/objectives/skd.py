@@ -93,8 +93,7 @@ class PairWiseObjective(PixelObjective):
         granularity: The paper's β, height and width in pixels of the map; ``(2, 2)`` worked best there.
         pool: ``'average'`` or ``'max'``; by default that of ``mode``.
         pool_scale: Height and width of a place relative to the map, instead of ``granularity``.
-        connections: The paper's α, the number of nearest places that each one is compared with, a square; all of them
-            by default.
+        connections: The paper's α, the number of nearest places that each one is compared with; all of them by default.
         detach_norm: Whether the gradient leaves the norms alone; by default as ``mode`` says.
         weight: The paper's λ1.
         **kwargs: See :class:`PixelObjective`.
