@@ -16,11 +16,12 @@ model = dict(
     auxiliary_head=dict(in_channels=32, channels=8, num_classes=11, norm_cfg=norm_cfg),
 )
 
-max_iters = 400
+max_iters = 1100
+train_dataloader = dict(batch_size=2)
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10),
 )
 param_scheduler = [
