@@ -112,14 +112,16 @@ class Teacher(nn.Module):
             student: Names of the classes of the student's dataset, ``None`` if unknown.
             what: The config key of what compares the classes.
         """
-        if student is None or self.classes is None:
+        if student is None or self.classes is None or self.class_map is not None:
             return
-        taught = self.classes if self.class_map is None else [self.classes[index] for index in self.class_map]
-        differing = [pair for pair in zip(student, taught, strict=False) if pair[0].lower() != pair[1].lower()]
-        if self.class_map is not None or (len(student) == len(taught) and not differing):
+        pairs = zip(student, self.classes, strict=False)
+        differing = [pair for pair in pairs if pair[0].lower() != pair[1].lower()]
+        if len(student) == len(self.classes) and not differing:
             return
         found = (
-            f"'{differing[0][0]}' is '{differing[0][1]}' there" if differing else f'{len(student)} and {len(taught)}'
+            f"'{differing[0][0]}' is '{differing[0][1]}' there"
+            if differing
+            else f'{len(student)} and {len(self.classes)}'
         )
         raise ValueError(
             f"{what}: the student's classes are not those of the {self.name} ({found}); choose and order the teacher's with "

@@ -158,6 +158,33 @@ def test_your_own_loss(clone):
     assert 'distill.cosine.loss' in log
 
 
+def test_the_segmentor_builds_with_two_optimisers(clone):
+    from mmengine.config import Config
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import DefaultScope
+
+    lines = next(block for block in blocks('python') if 'joint_optim_wrapper' in block)
+    (clone / 'my_segmentor.py').write_text(lines)
+    config = Config.fromfile(clone / 'my_segmentor.py')
+    config.model.teacher.checkpoint = None
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(config.model)
+        optimizers = build_optim_wrapper(model, config.optim_wrapper)
+
+    assert list(model.objectives) == ['pixel', 'pair', 'holistic']
+    assert list(optimizers.keys()) == ['student', 'holistic']
+
+
+def test_the_hook_of_unlabelled_images_builds():
+    from mmengine.registry import HOOKS
+
+    names: dict = {}
+    exec(next(block for block in blocks('python') if 'UnlabelledImagesHook' in block), names)
+
+    (hook,) = [HOOKS.build(hook) for hook in names['custom_hooks']]
+    assert hook.ratio == 1
+
+
 def test_dist_train_starts_one_process_a_gpu(clone, tmp_path):
     (tmp_path / 'torchrun').write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / 'torchrun').chmod(0o755)

@@ -50,6 +50,7 @@ class UnlabelledImagesHook(Hook):
             )
         self.dataset.setdefault('pipeline', pipeline_without_labels(_training_pipeline(runner)))
         self.dataset.setdefault('lazy_init', False)
+        self.dataset.setdefault('serialize_data', False)  # mmengine cannot serialise an empty list
         loader = runner.build_dataloader(
             dict(
                 dataset=self.dataset,

@@ -96,6 +96,10 @@ class ModelView:
         """Raise a :class:`ViewError` if this model, as a teacher, cannot give its opinion of ``kind``."""
         self.check(kind)
 
+    def _check_class_map(self, classes: int) -> None:
+        if self.class_map is not None and not all(0 <= index < classes for index in self.class_map):
+            raise ViewError(f'{self.owner}.class_map must name classes in 0..{classes - 1}, got {self.class_map}')
+
     def differences(self, teacher: ModelView, kind: str) -> list[str]:
         """List the fields in which a teacher's ``kind`` of knowledge is not about the same things as this model's."""
         return []
@@ -201,10 +205,16 @@ class ModelView:
 
     def probe_opinions(self, kind: str, size: int = 64) -> list[Any]:
         """Run a tiny blank batch and return what the heads say about it, as :meth:`probe` does for taps."""
-        return list(self._probe(Question(frozenset(), opinions=frozenset({kind})), size).opinions[kind])
+        return list(self._probe(Question(opinions=frozenset({kind})), size).opinions[kind])
+
+    def _probe(self, question: Question, size: int) -> Answer:
+        try:
+            return self._probe_with(question, size)
+        except RuntimeError:  # some heads pool over a window larger than so small a map, LRASPP for one
+            return self._probe_with(question, 8 * size)
 
     @torch.no_grad()
-    def _probe(self, question: Question, size: int) -> Answer:
+    def _probe_with(self, question: Question, size: int) -> Answer:
         weight = next(self.model.parameters())
         images = weight.new_zeros(1, 3, size, size)
         modes = {module: module.training for module in self.model.modules()}

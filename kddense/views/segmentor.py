@@ -72,9 +72,11 @@ class SegmentorView(ModelView):
                 raise ViewError(
                     f'{self.owner}.{path} is a {type(head).__name__}, which gives no class scores per pixel'
                 )
-            classes = head.out_channels
-            if self.class_map is not None and not all(0 <= index < classes for index in self.class_map):
-                raise ViewError(f'{self.owner}.class_map must name classes in 0..{classes - 1}, got {self.class_map}')
+            if not hasattr(head, 'conv_seg'):
+                raise ViewError(
+                    f'{self.owner}.{path} is a {type(head).__name__}, which has no classifier of a map (no conv_seg)'
+                )
+            self._check_class_map(head.out_channels)
 
     def is_sigmoid(self, kind: str) -> bool:
         """Tell whether the heads of ``kind`` decide each class on its own."""

@@ -121,12 +121,14 @@ class TwoStageView(ModelView):
         for name, reason in UNFIT_ROI_HEADS.items():
             if is_a(roi_head, name):
                 raise ViewError(f'{self.owner}.roi_head is a {name}, which {reason}')
-        for head in self.box_heads if hasattr(roi_head, 'bbox_head') else [None]:
+        heads: list[Any] = self.box_heads if hasattr(roi_head, 'bbox_head') else [None]
+        for head in heads:
             if not _is_plain_box_head(head):
                 raise ViewError(
                     f'{self.owner}.roi_head.bbox_head must be a BBoxHead with softmax classes and box regression, '
                     f'found {type(head).__name__}'
                 )
+            self._check_class_map(head.num_classes)
 
     def check_teacher(self, kind: str) -> None:
         super().check_teacher(kind)
