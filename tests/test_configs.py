@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import TRANSFORMS, DefaultScope
 
 from kddense import Distiller
@@ -130,6 +131,47 @@ def test_ablations_are_the_rows_of_table_4(row, setting):
     objectives = read(ROOT / 'chen2017' / 'ablations' / f'{row}_{setting}.py').model.objectives
 
     assert {name: config for name, config in objectives.items() if config.get('weight') != 0} == TABLE_4[row]
+
+
+TERMS = {
+    'skd': {'pixel', 'pair', 'holistic'},
+    'skd-unlabelled': {'pixel', 'pair', 'holistic'},
+    'code': {'pixel', 'pair', 'holistic'},
+    'pi': {'pixel'},
+    'pi-pa': {'pixel', 'pair'},
+    'cwd': {'cwd'},
+    'cwd-feature': {'cwd'},
+}
+SEGMENTORS = [path for path in CONFIGS if path.name.partition('_')[0] in TERMS]
+
+
+@pytest.mark.parametrize('path', SEGMENTORS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_terms_and_optimisers_are_those_of_its_name(path, empty_weights):
+    config = read(path)
+    model = build(config)
+
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        wrapper = build_optim_wrapper(model, config.optim_wrapper)
+
+    terms = TERMS[path.name.partition('_')[0]]
+    assert set(model.objectives) == terms
+    assert ('holistic' in terms) == (isinstance(wrapper, OptimWrapperDict) and 'holistic' in wrapper)
+    students = sum(parameter.numel() for parameter in model.student.parameters())
+    optimised = wrapper['student'] if isinstance(wrapper, OptimWrapperDict) else wrapper
+    connectors = sum(p.numel() for name in terms - {'holistic'} for p in model.objectives[name].parameters())
+    assert sum(p.numel() for group in optimised.param_groups for p in group['params']) == students + connectors
+
+
+def test_the_released_code_differs_from_the_paper_in_all_three_terms():
+    paper = read(ROOT / 'skd' / 'skd_r101_r18_pspnet_512x512_cityscapes.py')
+    code = read(ROOT / 'skd' / 'ablations' / 'code_r101_r18_pspnet_512x512_cityscapes.py')
+
+    assert {objective.get('mode') for objective in paper.model.objectives.values()} == {None}
+    assert {objective.get('mode') for objective in code.model.objectives.values()} == {'code'}
+    assert code.model.objectives.pair.weight == 0.5
+    assert code.optim_wrapper.objectives.holistic.optimizer == dict(
+        type='SGD', lr=4e-4, momentum=0.9, weight_decay=5e-4
+    )
 
 
 def test_five_lines_distil_any_two_stage_detector(tmp_path, empty_weights):

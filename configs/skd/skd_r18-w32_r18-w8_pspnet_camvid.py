@@ -1,4 +1,4 @@
-"""All of structured distillation on CamVid: PI + PA + HO."""
+"""All of structured distillation on CamVid: PI + PA + HO, the discriminator narrow as the networks are."""
 
 _base_ = ['./pspnet_r18-w8_camvid.py', '../_base_/recipes/skd.py']
 
@@ -12,6 +12,10 @@ model = dict(
         precision='bf16',
         channels_last=True,
     ),
-    objectives={{_base_.objectives}},
+    objectives=dict(
+        pixel={{_base_.objectives.pixel}},
+        pair={{_base_.objectives.pair}},
+        holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=16)),
+    ),
 )
 optim_wrapper = {{_base_.joint_optim_wrapper}}
