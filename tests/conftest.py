@@ -22,6 +22,7 @@ CONFIGS = Path(__file__).parent / 'contracts' / 'configs'
 SCRIPTS = Path(__file__).parent / 'contracts' / 'scripts'
 SHAPES = ('disc', 'square', 'cross')
 SIZE = 64
+ADAM = dict(type='Adam', lr=4e-4, betas=(0.9, 0.99))
 
 _numbers = itertools.count()
 
@@ -31,6 +32,14 @@ def one_thread():
     """Sums in a fixed order, so that runs can be compared bit for bit; and short jobs beside other jobs."""
     torch.set_num_threads(1)
     os.environ['OMP_NUM_THREADS'] = '1'
+
+
+@pytest.fixture(autouse=True)
+def no_run_before():
+    """A distiller reads of its run in the newest message hub, which must not be that of an earlier test's training."""
+    from mmengine.logging import MessageHub
+
+    MessageHub.get_instance(f'test_{next(_numbers)}')
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -87,7 +96,7 @@ class ToyTask:
     """A plain student of one model family, the same with a teacher beside it, and ways to train them.
 
     Args:
-        name: ``'detector'`` or ``'segmentor'``.
+        name: ``'detector'``, ``'segmentor'``, or ``'structured'``, a segmentor taught by a discriminator too.
         data: Folder of the toy data.
         folder: Where to keep the teacher.
     """
@@ -104,7 +113,7 @@ class ToyTask:
     @property
     def package(self) -> str:
         """The package of OpenMMLab that the task belongs to."""
-        return dict(detector='mmdet', segmentor='mmseg')[self.name]
+        return 'mmdet' if self.name == 'detector' else 'mmseg'
 
     def plain(self, **options: Any) -> Any:
         """Return the config of the plain student; ``options`` are of the form ``a__b=...`` for ``a.b=...``."""
@@ -140,6 +149,13 @@ class ToyTask:
                 roi=dict(type='kddense.ChenRoIObjective'),
                 hint=dict(type='kddense.HintObjective', weight=0.5),
             )
+        if self.name == 'structured':
+            return dict(
+                pixel=dict(type='kddense.PixelWiseObjective'),
+                pair=dict(type='kddense.PairWiseObjective'),
+                holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=8)),
+                cwd=dict(type='kddense.CWDObjective', compare='feature'),
+            )
         return dict(
             soft=dict(type='kddense.FeatureObjective', tap='decode_head', loss=dict(type='kddense.HintonLoss')),
             hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[3], weight=0.5),
@@ -156,6 +172,14 @@ class ToyTask:
             objectives=self.objectives if objectives is None else objectives,
             **(distiller or {}),
         )
+        adversaries = [
+            name
+            for name, objective in config.model.objectives.items()
+            if objective.type == 'kddense.HolisticObjective' and objective.get('weight') != 0
+        ]
+        if adversaries:
+            config.optim_wrapper.constructor = 'kddense.JointOptimWrapperConstructor'
+            config.optim_wrapper.objectives = {name: dict(optimizer=ADAM) for name in adversaries}
         return config
 
     def build(self, model: dict) -> Any:
@@ -217,9 +241,15 @@ def segmentor(toy_data, tmp_path_factory) -> ToyTask:
     return ToyTask('segmentor', toy_data, tmp_path_factory.mktemp('segmentor'))
 
 
-@pytest.fixture(params=['detector', 'segmentor'])
+@pytest.fixture(scope='session')
+def structured(toy_data, tmp_path_factory) -> ToyTask:
+    """PSPNet, with all of structured distillation, its discriminator included, and a hint between channels."""
+    return ToyTask('structured', toy_data, tmp_path_factory.mktemp('structured'))
+
+
+@pytest.fixture(params=['detector', 'segmentor', 'structured'])
 def task(request) -> ToyTask:
-    """Either family."""
+    """Each family."""
     return request.getfixturevalue(request.param)
 
 

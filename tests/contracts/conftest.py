@@ -72,7 +72,16 @@ def segmentor_story(segmentor, tmp_path_factory, stock_script) -> Story:
     return _tell(segmentor, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
 
 
-@pytest.fixture(params=['detector', 'segmentor'])
+@pytest.fixture(scope='session')
+def structured_story(structured, tmp_path_factory, stock_script) -> Story:
+    """The same with structured distillation and an EMA; killed while discriminator and student are in the middle of it."""
+    config = structured.distilled(train_cfg__val_interval=3)
+    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp('structured_story')
+    return _tell(structured, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
+
+
+@pytest.fixture(params=['detector', 'segmentor', 'structured'])
 def story(request) -> Story:
-    """Either of the two."""
+    """Each of them."""
     return request.getfixturevalue(f'{request.param}_story')

@@ -14,7 +14,8 @@ from kddense.compat import load_checkpoint
 
 @pytest.fixture
 def task_of_story(story, request):
-    return request.getfixturevalue('detector' if 'detector' in story.folder.name else 'segmentor')
+    (name,) = (name for name in ('detector', 'segmentor', 'structured') if name in story.folder.name)
+    return request.getfixturevalue(name)
 
 
 @pytest.fixture
@@ -70,16 +71,17 @@ def test_the_teacher_is_not_in_the_file(story, task_of_story, saved):
     assert not kept & convolutions
 
 
-def test_connectors_are_kept_beside_the_weights(story, saved):
+def test_what_objectives_learn_is_kept_beside_the_weights(story, task_of_story, saved):
     own = saved['state_dict']._metadata['']['kddense']
-    assert {name.split('.')[1] for name in own} == {'hint'}
-    assert not any('hint' in key or 'connector' in key for key in saved['state_dict'])
+    expected = {'cwd', 'holistic'} if task_of_story.name == 'structured' else {'hint'}
+    assert {name.split('.')[1] for name in own} == expected
+    assert not any(name in key for name in (*expected, 'connector', 'discriminator') for key in saved['state_dict'])
 
 
-def test_resuming_restores_connectors_and_optimizer(story, task_of_story, tmp_path):
+def test_resuming_restores_objectives_and_optimizers(story, task_of_story, tmp_path):
     runner = story.runner
     saved = {name: value.clone() for name, value in runner.model.objectives.state_dict().items()}
-    momenta = [state['momentum_buffer'].clone() for state in runner.optim_wrapper.state_dict()['state'].values()]
+    momenta = [value.clone() for value in tensors_in(runner.optim_wrapper.state_dict())]
 
     config = Config.fromfile(story.folder / 'whole.py')
     config.randomness.seed = 77
@@ -89,7 +91,7 @@ def test_resuming_restores_connectors_and_optimizer(story, task_of_story, tmp_pa
     assert again.iter == 12
     for name, value in again.model.objectives.state_dict().items():
         assert torch.equal(value, saved[name]), name
-    restored = [state['momentum_buffer'] for state in again.optim_wrapper.state_dict()['state'].values()]
+    restored = list(tensors_in(again.optim_wrapper.state_dict()))
     assert len(momenta) == len(restored) > 10
     assert all(torch.equal(one, other) for one, other in zip(momenta, restored, strict=True))
 
@@ -162,33 +164,37 @@ class TestDetector:
         assert model.dataset_meta['classes'] == ('disc', 'square', 'cross')
         assert len(inference_detector(model, str(toy_data / 'images' / '0.png')).pred_instances) > 0
 
-    def test_the_average_is_stored_as_the_plain_students(self, detector, detector_story):
-        """mmengine stores the average as ``state_dict`` and the trained weights as ``ema_state_dict``."""
-        from mmengine.model import ExponentialMovingAverage
 
-        saved = load_checkpoint(detector_story.resumed)
-        plain = detector.build(detector.plain().model)
-        average = ExponentialMovingAverage(plain)
-        assert list(saved['ema_state_dict']) == list(average.state_dict())
-        average.load_state_dict(saved['ema_state_dict'], strict=True)
-        trained = detector_story.runner.model.state_dict()
-        assert all(torch.equal(value, trained[key]) for key, value in average.module.state_dict().items())
-        key = 'roi_head.bbox_head.fc_cls.weight'
-        assert not torch.equal(saved['state_dict'][key], trained[key])
+@pytest.mark.parametrize(
+    'story, layer', [('detector', 'roi_head.bbox_head.fc_cls'), ('structured', 'decode_head.conv_seg')]
+)
+def test_the_average_is_stored_as_the_plain_students(story, layer, request):
+    """mmengine stores the average as ``state_dict`` and the trained weights as ``ema_state_dict``."""
+    from mmengine.model import ExponentialMovingAverage
+
+    task, story = request.getfixturevalue(story), request.getfixturevalue(f'{story}_story')
+    saved = load_checkpoint(story.resumed)
+    average = ExponentialMovingAverage(task.build(task.plain().model))
+    assert list(saved['ema_state_dict']) == list(average.state_dict())
+    average.load_state_dict(saved['ema_state_dict'], strict=True)
+    trained = story.runner.model.state_dict()
+    assert all(torch.equal(value, trained[key]) for key, value in average.module.state_dict().items())
+    assert not torch.equal(saved['state_dict'][f'{layer}.weight'], trained[f'{layer}.weight'])
 
 
-def test_init_model_takes_a_segmentors(segmentor, segmentor_story, tmp_path):
+@pytest.mark.parametrize('story', ['segmentor', 'structured'], indirect=True)
+def test_init_model_takes_a_segmentors(story, task_of_story, saved):
     from mmseg.apis import init_model
 
-    model = init_model(segmentor.plain(), str(segmentor_story.resumed), device='cpu')
-    trained = segmentor_story.runner.model.state_dict()
-    assert all(torch.equal(value, trained[key]) for key, value in model.state_dict().items())
+    model = init_model(task_of_story.plain(), str(story.resumed), device='cpu')
+    assert all(torch.equal(value, saved['state_dict'][key]) for key, value in model.state_dict().items())
     assert model.dataset_meta['classes'] == ('ground', 'disc', 'square', 'cross')
 
 
-def test_a_plain_segmentor_gets_the_same_miou(segmentor, segmentor_story, tmp_path):
-    own = newest_json(segmentor_story.folder / 'run', 'mIoU')
-    runner = segmentor.runner(segmentor.plain(load_from=str(segmentor_story.resumed)), tmp_path)
+@pytest.mark.parametrize('story', ['segmentor', 'structured'], indirect=True)
+def test_a_plain_segmentor_gets_the_same_miou(story, task_of_story, tmp_path):
+    own = newest_json(story.folder / 'run', 'mIoU')
+    runner = task_of_story.runner(task_of_story.plain(load_from=str(story.resumed)), tmp_path)
     stock = runner.test()
     assert own['mIoU'] > 0
     assert {name: own[name] for name in stock} == stock

@@ -99,11 +99,29 @@ def all_with(task, weight):
     return {name: {**objective, 'weight': weight} for name, objective in task.objectives.items()}
 
 
+def without_chance(task):
+    """Return all objectives, but no gradient penalty: where between two maps it looks is drawn at random."""
+    objectives = task.objectives
+    if 'holistic' in objectives:
+        objectives['holistic']['penalty'] = 0
+    return objectives
+
+
 @pytest.mark.parametrize('how', ['weights of 0', 'no objective'])
 def test_training_is_the_plain_students(task, how, outcome, plain_outcome):
     objectives = all_with(task, 0) if how == 'weights of 0' else {}
     off = outcome(task, task.distilled(objectives, **length(task)))
     for part, expected in plain_outcome(task, 'plain SGD').items():
+        assert off[part] == expected, part
+
+
+def test_several_optimisers_train_as_the_plain_students_one(structured, outcome, plain_outcome):
+    """A child config may switch the discriminator off and leave the constructor of its optimiser."""
+    config = structured.distilled(all_with(structured, 0), **length(structured))
+    config.optim_wrapper.update(constructor='kddense.JointOptimWrapperConstructor', objectives={})
+    off = outcome(structured, config)
+    off['optimizer'] = off['optimizer'].pop('student')
+    for part, expected in plain_outcome(structured, 'plain SGD').items():
         assert off[part] == expected, part
 
 
@@ -138,6 +156,6 @@ def test_objectives_at_work_draw_no_random_number(task, outcome, plain_outcome):
     """
     still = dict(optim_wrapper__optimizer__lr=0.0, optim_wrapper__optimizer__weight_decay=0.0)
     plain = outcome(task, task.plain(**length(task), **still))
-    taught = outcome(task, task.distilled(**length(task), **still))
+    taught = outcome(task, task.distilled(without_chance(task), **length(task), **still))
     assert any(name.startswith('distill.') for name in taught['losses'])
     assert taught['random_numbers'] == plain['random_numbers']

@@ -39,14 +39,29 @@ def test_connectors_are_too(story, resumed):
     assert_equal(own, resumed['state_dict']._metadata['']['kddense'])
 
 
+def test_a_discriminator_and_its_optimiser_are_too(structured_story):
+    resumed = load_checkpoint(structured_story.resumed)
+    own, found = (one['state_dict']._metadata['']['kddense'] for one in (structured_story.whole, resumed))
+    discriminator = {key: value for key, value in own.items() if 'discriminator' in key}
+    assert any(key.endswith('._u') for key in discriminator)  # of the spectral norms
+    assert_equal(discriminator, {key: found[key] for key in discriminator})
+
+    adam, other = (one['optimizer']['holistic'] for one in (structured_story.whole, resumed))
+    assert len(adam['state']) == sum(not key.endswith(('._u', '._v')) for key in discriminator)
+    for state in adam['state'].values():
+        assert state['step'] == 12
+        assert state.keys() == {'step', 'exp_avg', 'exp_avg_sq'}
+    assert_equal(adam, other)
+
+
 @pytest.mark.parametrize('part', ['optimizer', 'param_schedulers', 'random_state'])
 def test_optimiser_schedules_and_random_numbers_are_too(story, resumed, part):
     assert_equal(story.whole[part], resumed[part])
 
 
-def test_the_average_is_too(detector_story):
-    resumed = load_checkpoint(detector_story.resumed)
-    assert_equal(dict(detector_story.whole['ema_state_dict']), dict(resumed['ema_state_dict']))
+@pytest.mark.parametrize('story', ['detector', 'structured'], indirect=True)
+def test_the_average_is_too(story, resumed):
+    assert_equal(dict(story.whole['ema_state_dict']), dict(resumed['ema_state_dict']))
 
 
 def test_the_loss_curve_has_no_seam(story, resumed, logged_losses):

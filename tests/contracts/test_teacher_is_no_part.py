@@ -40,15 +40,18 @@ def test_it_is_among_no_parameters_buffers_modules_or_weights(task, distiller, t
     assert not any('teacher' in name for name in distiller.state_dict())
 
 
-def test_the_optimizer_holds_student_and_connectors_alone(task, distiller):
-    from mmengine.optim import build_optim_wrapper
+def test_the_optimizer_holds_student_and_objectives_alone(task, distiller):
+    from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 
-    wrapper = build_optim_wrapper(distiller, dict(optimizer=dict(type='SGD', lr=0.1)))
-    held = {id(parameter) for group in wrapper.param_groups for parameter in group['params']}
+    wrapper = build_optim_wrapper(distiller, task.distilled().optim_wrapper)
+    optimizers = list(wrapper.values()) if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    held = [id(parameter) for group in groups for parameter in group['params']]
     student = {id(parameter) for parameter in distiller.student.parameters()}
-    connectors = {id(parameter) for parameter in distiller.objectives.parameters()}
-    assert connectors
-    assert held == student | connectors
+    own = {id(parameter) for parameter in distiller.objectives.parameters()}
+    assert own
+    assert len(optimizers) == (2 if task.name == 'structured' else 1)
+    assert sorted(held) == sorted(student | own)
 
 
 def test_parameters_bear_the_plain_students_names(task, distiller):
@@ -107,6 +110,8 @@ def test_a_step_draws_the_random_numbers_of_the_plain_student_only(task, distill
     teacher = distiller.teachers['teacher']
     answer = teacher.answer
     teacher.answer = lambda *args: taught.append(answer(*args)) or taught[-1]
+    if 'holistic' in distiller.objectives:
+        distiller.objectives['holistic'].penalty = 0  # where between two maps it looks is drawn at random
     loss(task, distiller.train(), seed=5)
     assert taught
     assert torch.equal(torch.get_rng_state(), expected)

@@ -18,6 +18,13 @@ from mmengine.runner import Runner
 from mmseg.utils import register_all_modules as register_mmseg
 
 import kddense  # noqa: F401
+from kddense.losses.adversarial import gradient_penalty
+from kddense.objectives import skd
+
+
+def halfway(score, student, teacher):
+    """A gradient penalty without chance: in the middle between student and teacher."""
+    return gradient_penalty(score, student, teacher, mix=student.new_full((len(student),), 0.5))
 
 
 def gradients(job: dict) -> dict:
@@ -25,10 +32,10 @@ def gradients(job: dict) -> dict:
     with DefaultScope.overwrite_default_scope(job['package']):
         distiller = MODELS.build(ConfigDict(job['model']))
     distiller.student.load_state_dict(job['student'])
-    distiller.objectives.load_state_dict(job['objectives'])
     model = MMDistributedDataParallel(distiller).train()
     half = {key: values[get_rank() :: 2] for key, values in job['batch'].items()}
     for _ in range(2):  # only the second time does DDP complain of parameters without a gradient
+        distiller.objectives.load_state_dict(job['objectives'])  # spectral norms move with every pass
         model.zero_grad()
         total, _ = distiller.parse_losses(model(**distiller.data_preprocessor(half, True), mode='loss'))
         total.backward()
@@ -48,6 +55,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     torch.distributed.init_process_group('gloo')  # mmengine's own start-up asks for a GPU
     torch.set_num_threads(1)
+    skd.gradient_penalty = halfway
     register_mmdet(init_default_scope=False)
     register_mmseg(init_default_scope=False)
     jobs = pickle.loads((folder / 'jobs.pkl').read_bytes())
