@@ -317,14 +317,17 @@ def test_it_runs_under_autocast_and_takes_its_softmax_in_float32(monkeypatch):
 def test_weights_are_normalised_outside_autocast(monkeypatch):
     """``vdot`` refuses a float32 and a half-precision vector, which is what autocast on a GPU would hand it."""
     enabled = []
-    vdot = torch.vdot
 
-    def spy(*vectors):
-        enabled.append(autocast_is_on())
-        return vdot(*vectors)
+    def spied(dot):
+        def spy(*vectors):
+            enabled.append(autocast_is_on())
+            return dot(*vectors)
+
+        return spy
 
     discriminator = small()
-    monkeypatch.setattr(torch, 'vdot', spy)
+    for name in ('dot', 'vdot'):  # older PyTorch takes the former
+        monkeypatch.setattr(torch, name, spied(getattr(torch, name)))
     with torch.autocast('cpu', dtype=torch.bfloat16):
         discriminator(torch.zeros(1, 2, 16, 16))
 
