@@ -24,6 +24,7 @@ from kddense.views import Question
 
 from .conftest import SCRIPTS
 from .contracts.scripts import toy_adversary  # noqa: F401  (registers it)
+from .contracts.test_resume import assert_equal
 from .contracts.test_two_processes import without_chance
 
 SGD = dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4)
@@ -456,6 +457,8 @@ def test_schedules_see_every_step(scaler):
         play(*layers, wrapper, steps=1)
         for schedule in schedules:
             schedule.step()
+    groups = [group for one in wrapper.values() for group in one.param_groups]
+    assert [group['lr'] for group in groups] == pytest.approx([0.1 * group['initial_lr'] for group in groups])
 
 
 # Checkpoints.
@@ -523,21 +526,6 @@ def whole(segmentor, training, tmp_path_factory):
     """The folder of a training that nothing interrupted, and its message hub."""
     folder = tmp_path_factory.mktemp('whole')
     return folder, segmentor.train(training(), folder).message_hub
-
-
-def assert_equal(one, other, where=''):
-    if isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), where
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_equal(one[key], other[key], f'{where}.{key}')
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other), where
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_equal(*pair, f'{where}.{index}')
-    else:
-        assert one == other, where
 
 
 def test_resuming_restores_every_optimiser_and_schedule(segmentor, training, whole, tmp_path):

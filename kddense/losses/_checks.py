@@ -1,4 +1,4 @@
-"""What every loss checks about its arguments, and the precision it computes in."""
+"""What every loss checks about its arguments, the precision it computes in, and how it averages."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')
+
+
+def mean_over(per_position: Tensor, mask: Tensor | None) -> Tensor:
+    """Average over the positions where ``mask`` is True, over all without it; 0 if there are none."""
+    if mask is None:
+        return per_position.sum() / max(per_position.numel(), 1)
+    kept = torch.where(mask, per_position, torch.zeros_like(per_position))
+    return kept.sum() / mask.sum().clamp(min=1)
 
 
 def full_precision(*tensors: Tensor) -> tuple[Tensor, ...]:

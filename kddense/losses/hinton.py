@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision
+from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision, mean_over
 from kddense.losses._softmax_divergence import softmax_divergence
 from kddense.registry import MODELS
 
@@ -51,7 +51,7 @@ def soft_target_divergence(
     _check(student, teacher, temperature, dim, mask)
     student, teacher = _soften(student, teacher, temperature)
     per_position = softmax_divergence(student, teacher, dim, student_first=False)
-    return temperature**2 * _mean(per_position, mask)
+    return temperature**2 * mean_over(per_position, mask)
 
 
 def sigmoid_soft_target_divergence(
@@ -88,7 +88,7 @@ def sigmoid_soft_target_divergence(
     target = teacher.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(student, target, reduction='none')
     entropy = F.binary_cross_entropy_with_logits(teacher, target, reduction='none')
-    return temperature**2 * _mean((cross_entropy - entropy).sum(dim), mask)
+    return temperature**2 * mean_over((cross_entropy - entropy).sum(dim), mask)
 
 
 @MODELS.register_module()
@@ -151,10 +151,3 @@ def _soften(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tenso
     if temperature == 1:
         return student, teacher
     return student / temperature, teacher / temperature
-
-
-def _mean(per_position: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
-        return per_position.sum() / max(per_position.numel(), 1)
-    kept = torch.where(mask, per_position, torch.zeros_like(per_position))
-    return kept.sum() / mask.sum().clamp(min=1)

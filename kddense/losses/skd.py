@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision
+from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision, mean_over
 from kddense.losses._softmax_divergence import softmax_divergence
 from kddense.registry import MODELS
 
@@ -78,7 +78,7 @@ def pixel_wise_divergence(
     per_pixel = diverge(student, teacher, student_first)
     if mode == 'code':
         per_pixel = per_pixel + _entropy(teacher, classes)
-    mean = _mean(per_pixel, mask)
+    mean = mean_over(per_pixel, mask)
     return temperature**2 * mean * (len(student) if mode == 'code' else 1)
 
 
@@ -108,12 +108,6 @@ def _entropy(logits: Tensor, classes: str) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction='none').sum(1)
     logarithm = logits.log_softmax(1)
     return -(logarithm.exp().mul_(logarithm)).sum(1)
-
-
-def _mean(per_pixel: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
-        return per_pixel.sum() / max(per_pixel.numel(), 1)
-    return torch.where(mask, per_pixel, torch.zeros_like(per_pixel)).sum() / mask.sum().clamp(min=1)
 
 
 @MODELS.register_module()
