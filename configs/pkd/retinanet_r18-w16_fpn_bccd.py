@@ -18,3 +18,5 @@ model = dict(
         anchor_generator=dict(octave_base_scale=2, strides=[4, 8, 16, 32]),
     ),
 )
+
+train_dataloader = dict(batch_size=4)

@@ -2,7 +2,6 @@
 
 _base_ = ['mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py']
 
-train_dataloader = dict(batch_size=4)
 train_cfg = dict(max_epochs=8, val_interval=8)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=10)
