@@ -10,7 +10,7 @@ from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
 from kddense.hooks import RandomStateHook, UnlabelledImagesHook  # noqa: E402
-from kddense.models import VGG, Discriminator  # noqa: E402
+from kddense.models import VGG, DepthHead, Discriminator  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     ChenRoIObjective,
     ChenRPNObjective,
@@ -34,6 +34,7 @@ __all__ = [
     'ChenRPNObjective',
     'ChenRoIObjective',
     'ConvConnector',
+    'DepthHead',
     'Discriminator',
     'Distiller',
     'FeatureObjective',

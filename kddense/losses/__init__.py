@@ -10,6 +10,14 @@ from kddense.losses.adversarial import (
     hinge_discriminator_loss,
     wasserstein_discriminator_loss,
 )
+from kddense.losses.ail import (
+    AttentiveHintLoss,
+    AttentiveImitationLoss,
+    attention_weight,
+    attentive_imitation,
+    attentive_regression,
+    sample_error,
+)
 from kddense.losses.bounded_regression import (
     BoundedRegressionLoss,
     BoxImitationLoss,
@@ -17,21 +25,37 @@ from kddense.losses.bounded_regression import (
     box_imitation,
 )
 from kddense.losses.cwd import CWDLoss, channel_wise_divergence
+from kddense.losses.depth import (
+    LogL1Loss,
+    OrderedCrossEntropyLoss,
+    VirtualNormalLoss,
+    log_l1,
+    ordered_cross_entropy,
+    virtual_normal_distance,
+)
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
 from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
 from kddense.losses.weighted_soft_target import WeightedSoftTargetLoss, weighted_soft_cross_entropy
 
 __all__ = [
+    'AttentiveHintLoss',
+    'AttentiveImitationLoss',
     'BoundedRegressionLoss',
     'BoxImitationLoss',
     'CWDLoss',
     'HintLoss',
     'HintonLoss',
+    'LogL1Loss',
+    'OrderedCrossEntropyLoss',
     'PairWiseLoss',
     'PixelWiseLoss',
+    'VirtualNormalLoss',
     'WeightedSoftTargetLoss',
     'adversarial_loss',
+    'attention_weight',
+    'attentive_imitation',
+    'attentive_regression',
     'bounded_regression',
     'box_imitation',
     'channel_wise_divergence',
@@ -39,10 +63,14 @@ __all__ = [
     'gradient_penalty',
     'hinge_discriminator_loss',
     'hint_distance',
+    'log_l1',
+    'ordered_cross_entropy',
     'pair_wise_similarity',
     'pixel_wise_divergence',
+    'sample_error',
     'sigmoid_soft_target_divergence',
     'soft_target_divergence',
+    'virtual_normal_distance',
     'wasserstein_discriminator_loss',
     'weighted_soft_cross_entropy',
 ]

@@ -1,6 +1,7 @@
 """Models that mmdet and mmseg lack."""
 
+from kddense.models.depth_head import DepthHead
 from kddense.models.discriminator import Discriminator
 from kddense.models.vgg import VGG
 
-__all__ = ['VGG', 'Discriminator']
+__all__ = ['VGG', 'DepthHead', 'Discriminator']

@@ -1,0 +1,5 @@
+"""Metrics."""
+
+from .depth_metric import DepthMetric
+
+__all__ = ['DepthMetric']
