@@ -15,7 +15,7 @@ model = dict(
     decode_head=dict(decoder=dict(in_channels=[16, 32, 64, 128], channels=32, norm_cfg=norm_cfg)),
 )
 
-max_iters = 3000
+max_iters = 1500
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
@@ -23,8 +23,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type='PolyLR', eta_min=1e-5, power=0.9, by_epoch=False, begin=100, end=max_iters),
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='PolyLR', eta_min=1e-5, power=0.9, by_epoch=False, begin=50, end=max_iters),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=max_iters))
