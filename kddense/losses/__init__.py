@@ -35,6 +35,7 @@ from kddense.losses.depth import (
 )
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
+from kddense.losses.pkd import PKDLoss, pearson_distance
 from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
 from kddense.losses.weighted_soft_target import WeightedSoftTargetLoss, weighted_soft_cross_entropy
 
@@ -48,6 +49,7 @@ __all__ = [
     'HintonLoss',
     'LogL1Loss',
     'OrderedCrossEntropyLoss',
+    'PKDLoss',
     'PairWiseLoss',
     'PixelWiseLoss',
     'VirtualNormalLoss',
@@ -66,6 +68,7 @@ __all__ = [
     'log_l1',
     'ordered_cross_entropy',
     'pair_wise_similarity',
+    'pearson_distance',
     'pixel_wise_divergence',
     'sample_error',
     'sigmoid_soft_target_divergence',

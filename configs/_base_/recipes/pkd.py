@@ -1,0 +1,12 @@
+"""PKD (Cao et al. 2022) for two-stage detectors of mmdet: what correlates with the teacher's pyramid, level by level."""
+
+custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+objectives = dict(
+    pkd=dict(
+        type='kddense.FeatureObjective',
+        tap='neck',
+        levels=[0, 1, 2, 3],
+        loss=dict(type='kddense.PKDLoss'),
+        weight=24,  # the authors weight each level with 6 and add the four of them; here they are averaged
+    )
+)
