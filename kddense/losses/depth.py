@@ -235,8 +235,11 @@ class VirtualNormalLoss(_DepthLoss):
         check_positive('focal_length', focal_length)
         check_positive('sample_ratio', sample_ratio)
         check_not_negative('min_distance', min_distance)
-        self.options = dict(focal_length=focal_length, sample_ratio=sample_ratio, min_distance=min_distance)
+        self.focal_length = focal_length
+        self.sample_ratio = sample_ratio
+        self.min_distance = min_distance
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the weighted loss of two depth maps ``(N, 1, H, W)``, 0 in ``target`` where it is not known."""
-        return self.loss_weight * virtual_normal_distance(prediction, target, **self.options)
+        distance = virtual_normal_distance(prediction, target, self.focal_length, self.sample_ratio, self.min_distance)
+        return self.loss_weight * distance

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,16 @@ from kddense.losses.adversarial import (
 )
 from kddense.models import Discriminator
 from kddense.registry import MODELS
-from kddense.views import Answer, ModelView, PixelOpinion, PixelSample, SegmentorView
+from kddense.views import (
+    Answer,
+    DepthOpinion,
+    DepthView,
+    ModelView,
+    PixelOpinion,
+    PixelSample,
+    SegmentorView,
+    check_depth_scale,
+)
 
 from .pixels import PixelObjective
 
@@ -38,6 +48,8 @@ def _check_mode(mode: str) -> None:
 @MODELS.register_module()
 class PixelWiseObjective(PixelObjective):
     """Pixel-wise distillation (section 3.2.1): the class probabilities of every pixel, one by one.
+
+    On depth estimators that classify into bins, the probabilities of the bins; the paper found no gain from it there.
 
     Args:
         mode: ``'paper'``: KL(student ‖ teacher), averaged over pixels. ``'code'``: cross-entropy with the teacher's
@@ -65,12 +77,16 @@ class PixelWiseObjective(PixelObjective):
         self.loss = PixelWiseLoss(mode=mode, direction=direction, temperature=temperature, classes=classes or 'softmax')
         self.classes = classes
         self.ignore_unlabelled_pixels = ignore_unlabelled_pixels
+        self.on_bins = False
 
     @property
     def compares_classes(self) -> bool:
-        return True
+        return not self.on_bins
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
+        self.on_bins = _either_is_depth(student, teacher)
+        if self.on_bins:
+            check_depth_scale(student, teacher, bins=True)
         super().bind(student, teacher)
         self.loss.classes = self.classes or _kind_of_classes(student, self.kind)
 
@@ -134,11 +150,14 @@ class HolisticObjective(PixelObjective):
     pass, gives each the gradient of alternating updates made from one forward pass. Needs an optimiser for the
     discriminator, see :class:`kddense.optim.JointOptimWrapperConstructor`. Gradient penalties are averaged over images.
 
+    On depth estimators the maps are depths, on a logarithmic scale from 0 at the least depth to 1 at the greatest; the
+    paper does not tell its scale.
+
     Args:
         mode: ``'paper'``: the image is a condition, the maps are probabilities. ``'code'`` (the released master branch):
             no condition, logits behind a batch norm, and the discriminator's loss times 0.1.
         conditional: Whether the discriminator sees the image beside the map; by default as ``mode`` says.
-        maps: ``'probabilities'`` or ``'logits'``; by default as ``mode`` says.
+        maps: Of segmentors ``'probabilities'`` or ``'logits'``; by default as ``mode`` says.
         loss: ``'wasserstein'`` or ``'hinge'``.
         penalty: Weight of the gradient penalty, λ_gp; 0 leaves it out.
         discriminator: More arguments of :class:`kddense.models.Discriminator`, such as ``dict(channels=32)``.
@@ -174,6 +193,7 @@ class HolisticObjective(PixelObjective):
         as_code = mode == 'code'
         self.conditional = not as_code if conditional is None else conditional
         self.maps = maps or ('logits' if as_code else 'probabilities')
+        self.on_depth = False
         self.discriminator_weight = 0.1 if as_code else 1.0
         self.penalty = penalty
         self.discriminator_loss = losses[loss]
@@ -183,18 +203,27 @@ class HolisticObjective(PixelObjective):
 
     @property
     def compares_classes(self) -> bool:
-        return True
+        return not self.on_depth
+
+    def bind(self, student: ModelView, teacher: ModelView) -> None:
+        self.on_depth = _either_is_depth(student, teacher)
+        if self.on_depth:
+            check_depth_scale(student, teacher)
+        super().bind(student, teacher)
 
     def bind_pair(self, student: ModelView, own: PixelOpinion, other: PixelOpinion) -> None:
         super().bind_pair(student, own, other)
         self.classes = _kind_of_classes(student, self.kind)
         self.discriminator = Discriminator(
-            own.logits.shape[1], condition_channels=3 if self.conditional else 0, **self.options
+            self._read(own).shape[1], condition_channels=3 if self.conditional else 0, **self.options
         )
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         (sample,), (own,), (other,) = (side[self.kind] for side in (seen.samples, seen.opinions, taught.opinions))
-        student, teacher = map(self._read, match_size(own.logits, other.logits, self.resize))
+        sized = match_size(own.logits, other.logits, self.resize)
+        student, teacher = (
+            self._read(replace(one, logits=logits)) for one, logits in zip((own, other), sized, strict=True)
+        )
         score = partial(self.discriminator, condition=sample.images if self.conditional else None)
         with _held_fixed(self.discriminator):
             adversarial = adversarial_loss(score(student))
@@ -209,10 +238,16 @@ class HolisticObjective(PixelObjective):
             'score_teacher': real.detach().mean(),
         }
 
-    def _read(self, logits: Tensor) -> Tensor:
+    def _read(self, opinion: PixelOpinion) -> Tensor:
+        if isinstance(opinion, DepthOpinion):
+            return opinion.position
         if self.maps == 'logits':
-            return logits
-        return logits.float().softmax(dim=1) if self.classes == 'softmax' else logits.float().sigmoid()
+            return opinion.logits
+        return opinion.logits.float().softmax(dim=1) if self.classes == 'softmax' else opinion.logits.float().sigmoid()
+
+
+def _either_is_depth(student: ModelView, teacher: ModelView) -> bool:
+    return isinstance(student, DepthView) or isinstance(teacher, DepthView)
 
 
 def _kind_of_classes(view: ModelView, kind: str) -> str:

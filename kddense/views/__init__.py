@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from .base import Answer, ModelView, Question, ViewError, is_unlabelled
+from .depth import DepthOpinion, DepthSample, DepthView, check_depth_scale
 from .segmentor import PixelOpinion, PixelSample, SegmentorView
 from .two_stage import AnchorSample, BoxOpinion, RoISample, TwoStageView
 
@@ -12,6 +13,9 @@ __all__ = [
     'AnchorSample',
     'Answer',
     'BoxOpinion',
+    'DepthOpinion',
+    'DepthSample',
+    'DepthView',
     'ModelView',
     'PixelOpinion',
     'PixelSample',
@@ -21,10 +25,11 @@ __all__ = [
     'TwoStageView',
     'ViewError',
     'build_view',
+    'check_depth_scale',
     'is_unlabelled',
 ]
 
-FAMILIES: tuple[type[ModelView], ...] = (TwoStageView, SegmentorView)
+FAMILIES: tuple[type[ModelView], ...] = (TwoStageView, DepthView, SegmentorView)
 
 
 def build_view(

@@ -109,9 +109,11 @@ class SegmentorView(ModelView):
     def read_kind(self, kind: str, recording: Recording) -> tuple[list[Any], list[Any]]:
         batch = recording['loss()'].arguments
         opinions = [self._opinion(recording, path) for path in self._heads(kind)]
+        return [self._sample(kind, batch)] * len(opinions), opinions
+
+    def _sample(self, kind: str, batch: dict[str, Any]) -> PixelSample:
         ignored = next(iter(self._heads(kind).values())).ignore_index
-        sample = PixelSample(batch['inputs'], _valid_pixels(batch['inputs'], batch['data_samples'], ignored))
-        return [sample] * len(opinions), opinions
+        return PixelSample(batch['inputs'], _valid_pixels(batch['inputs'], batch['data_samples'], ignored))
 
     def _opinion(self, recording: Recording, path: str, as_student: bool = True) -> PixelOpinion:
         tap = f'{path}.cls_seg()'
@@ -160,7 +162,7 @@ class SegmentorView(ModelView):
         return replace(
             answer,
             opinions={
-                kind: [PixelOpinion(self._mapped(fit(one.logits)), fit(one.feature)) for one in opinions]
+                kind: [replace(one, logits=self._mapped(fit(one.logits)), feature=fit(one.feature)) for one in opinions]
                 for kind, opinions in answer.opinions.items()
             },
         )
@@ -205,13 +207,20 @@ def _losses_of(head: Any) -> list[Any]:
     return list(losses) if isinstance(losses, nn.ModuleList) else [losses]
 
 
-def _valid_pixels(images: Tensor, data_samples: Sequence[Any], ignore_index: int) -> Tensor:
-    valid = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool, device=images.device)
-    for inside, sample in zip(valid, data_samples, strict=True):
+def inside_images(images: Tensor, data_samples: Sequence[Any]) -> Tensor:
+    """Return which pixels of a batch are no padding, boolean, ``(N, H, W)``."""
+    inside = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool, device=images.device)
+    for image, sample in zip(inside, data_samples, strict=True):
         height, width = sample.metainfo.get('img_shape', images.shape[-2:])[:2]
-        inside[:height, :width] = True
+        image[:height, :width] = True
+    return inside
+
+
+def _valid_pixels(images: Tensor, data_samples: Sequence[Any], ignore_index: int) -> Tensor:
+    valid = inside_images(images, data_samples)
+    for image, sample in zip(valid, data_samples, strict=True):
         if not is_unlabelled(sample):
-            inside &= sample.gt_sem_seg.data.squeeze(0) != ignore_index
+            image &= sample.gt_sem_seg.data.squeeze(0) != ignore_index
     return valid
 
 
