@@ -35,6 +35,7 @@ from kddense.losses.depth import (
 )
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
+from kddense.losses.ld import LDLoss, atss_thresholds, localization_distillation, valuable_region
 from kddense.losses.pkd import PKDLoss, pearson_distance
 from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
 from kddense.losses.weighted_soft_target import WeightedSoftTargetLoss, weighted_soft_cross_entropy
@@ -47,6 +48,7 @@ __all__ = [
     'CWDLoss',
     'HintLoss',
     'HintonLoss',
+    'LDLoss',
     'LogL1Loss',
     'OrderedCrossEntropyLoss',
     'PKDLoss',
@@ -55,6 +57,7 @@ __all__ = [
     'VirtualNormalLoss',
     'WeightedSoftTargetLoss',
     'adversarial_loss',
+    'atss_thresholds',
     'attention_weight',
     'attentive_imitation',
     'attentive_regression',
@@ -65,6 +68,7 @@ __all__ = [
     'gradient_penalty',
     'hinge_discriminator_loss',
     'hint_distance',
+    'localization_distillation',
     'log_l1',
     'ordered_cross_entropy',
     'pair_wise_similarity',
@@ -73,6 +77,7 @@ __all__ = [
     'sample_error',
     'sigmoid_soft_target_divergence',
     'soft_target_divergence',
+    'valuable_region',
     'virtual_normal_distance',
     'wasserstein_discriminator_loss',
     'weighted_soft_cross_entropy',
