@@ -188,8 +188,13 @@ class Distiller(BaseModel):
                     f"dict(constructor='kddense.JointOptimWrapperConstructor', objectives=dict({name}=dict(optimizer=dict("
                     "type='Adam', lr=4e-4, betas=(0.9, 0.99)))))"
                 )
+            teacher = self._teachers[objective.teacher or '']
             if objective.compares_classes:
-                self._teachers[objective.teacher or ''].check_classes(dataset.get('classes'), f'objectives.{name}')
+                teacher.check_classes(dataset.get('classes'), f'objectives.{name}')
+            try:
+                objective.check_run(hub.runtime_info.get('cfg'), teacher.checkpoint)
+            except ValueError as error:
+                raise ValueError(f'objectives.{name}: {error}') from error
 
     def _objectives(self) -> list[tuple[str, Objective]]:
         return [(name, objective) for name, objective in self.objectives.items() if isinstance(objective, Objective)]

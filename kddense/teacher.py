@@ -72,6 +72,7 @@ class Teacher(nn.Module):
         if not isinstance(input_scale, (int, float)) or not 0 < input_scale < float('inf'):
             raise ValueError(f'{name}.input_scale must be a positive number, got {input_scale}')
         self.name = name
+        self.checkpoint = checkpoint
         self.input_scale = float(input_scale)
         self.dtype = PRECISIONS[precision]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format

@@ -82,6 +82,17 @@ class Objective(nn.Module):
                     'the same values (and train the teacher with them), or leave this objective out'
                 )
 
+    def check_run(self, config: str | None, checkpoint: str | None) -> None:
+        """Check, before the first step of a run, what only the run can tell.
+
+        Args:
+            config: The text of the run's config, if there is one.
+            checkpoint: The weights of the teacher that this learns from.
+
+        Raises:
+            ValueError: If this objective does not fit the run; the message says why and what to do.
+        """
+
     def task_scales(self) -> dict[str, float]:
         """Return factors for the student's own losses at full weight, by regular expression of their names."""
         return {}
