@@ -6,6 +6,8 @@ A network's own losses, not distillation; :class:`kddense.models.DepthHead` take
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -130,13 +132,10 @@ def virtual_normal_distance(
 def _lifted(depth: Tensor, focal_length: float) -> Tensor:
     """Return the 3-D point of every pixel, ``(N, H · W, 3)``."""
     height, width = depth.shape[-2:]
-    y, x = torch.meshgrid(
-        torch.arange(height, device=depth.device) + 0.5 - height / 2,
-        torch.arange(width, device=depth.device) + 0.5 - width / 2,
-        indexing='ij',
-    )
+    rows, columns = (torch.arange(size, device=depth.device, dtype=depth.dtype) for size in (height, width))
+    y, x = torch.meshgrid(rows + 0.5 - height / 2, columns + 0.5 - width / 2, indexing='ij')
     rays = torch.stack([x, y, torch.full_like(x, focal_length * width)], dim=-1) / (focal_length * width)
-    return (depth[:, 0, :, :, None] * rays.to(depth.dtype)).flatten(1, 2)
+    return (depth[:, 0, :, :, None] * rays).flatten(1, 2)
 
 
 def _is_wide(triples: Tensor, min_distance: float, angles: tuple[float, float]) -> Tensor:
@@ -146,7 +145,7 @@ def _is_wide(triples: Tensor, min_distance: float, angles: tuple[float, float]) 
     cosines = torch.stack(
         [F.cosine_similarity(sides[0], sides[1], dim=-1), F.cosine_similarity(-sides[0], sides[2], dim=-1)]
     )
-    least, greatest = torch.deg2rad(torch.tensor(angles)).cos().tolist()
+    least, greatest = (math.cos(math.radians(angle)) for angle in angles)
     return apart & ((cosines <= least) & (cosines >= greatest)).all(dim=0)
 
 
