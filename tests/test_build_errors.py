@@ -422,8 +422,8 @@ def test_taps_of_your_own_objective_are_checked_too(monkeypatch):
 
     misspelt = complaint(objectives=mine(student_taps=frozenset({'nek'})))
     assert misspelt.startswith("objectives.x: tap 'nek': the student (FasterRCNN) has no part 'nek'; the nearest")
-    unknown = complaint(objectives=mine(kinds=frozenset({'dense'})), student=tiny.single_stage('retinanet'))
-    assert unknown == "objectives.x: student (RetinaNet) has no knowledge of the kind 'dense'"
+    unknown = complaint(objectives=mine(kinds=frozenset({'colours'})), student=tiny.single_stage('retinanet'))
+    assert unknown == "objectives.x: student (RetinaNet) has no knowledge of the kind 'colours'"
 
 
 def test_a_tap_in_the_teachers_roi_head_needs_the_students_rois():

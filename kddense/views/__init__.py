@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from .base import Answer, ModelView, Question, ViewError, is_unlabelled
+from .dense_head import DenseHeadView, DenseOpinion, DenseSample
 from .depth import DepthOpinion, DepthSample, DepthView, check_depth_scale
 from .segmentor import PixelOpinion, PixelSample, SegmentorView
 from .two_stage import AnchorSample, BoxOpinion, RoISample, TwoStageView
@@ -13,6 +14,9 @@ __all__ = [
     'AnchorSample',
     'Answer',
     'BoxOpinion',
+    'DenseHeadView',
+    'DenseOpinion',
+    'DenseSample',
     'DepthOpinion',
     'DepthSample',
     'DepthView',
@@ -29,7 +33,7 @@ __all__ = [
     'is_unlabelled',
 ]
 
-FAMILIES: tuple[type[ModelView], ...] = (TwoStageView, DepthView, SegmentorView)
+FAMILIES: tuple[type[ModelView], ...] = (TwoStageView, DenseHeadView, DepthView, SegmentorView)
 
 
 def build_view(

@@ -237,6 +237,8 @@ KINDS = {
     'roi': 'RoI head; only two-stage detectors have one',
     'pixels': 'pixel classifier; only segmentors have one',
     'auxiliary': 'auxiliary head; some segmentors have one',
+    'dense': 'dense head; only one-stage detectors have one',
+    'scores': 'dense head; only one-stage detectors have one',
 }
 
 

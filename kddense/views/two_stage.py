@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from kddense.taps import Call, Recording, shadowed
 
+from ._boxes import as_tensor, coder_of, differing, prior_differences, rows_of
 from .base import ModelView, Question, ViewError, is_a
 
 UNFIT_ROI_HEADS = {
@@ -105,6 +106,8 @@ class TwoStageView(ModelView):
         return list(head) if isinstance(head, nn.ModuleList) else [head]
 
     def check(self, kind: str) -> None:
+        if kind not in self.kinds:
+            super().check(kind)
         if kind == 'rpn':
             self._check_rpn()
         else:
@@ -151,20 +154,20 @@ class TwoStageView(ModelView):
     def _rpn_differences(self, teacher: TwoStageView) -> list[str]:
         own, other = self.model.rpn_head, teacher.model.rpn_head
         ours, theirs = own.prior_generator, other.prior_generator
-        coder = ('rpn_head.bbox_coder', _coder(own.bbox_coder), _coder(other.bbox_coder))
-        return _anchor_differences(ours, theirs) + _differences([coder])
+        coder = ('rpn_head.bbox_coder', coder_of(own.bbox_coder), coder_of(other.bbox_coder))
+        return prior_differences('rpn_head.anchor_generator', ours, theirs) + differing([coder])
 
     def _roi_differences(self, teacher: TwoStageView) -> list[str]:
         ours, theirs = self.box_heads, teacher.box_heads
         if len(ours) != len(theirs):
-            return _differences([('roi_head.num_stages', len(ours), len(theirs))])
+            return differing([('roi_head.num_stages', len(ours), len(theirs))])
         fields = []
         for stage, (own, other) in enumerate(zip(ours, theirs, strict=True)):
             key = 'roi_head.bbox_head' if len(ours) == 1 else f'roi_head.bbox_head[{stage}]'
             theirs_of_ours = other.num_classes if teacher.class_map is None else len(teacher.class_map)
             fields.append((f'{key}.num_classes', own.num_classes, theirs_of_ours))
-            fields.append((f'{key}.bbox_coder', _coder(own.bbox_coder), _coder(other.bbox_coder)))
-        return _differences(fields)
+            fields.append((f'{key}.bbox_coder', coder_of(own.bbox_coder), coder_of(other.bbox_coder)))
+        return differing(fields)
 
     def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
         return frozenset({'roi'} if any(tap.startswith('roi_head') for tap in taps) else ())
@@ -194,7 +197,7 @@ class TwoStageView(ModelView):
         positive = (labels.flatten()[index] < head.num_classes).nonzero().squeeze(1)
         wanted = deltas.flatten(0, 1)[index[positive]]
         if head.reg_decoded_bbox:
-            anchors = torch.cat([_as_tensor(torch.cat(list(levels))) for levels in targets.arguments['anchor_list']])
+            anchors = torch.cat([as_tensor(torch.cat(list(levels))) for levels in targets.arguments['anchor_list']])
             wanted = head.bbox_coder.encode(anchors[index[positive]], wanted)
         sizes = tuple((level.shape[-2], level.shape[-1]) for level in outputs[0])
         sample = AnchorSample(index, positive, wanted, sizes)
@@ -202,8 +205,8 @@ class TwoStageView(ModelView):
 
     def _rpn_opinion(self, outputs: tuple[list[Tensor], list[Tensor]], sample: AnchorSample) -> BoxOpinion:
         head = self.model.rpn_head
-        logits = _rows(outputs[0], head.cls_out_channels, sample.level_sizes)[sample.index].float()
-        deltas = _rows(outputs[1], 4, sample.level_sizes)[sample.index[sample.positive]].float()
+        logits = rows_of(outputs[0], head.cls_out_channels, sample.level_sizes)[sample.index].float()
+        deltas = rows_of(outputs[1], 4, sample.level_sizes)[sample.index[sample.positive]].float()
         if head.cls_out_channels == 1:
             logits = torch.cat([logits, torch.zeros_like(logits)], dim=1)
         return BoxOpinion(logits, deltas)
@@ -264,23 +267,6 @@ def _roi_opinion(
     return BoxOpinion(logits.float(), deltas.reshape(-1, 4).float())
 
 
-def _rows(levels: Sequence[Tensor], channels: int, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """Flatten maps ``(N, A * channels, H, W)`` of all levels in the order of mmdet's anchors, image by image.
-
-    A teacher that pads to a larger divisor has cells beyond the student's image: they are cut off.
-    """
-    per_level = []
-    for level, (height, width) in zip(levels, sizes, strict=True):
-        if level.shape[-2] < height or level.shape[-1] < width:
-            raise ViewError(
-                f"the teacher's RPN maps are smaller than the student's: {tuple(level.shape[-2:])} for "
-                f'{(height, width)}; set a `pad_size_divisor` in the student that suits both'
-            )
-        level = level[..., :height, :width]
-        per_level.append(level.permute(0, 2, 3, 1).reshape(len(level), -1, channels))
-    return torch.cat(per_level, dim=1).flatten(0, 1)
-
-
 def _is_plain_box_head(head: Any) -> bool:
     """Tell whether a head has a softmax over its classes and a background, and one box per class or for all."""
     if not is_a(head, 'BBoxHead') or not (head.with_cls and head.with_reg) or head.custom_cls_channels:
@@ -301,44 +287,3 @@ def _extract_in_float32(extract: Callable) -> Callable:
         return extract(wide, rois.float(), *args, **kwargs).to(features[0].dtype)
 
     return extracted
-
-
-def _as_tensor(boxes: Any) -> Tensor:
-    return boxes if isinstance(boxes, Tensor) else boxes.tensor
-
-
-def _anchor_differences(ours: Any, theirs: Any) -> list[str]:
-    if ours.strides == theirs.strides and _base_anchors(ours) == _base_anchors(theirs):
-        return []
-    names = ('strides', 'scales', 'ratios', 'center_offset')
-    fields = [(name, *(_plain(getattr(generator, name, None)) for generator in (ours, theirs))) for name in names]
-    by_name = _differences((f'rpn_head.anchor_generator.{name}', own, other) for name, own, other in fields)
-    anchors = ('rpn_head.anchor_generator (its base anchors)', _base_anchors(ours), _base_anchors(theirs))
-    return by_name or _differences([anchors])
-
-
-def _plain(value: Any) -> Any:
-    return [round(number, 4) for number in value.tolist()] if isinstance(value, Tensor) else value
-
-
-def _base_anchors(generator: Any) -> list[list[list[float]]]:
-    return [[[round(edge, 4) for edge in anchor] for anchor in level.tolist()] for level in generator.base_anchors]
-
-
-def _coder(coder: Any) -> str:
-    harmless = {'clip_border', 'add_ctr_clamp', 'ctr_clamp', 'use_box_type'}
-    settings = {key: value for key, value in sorted(vars(coder).items()) if key not in harmless}
-    return f'{type(coder).__name__}({", ".join(f"{key}={value}" for key, value in settings.items())})'
-
-
-def _differences(fields: Iterable[tuple[str, Any, Any]]) -> list[str]:
-    return [
-        f'{key}: {_short(own)} in the student, {_short(other)} in the teacher'
-        for key, own, other in fields
-        if own != other
-    ]
-
-
-def _short(value: Any, limit: int = 120) -> str:
-    text = str(value)
-    return text if len(text) <= limit else text[: limit - 1] + '…'

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from kddense.views import Question, RoISample, SegmentorView, TwoStageView, build_view
+from kddense.views import DenseHeadView, Question, RoISample, SegmentorView, TwoStageView, build_view
 
 from .. import tiny
 
@@ -177,9 +177,8 @@ def test_probing_leaves_the_model_as_it_was():
 
 def test_families():
     assert isinstance(build_view(tiny.build(tiny.cascade_rcnn()), 'x'), TwoStageView)
-    plain = build_view(tiny.build(tiny.single_stage('retinanet')), 'x')
-    assert not isinstance(plain, (TwoStageView, SegmentorView))
-    assert plain.kinds == frozenset()
+    assert isinstance(build_view(tiny.build(tiny.single_stage('retinanet')), 'x'), DenseHeadView)
+    assert build_view(torch.nn.Conv2d(3, 6, 1), 'x').kinds == frozenset()
 
 
 def test_any_model_shows_its_taps():

@@ -1,0 +1,296 @@
+"""One-stage detectors of mmdet: the student's anchors or points, and their score maps, judged by both networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kddense.taps import Call, Recording
+
+from ._boxes import as_tensor, coder_of, differing, prior_differences, rows_of
+from .base import Answer, ModelView, Question, ViewError, cut_to, in_float32, is_a
+from .segmentor import PixelOpinion, PixelSample
+
+# What a head's `get_targets()` returns, and which boxes its losses look at, is known if both are those of one of these.
+TRAINED_AS = ('AnchorHead', 'FCOSHead', 'ATSSHead', 'GFLHead', 'RTMDetHead')
+IN_DISTANCES = ('FCOSHead', 'GFLHead', 'RTMDetHead')
+
+
+@dataclass(frozen=True)
+class DenseSample:
+    """The anchors or points of a batch that the student's classification loss looks at, and what they should be.
+
+    All places are numbered as in mmdet: image by image, level by level, row by row, anchor by anchor.
+
+    Attributes:
+        index: Which places count, among ``N * L``, shape ``(M,)``.
+        labels: Their classes, K for background, shape ``(M,)``.
+        positive: Which rows of ``index`` are positive, shape ``(P,)``.
+        targets: Regression targets of the positives, shape ``(P, 4)``: deltas in the coder's normalised space (RetinaNet,
+            ATSS), or distances from the point to left, top, right and bottom in strides of its level (FCOS, GFL, RTMDet).
+        priors: What is at the places of one image, in pixels: anchors ``(L, 4)`` or points ``(L, 2)``.
+        level_sizes: Height and width of each level's map.
+        strides: Of each level, in pixels.
+        ground_truth: The boxes of each image, ``(G, 4)`` in pixels.
+        num_classes: K.
+    """
+
+    index: Tensor
+    labels: Tensor
+    positive: Tensor
+    targets: Tensor
+    priors: Tensor
+    level_sizes: tuple[tuple[int, int], ...]
+    strides: tuple[int, ...]
+    ground_truth: tuple[Tensor, ...]
+    num_classes: int
+
+    @property
+    def num_sampled(self) -> int:
+        """Positives and negatives together, M."""
+        return len(self.index)
+
+    @property
+    def num_positive(self) -> int:
+        """Positives alone, P."""
+        return len(self.positive)
+
+    def rescaled(self, scale: float) -> DenseSample:
+        raise ViewError('anchors and points of two input scales are not the same places: a teacher cannot judge them')
+
+
+@dataclass(frozen=True)
+class DenseOpinion:
+    """What a dense head says about a sample; rows are gathered from its maps only when they are asked for.
+
+    Attributes:
+        sample: The sample.
+        score_maps: Sigmoid logits of each level, ``(N, A * K, h, w)``.
+        box_maps: Deltas or distances of each level as in :class:`DenseSample`, ``(N, A * 4, h, w)``; with a ``reg_max``
+            n, logits of the distribution of each distance, ``(N, 4 * (n + 1), h, w)``.
+        reg_max: The greatest distance that a distribution knows, in strides; ``None`` for heads without distributions.
+    """
+
+    sample: DenseSample
+    score_maps: tuple[Tensor, ...]
+    box_maps: tuple[Tensor, ...]
+    reg_max: int | None = None
+
+    @property
+    def logits(self) -> Tensor:
+        """One row of sigmoid logits per sampled place, no background, shape ``(M, K)``, in float32."""
+        return self.logits_at(self.sample.index)
+
+    @property
+    def deltas(self) -> Tensor:
+        """Deltas or distances of the positives, shape ``(P, 4)``, in float32."""
+        return self.deltas_at(self.sample.index[self.sample.positive])
+
+    def logits_at(self, index: Tensor) -> Tensor:
+        """Return sigmoid logits at any places, numbered as ``sample.index``, shape ``(len(index), K)``."""
+        return rows_of(self.score_maps, self.sample.num_classes, self.sample.level_sizes)[index].float()
+
+    def deltas_at(self, index: Tensor) -> Tensor:
+        """Return deltas or distances at any places, shape ``(len(index), 4)``; of a distribution, its mean."""
+        if self.reg_max is None:
+            return rows_of(self.box_maps, 4, self.sample.level_sizes)[index].float()
+        probabilities = self.distributions_at(index).softmax(dim=2)
+        return (probabilities * torch.arange(self.reg_max + 1, device=index.device)).sum(dim=2)
+
+    def distributions_at(self, index: Tensor) -> Tensor:
+        """Return the logits of the distributions of distances at any places, shape ``(len(index), 4, n + 1)``.
+
+        Raises:
+            ViewError: If the head has none.
+        """
+        if self.reg_max is None:
+            raise ViewError('only heads that learn distributions of distances (GFLHead) have some to compare')
+        channels = 4 * (self.reg_max + 1)
+        return rows_of(self.box_maps, channels, self.sample.level_sizes)[index].float().unflatten(1, (4, -1))
+
+
+class DenseHeadView(ModelView):
+    """RetinaNet, FCOS, ATSS, GFL, RTMDet, and every ``SingleStageDetector`` of mmdet whose head trains as one of theirs.
+
+    ``'dense'`` is what the head says at the places that its own classification loss looks at. ``'scores'`` is its score
+    map of each level, and the level of the pyramid that the head makes it of; it needs no sample.
+    """
+
+    kinds = frozenset({'dense', 'scores'})
+    sampled_kinds = frozenset({'dense'})
+
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        return is_a(model, 'SingleStageDetector')
+
+    @property
+    def reg_max(self) -> int | None:
+        """The greatest distance that the head's distributions know, in strides; ``None`` for heads without any."""
+        return self.model.bbox_head.reg_max if self._trained_as == 'GFLHead' else None
+
+    @property
+    def _trained_as(self) -> str | None:
+        """The head of mmdet whose targets and losses the head has."""
+        head = type(self.model.bbox_head)
+        owners = {_owner(head, method) for method in ('get_targets', 'loss_by_feat')}
+        return owners.pop() if len(owners) == 1 else None
+
+    def check(self, kind: str) -> None:
+        if kind not in self.kinds or not hasattr(self.model, 'bbox_head'):
+            super().check(kind)
+        head = self.model.bbox_head
+        found = f'{self.owner}.bbox_head is a {type(head).__name__}'
+        if not getattr(head, 'use_sigmoid_cls', True):
+            raise ViewError(
+                f'{found} with softmax classes: only heads that decide each class on its own, by a sigmoid, can be '
+                'compared (loss_cls.use_sigmoid=True)'
+            )
+        if self._trained_as not in TRAINED_AS:
+            raise ViewError(
+                f'{found}, which finds its targets or its losses in a way of its own: only heads that train as '
+                'RetinaHead, FCOSHead, ATSSHead, GFLHead or RTMDetHead can be compared'
+            )
+        if head.cls_out_channels != head.num_classes:
+            raise ViewError(f'{found} with {head.cls_out_channels} scores for {head.num_classes} classes')
+        self._check_class_map(head.num_classes)
+
+    def differences(self, teacher: ModelView, kind: str) -> list[str]:
+        assert isinstance(teacher, DenseHeadView)
+        if teacher.input_scale != self.input_scale:
+            raise ViewError(
+                f'{teacher.owner}.input_scale is {teacher.input_scale:g}, and the levels of two image sizes do not look at '
+                'the same objects: remove this objective, or the input_scale'
+            )
+        own, other = self.model.bbox_head, teacher.model.bbox_head
+        key = 'bbox_head' if self._trained_as == 'FCOSHead' else 'bbox_head.anchor_generator'
+        priors = prior_differences(key, own.prior_generator, other.prior_generator)
+        classes = other.num_classes if teacher.class_map is None else len(teacher.class_map)
+        fields: list[tuple[str, Any, Any]] = [('bbox_head.num_classes', own.num_classes, classes)]
+        if kind == 'dense':
+            fields.append(('bbox_head.bbox_coder', coder_of(own.bbox_coder), coder_of(other.bbox_coder)))
+            fields.append(('bbox_head.reg_max', self.reg_max, teacher.reg_max))
+        return priors + differing(fields)
+
+    def taps_of(self, kind: str) -> list[str]:
+        if kind == 'dense':
+            return ['bbox_head', 'bbox_head.get_targets()']
+        return ['loss()', 'bbox_head:input', 'bbox_head']
+
+    def read_kind(self, kind: str, recording: Recording) -> tuple[list[Any], list[Any]]:
+        outputs = recording['bbox_head']
+        if kind == 'dense':
+            places = self._sample(outputs, recording['bbox_head.get_targets()'])
+            return [places], [self._opinion(outputs, places)]
+        opinions = _levels(recording['bbox_head:input'], outputs[0])
+        batch = recording['loss()'].arguments
+        sample = PixelSample(batch['batch_inputs'], _inside(batch['batch_inputs'], batch['batch_data_samples']))
+        return [sample] * len(opinions), opinions
+
+    def _sample(self, outputs: Sequence[Sequence[Tensor]], call: Call) -> DenseSample:
+        head = self.model.bbox_head
+        sizes = tuple((level.shape[-2], level.shape[-1]) for level in outputs[0])
+        places = [as_tensor(level) for level in head.prior_generator.grid_priors(sizes, device=outputs[0][0].device)]
+        strides = tuple(int(stride[0]) for stride in head.prior_generator.strides)
+        priors = torch.cat(places)
+        labels, index, targets = self._targets(call)
+        labels = labels[index]
+        positive = (labels < head.num_classes).nonzero().squeeze(1)
+        at = index[positive]
+        stride = torch.cat([level.new_full((len(level), 1), size) for level, size in zip(places, strides, strict=True)])
+        at_prior = at % len(priors)
+        return DenseSample(
+            index=index,
+            labels=labels,
+            positive=positive,
+            targets=self._in_own_space(targets[at], priors[at_prior], stride[at_prior]),
+            priors=priors,
+            level_sizes=sizes,
+            strides=strides,
+            ground_truth=tuple(as_tensor(one.bboxes) for one in call.arguments['batch_gt_instances']),
+            num_classes=head.num_classes,
+        )
+
+    def _targets(self, call: Call) -> tuple[Tensor, Tensor, Tensor]:
+        """Return labels and box targets of all places, and which places count."""
+        if self._trained_as == 'FCOSHead':
+            number = len(call.arguments['batch_gt_instances'])
+            labels, targets = (
+                torch.cat([level.unflatten(0, (number, -1)) for level in levels], dim=1) for levels in call.result
+            )
+            return labels.flatten(), torch.arange(labels.numel(), device=labels.device), targets.flatten(0, 1)
+        first = 0 if self._trained_as == 'AnchorHead' else 1  # the others return their anchors too
+        labels, weights, targets = (torch.cat(levels, dim=1) for levels in call.result[first : first + 3])
+        return labels.flatten(), weights.flatten().nonzero().squeeze(1), targets.flatten(0, 1)
+
+    def _in_own_space(self, targets: Tensor, priors: Tensor, stride: Tensor) -> Tensor:
+        head = self.model.bbox_head
+        if self._trained_as == 'FCOSHead':
+            return targets if head.norm_on_bbox else targets / stride
+        if self._trained_as in IN_DISTANCES:
+            points = (priors[:, :2] + priors[:, 2:]) / 2 if priors.shape[1] == 4 else priors
+            return torch.cat([points - targets[:, :2], targets[:, 2:] - points], dim=1) / stride
+        return head.bbox_coder.encode(priors, targets) if head.reg_decoded_bbox else targets
+
+    def _opinion(self, outputs: Sequence[Sequence[Tensor]], sample: DenseSample) -> DenseOpinion:
+        boxes = tuple(outputs[1])
+        if self._gives_pixels():
+            boxes = tuple(level / stride for level, stride in zip(boxes, sample.strides, strict=True))
+        return DenseOpinion(sample, tuple(map(self._mapped, outputs[0])), boxes, self.reg_max)
+
+    def _gives_pixels(self) -> bool:
+        """Tell whether the head gives distances in pixels now: FCOS may learn strides, and then predicts pixels."""
+        head = self.model.bbox_head
+        if self._trained_as == 'FCOSHead':
+            return not (head.norm_on_bbox and head.training)
+        return self._trained_as == 'RTMDetHead'
+
+    def _mapped(self, scores: Tensor) -> Tensor:
+        if self.class_map is None:
+            return scores
+        return scores.unflatten(1, (-1, self.model.bbox_head.num_classes))[:, :, self.class_map].flatten(1, 2)
+
+    def answer(self, question: Question, images: Tensor, covered: Sequence[int] | None = None) -> Answer:
+        answer = super().answer(question, images, covered)
+        if 'scores' not in answer.opinions:
+            return answer
+
+        def fit(value: Tensor) -> Tensor:
+            return cut_to(in_float32(value), images.shape[-2:], covered or images.shape[-2:])
+
+        levels = [PixelOpinion(fit(one.logits), fit(one.feature)) for one in answer.opinions['scores']]
+        return replace(answer, opinions={**answer.opinions, 'scores': levels})
+
+    def parts_of(self, kinds: Iterable[str]) -> set[str]:
+        return {'bbox_head' for _ in kinds}
+
+    def run_head(self, part: str, features: Any, question: Question) -> dict[str, list[Any]]:
+        if part != 'bbox_head' or not question.opinions:
+            return super().run_head(part, features, question)
+        outputs = self.model.bbox_head(features)
+        opinions: dict[str, list[Any]] = {}
+        if 'dense' in question.opinions:
+            opinions['dense'] = [self._opinion(outputs, sample) for sample in question.samples['dense']]
+        if 'scores' in question.opinions:
+            opinions['scores'] = _levels(features, [self._mapped(scores) for scores in outputs[0]])
+        return opinions
+
+
+def _owner(head: type, method: str) -> str | None:
+    return next((base.__name__ for base in head.__mro__ if method in vars(base)), None)
+
+
+def _levels(features: Sequence[Tensor], scores: Sequence[Tensor]) -> list[PixelOpinion]:
+    return [PixelOpinion(*level) for level in zip(scores, features, strict=True)]
+
+
+def _inside(images: Tensor, data_samples: Sequence[Any]) -> Tensor:
+    """Return which pixels of a batch are no padding."""
+    inside = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool, device=images.device)
+    for one, sample in zip(inside, data_samples, strict=True):
+        height, width = sample.metainfo.get('img_shape', images.shape[-2:])[:2]
+        one[:height, :width] = True
+    return inside
