@@ -3,6 +3,7 @@
 from .base import Objective
 from .chen2017 import ChenRoIObjective, ChenRPNObjective, HintObjective
 from .feature import FeatureObjective
+from .ld import LDObjective
 from .pixels import CWDObjective, PixelObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 
@@ -13,6 +14,7 @@ __all__ = [
     'FeatureObjective',
     'HintObjective',
     'HolisticObjective',
+    'LDObjective',
     'Objective',
     'PairWiseObjective',
     'PixelObjective',

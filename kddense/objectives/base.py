@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from kddense.schedules import WeightSchedule, build_schedule
@@ -55,7 +57,7 @@ class Objective(nn.Module):
     @property
     def compares_classes(self) -> bool:
         """Whether it pairs the student's classes with the teacher's, which must then be the same ones."""
-        return 'roi' in self.kinds
+        return bool(self.kinds & {'roi', 'dense'})
 
     @property
     def is_off(self) -> bool:
@@ -105,3 +107,17 @@ class Objective(nn.Module):
             taught: What the teacher showed.
         """
         raise NotImplementedError
+
+
+def mean_over_processes(number: float | Tensor, like: Tensor) -> Tensor:
+    """Return a number of this step as the mean over all processes, as mmdet's heads take the divisors of their losses.
+
+    Divided by it, the gradients of two processes with half the batch each average to those of one process.
+
+    Args:
+        number: The number here, such as the count of positives; no gradient flows into it.
+        like: On whose device to return it.
+    """
+    mean = torch.as_tensor(number, dtype=torch.float32, device=like.device).detach().clone()
+    all_reduce(mean, op='mean')
+    return mean
