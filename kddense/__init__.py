@@ -12,9 +12,13 @@ from kddense.distiller import Distiller  # noqa: E402
 from kddense.hooks import RandomStateHook, UnlabelledImagesHook  # noqa: E402
 from kddense.models import VGG, DepthHead, Discriminator  # noqa: E402
 from kddense.objectives import (  # noqa: E402
+    AttentiveDepthHintObjective,
+    AttentiveDepthObjective,
+    ChenDenseObjective,
     ChenRoIObjective,
     ChenRPNObjective,
     CWDObjective,
+    DenseHintonObjective,
     FeatureObjective,
     HintObjective,
     HolisticObjective,
@@ -31,10 +35,14 @@ __version__ = '0.1.0'
 
 __all__ = [
     'VGG',
+    'AttentiveDepthHintObjective',
+    'AttentiveDepthObjective',
     'CWDObjective',
+    'ChenDenseObjective',
     'ChenRPNObjective',
     'ChenRoIObjective',
     'ConvConnector',
+    'DenseHintonObjective',
     'DepthHead',
     'Discriminator',
     'Distiller',

@@ -107,13 +107,17 @@ class FeatureObjective(Objective):
             )
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
+        losses = [self.loss(*pair) for pair in self.pairs(seen, taught)]
+        return {'loss': sum(losses[1:], losses[0]) / len(losses)}
+
+    def pairs(self, seen: Answer, taught: Answer) -> list[tuple[Tensor, Tensor]]:
+        """Return the student's feature, connected, and the teacher's, both of one size, for every level."""
         ours = _pick(list(tensors_of(seen.taps[self.tap])), self.levels, self.tap)
         theirs = _pick(list(tensors_of(taught.taps[self.teacher_tap])), self.teacher_levels, self.teacher_tap)
         if torch.is_grad_enabled() and not any(tensor.requires_grad for tensor in ours):
             raise ValueError(f"tap '{self.tap}': this part of the student is frozen, there is nothing that could learn")
-        pairs = zip(self.connectors, ours, theirs, strict=True)
-        losses = [self.loss(*match_size(connector(own), other, self.resize)) for connector, own, other in pairs]
-        return {'loss': sum(losses[1:], losses[0]) / len(losses)}
+        levels = zip(self.connectors, ours, theirs, strict=True)
+        return [match_size(connector(own), other, self.resize) for connector, own, other in levels]
 
 
 def _pick(tensors: list[Tensor], levels: Sequence[int] | None, tap: str) -> list[Tensor]:

@@ -1,6 +1,6 @@
-"""Liu et al. 2020 for any depth estimator of kddense: pair-wise, holistic on depth maps; put it behind the student's config."""
+"""Liu et al. 2020 for any depth estimator of kddense: pair-wise, holistic on depth maps; put it beside the student's config."""
 
-custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+# A student with kddense.DepthHead imports kddense itself: no custom_imports here, two bases may not both set it.
 objectives = dict(
     pair=dict(type='kddense.PairWiseObjective'),
     holistic=dict(type='kddense.HolisticObjective'),

@@ -1,0 +1,4 @@
+"""Soft targets for the sigmoid classes of any one-stage detector of mmdet; put it behind the student's config."""
+
+custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+objectives = dict(soft=dict(type='kddense.DenseHintonObjective'))
