@@ -38,7 +38,11 @@ from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, so
 from kddense.losses.ld import LDLoss, atss_thresholds, localization_distillation, valuable_region
 from kddense.losses.pkd import PKDLoss, pearson_distance
 from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
-from kddense.losses.weighted_soft_target import WeightedSoftTargetLoss, weighted_soft_cross_entropy
+from kddense.losses.weighted_soft_target import (
+    WeightedSoftTargetLoss,
+    weighted_soft_binary_cross_entropy,
+    weighted_soft_cross_entropy,
+)
 
 __all__ = [
     'AttentiveHintLoss',
@@ -80,5 +84,6 @@ __all__ = [
     'valuable_region',
     'virtual_normal_distance',
     'wasserstein_discriminator_loss',
+    'weighted_soft_binary_cross_entropy',
     'weighted_soft_cross_entropy',
 ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kddense.losses._checks import check_not_negative, check_positive, check_same_shape, full_precision
+from kddense.losses._checks import check_choice, check_not_negative, check_positive, check_same_shape, full_precision
 from kddense.registry import MODELS
 
 
@@ -58,9 +58,49 @@ def weighted_soft_cross_entropy(
     return -(temperature**2) * (weighted_target * F.log_softmax(student / temperature, dim=1)).sum(dim=1)
 
 
+def weighted_soft_binary_cross_entropy(
+    student: Tensor, teacher: Tensor, background_weight: float = 1.5, temperature: float = 1.0
+) -> Tensor:
+    """:func:`weighted_soft_cross_entropy` for sigmoid heads, where each class is a yes or no of its own.
+
+    ``-T² · Σ_c (p_t[c] · log p_s[c] + w · (1 - p_t[c]) · log(1 - p_s[c]))`` with ``p = σ(z / T)``. A sigmoid head has no
+    background column: the background is what is left of each class, so its weight belongs to the share ``1 - p_t``. The
+    paper treats softmax only; this is its form for the two columns ``[z, 0]``, class by class.
+
+    Args:
+        student: Logits, shape ``(R, K)``; any floating dtype, computed in float32, or in float64 if either input is.
+        teacher: The teacher's logits for the same rows, same shape. No gradient flows into it.
+        background_weight: The weight w, at least 0.
+        temperature: The paper's T, above 0.
+
+    Returns:
+        One value per row, shape ``(R,)``: summed over classes, not averaged.
+
+    Raises:
+        ValueError: If the logits are not of one shape ``(R, K)``, ``background_weight`` is negative or ``temperature`` is
+            not above 0.
+
+    Example:
+        >>> student, teacher = torch.tensor([[0.6], [0.6]]).logit(), torch.tensor([[0.8], [0.6]]).logit()
+        >>> weighted_soft_binary_cross_entropy(student, teacher)
+        tensor([0.6835, 0.8563])
+    """
+    check_same_shape(student=student, teacher=teacher)
+    if student.ndim != 2:
+        raise ValueError(f'student and teacher must be rows of logits, shape (R, K), got {tuple(student.shape)}')
+    check_not_negative('background_weight', background_weight)
+    check_positive('temperature', temperature)
+    student, teacher = full_precision(student, teacher.detach())
+    student, target = student / temperature, torch.sigmoid(teacher / temperature)
+    background = background_weight * (1 - target)
+    return -(temperature**2) * (target * F.logsigmoid(student) + background * F.logsigmoid(-student)).sum(dim=1)
+
+
 @MODELS.register_module()
 class WeightedSoftTargetLoss(nn.Module):
     """:func:`weighted_soft_cross_entropy` with one weight for background and 1 for all else, averaged over rows.
+
+    With ``mode='sigmoid'``, :func:`weighted_soft_binary_cross_entropy`.
 
     The paper mixes it with the hard loss, ``μ · hard + (1 - μ) · soft``, and does not give μ; the mixture belongs to
     the objective.
@@ -69,9 +109,10 @@ class WeightedSoftTargetLoss(nn.Module):
         background_weight: The weight of the background column, at least 0; the paper's 1.5 by default. 1 is plain soft
             cross-entropy (row 'CLS' of the paper's Table 4, while 1.5 is 'CLS-W').
         temperature: The paper's T, above 0; the paper finds 1 best.
+        mode: ``'softmax'`` where one class excludes the others, ``'sigmoid'`` where each class is decided on its own.
 
     Raises:
-        ValueError: If ``background_weight`` is negative or ``temperature`` is not above 0.
+        ValueError: If ``background_weight`` is negative, ``temperature`` is not above 0 or ``mode`` is neither of the two.
 
     Example:
         >>> teacher = torch.tensor([[0.0, 0.0, 2.0]])  # background last, as in mmdet
@@ -80,12 +121,14 @@ class WeightedSoftTargetLoss(nn.Module):
         tensor(0.9814)
     """
 
-    def __init__(self, background_weight: float = 1.5, temperature: float = 1.0) -> None:
+    def __init__(self, background_weight: float = 1.5, temperature: float = 1.0, mode: str = 'softmax') -> None:
         super().__init__()
         check_not_negative('background_weight', background_weight)
         check_positive('temperature', temperature)
+        check_choice('mode', mode, ('softmax', 'sigmoid'))
         self.background_weight = background_weight
         self.temperature = temperature
+        self.mode = mode
 
     def forward(
         self, student: Tensor, teacher: Tensor, background_index: int = -1, num_sampled: float | None = None
@@ -95,19 +138,25 @@ class WeightedSoftTargetLoss(nn.Module):
         Args:
             student: Logits, shape ``(R, C)``.
             teacher: The teacher's logits for the same rows.
-            background_index: The background's column: the last in mmdet, 0 in the paper.
+            background_index: The background's column: the last in mmdet, 0 in the paper. Sigmoid heads have none.
             num_sampled: What to divide the sum over rows by; the number of rows by default.
 
         Raises:
             ValueError: If ``background_index`` is not a column, or as :func:`weighted_soft_cross_entropy`.
         """
+        if self.mode == 'sigmoid':
+            per_row = weighted_soft_binary_cross_entropy(student, teacher, self.background_weight, self.temperature)
+        else:
+            per_row = self._softmax_rows(student, teacher, background_index)
+        return per_row.sum() / max(len(student) if num_sampled is None else num_sampled, 1)
+
+    def _softmax_rows(self, student: Tensor, teacher: Tensor, background_index: int) -> Tensor:
         columns = student.shape[-1]
         if not -columns <= background_index < columns:
             raise ValueError(f'background_index must name one of {columns} columns, got {background_index}')
         class_weight = torch.ones(columns, device=student.device)
         class_weight[background_index] = self.background_weight
-        per_row = weighted_soft_cross_entropy(student, teacher, class_weight, self.temperature)
-        return per_row.sum() / max(len(student) if num_sampled is None else num_sampled, 1)
+        return weighted_soft_cross_entropy(student, teacher, class_weight, self.temperature)
 
     def extra_repr(self) -> str:
-        return f'background_weight={self.background_weight}, temperature={self.temperature}'
+        return f'background_weight={self.background_weight}, temperature={self.temperature}, mode={self.mode!r}'

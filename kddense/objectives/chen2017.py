@@ -2,7 +2,7 @@
 
 For two-stage detectors: weighted soft targets and teacher-bounded regression in both heads, and a hint with an adaptation
 layer. The whole method is ``L = L_RPN + L_RCN + γ L_Hint`` with, in each head,
-``L_cls = μ L_hard + (1 - μ) L_soft`` and ``L_reg = L_smooth-L1 + ν L_b``.
+``L_cls = μ L_hard + (1 - μ) L_soft`` and ``L_reg = L_smooth-L1 + ν L_b``. The same for the one head of a one-stage detector.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from kddense.losses import BoundedRegressionLoss, BoxImitationLoss, WeightedSoftTargetLoss
 from kddense.registry import MODELS
-from kddense.views import Answer, ModelView
+from kddense.views import Answer, DenseSample, ModelView
 
 from .base import Objective
+from .dense import check_average, count_of
 from .feature import FeatureObjective
 
 
@@ -41,6 +42,7 @@ class ChenBoxObjective(Objective):
     """
 
     hard_loss = ''
+    classes = 'softmax'
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class ChenBoxObjective(Objective):
             raise ValueError(f'nu must be a number that is at least 0, got {nu}')
         self.mu = mu
         self.nu = nu
-        self.soft_loss = WeightedSoftTargetLoss(background_weight=background_weight, temperature=temperature)
+        self.soft_loss = WeightedSoftTargetLoss(background_weight, temperature, mode=self.classes)
         self.box_loss = BoundedRegressionLoss(margin=margin) if bounded else BoxImitationLoss()
 
     @property
@@ -81,13 +83,18 @@ class ChenBoxObjective(Objective):
         for stage, (sample, own, other) in enumerate(zip(samples, ours, theirs, strict=True)):
             prefix = f's{stage}.' if len(samples) > 1 else ''
             weight = getattr(sample, 'weight', 1.0)
+            rows, boxes = self.counts(sample)
             if self.mu < 1:
-                soft = self.soft_loss(own.logits, other.logits)
+                soft = self.soft_loss(own.logits, other.logits, num_sampled=rows)
                 losses[f'{prefix}loss_cls'] = weight * (1 - self.mu) * soft
             if self.nu > 0:
-                box = self.box_loss(own.deltas, other.deltas, sample.targets, sample.num_sampled)
+                box = self.box_loss(own.deltas, other.deltas, sample.targets, boxes)
                 losses[f'{prefix}loss_bbox'] = weight * self.nu * box
         return losses
+
+    def counts(self, sample: Any) -> tuple[float, float]:
+        """Return what the soft term and the box term, both sums over a sample, are divided by."""
+        return sample.num_sampled, sample.num_sampled
 
 
 @MODELS.register_module()
@@ -111,6 +118,36 @@ class ChenRoIObjective(ChenBoxObjective):
 
     kinds = frozenset({'roi'})
     hard_loss = r'(s\d+\.)?loss_cls'
+
+
+@MODELS.register_module()
+class ChenDenseObjective(ChenBoxObjective):
+    """Distils the dense head of a one-stage detector, at the places that its own classification loss looks at.
+
+    The paper knows two-stage detectors only. Where each class is decided on its own, by a sigmoid, the background is what
+    is left of each class: its weight belongs to the share ``1 - p`` of the teacher, see
+    :func:`kddense.losses.weighted_soft_binary_cross_entropy`. Boxes are compared as deltas (RetinaNet, ATSS) or as
+    distances in strides (FCOS, GFL, RTMDet), and their term is averaged over the positives, as the head's own.
+
+    Both heads must have the same anchors or points, box coder and classes.
+
+    Args:
+        average: What the soft term is divided by: ``'positives'`` as the head's own focal loss, or ``'rows'``; see
+            :class:`DenseHintonObjective`.
+        **kwargs: See :class:`ChenBoxObjective`.
+    """
+
+    kinds = frozenset({'dense'})
+    hard_loss = r'loss_cls'
+    classes = 'sigmoid'
+
+    def __init__(self, average: str = 'positives', **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_average(average)
+        self.average = average
+
+    def counts(self, sample: DenseSample) -> tuple[float, float]:
+        return count_of(sample, self.average), count_of(sample)
 
 
 @MODELS.register_module()

@@ -100,6 +100,10 @@ class ModelView:
         if self.class_map is not None and not all(0 <= index < classes for index in self.class_map):
             raise ViewError(f'{self.owner}.class_map must name classes in 0..{classes - 1}, got {self.class_map}')
 
+    def is_sigmoid(self, kind: str) -> bool:
+        """Tell whether the heads of ``kind`` decide each class on its own."""
+        return False
+
     def differences(self, teacher: ModelView, kind: str) -> list[str]:
         """List the fields in which a teacher's ``kind`` of knowledge is not about the same things as this model's."""
         return []

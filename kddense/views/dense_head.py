@@ -13,7 +13,7 @@ from kddense.taps import Call, Recording
 
 from ._boxes import as_tensor, coder_of, differing, prior_differences, rows_of
 from .base import Answer, ModelView, Question, ViewError, cut_to, in_float32, is_a
-from .segmentor import PixelOpinion, PixelSample
+from .segmentor import PixelOpinion, PixelSample, inside_images
 
 # What a head's `get_targets()` returns, and which boxes its losses look at, is known if both are those of one of these.
 TRAINED_AS = ('AnchorHead', 'FCOSHead', 'ATSSHead', 'GFLHead', 'RTMDetHead')
@@ -158,6 +158,9 @@ class DenseHeadView(ModelView):
             raise ViewError(f'{found} with {head.cls_out_channels} scores for {head.num_classes} classes')
         self._check_class_map(head.num_classes)
 
+    def is_sigmoid(self, kind: str) -> bool:
+        return True
+
     def differences(self, teacher: ModelView, kind: str) -> list[str]:
         assert isinstance(teacher, DenseHeadView)
         if teacher.input_scale != self.input_scale:
@@ -187,7 +190,7 @@ class DenseHeadView(ModelView):
             return [places], [self._opinion(outputs, places)]
         opinions = _levels(recording['bbox_head:input'], outputs[0])
         batch = recording['loss()'].arguments
-        sample = PixelSample(batch['batch_inputs'], _inside(batch['batch_inputs'], batch['batch_data_samples']))
+        sample = PixelSample(batch['batch_inputs'], inside_images(batch['batch_inputs'], batch['batch_data_samples']))
         return [sample] * len(opinions), opinions
 
     def _sample(self, outputs: Sequence[Sequence[Tensor]], call: Call) -> DenseSample:
@@ -285,12 +288,3 @@ def _owner(head: type, method: str) -> str | None:
 
 def _levels(features: Sequence[Tensor], scores: Sequence[Tensor]) -> list[PixelOpinion]:
     return [PixelOpinion(*level) for level in zip(scores, features, strict=True)]
-
-
-def _inside(images: Tensor, data_samples: Sequence[Any]) -> Tensor:
-    """Return which pixels of a batch are no padding."""
-    inside = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool, device=images.device)
-    for one, sample in zip(inside, data_samples, strict=True):
-        height, width = sample.metainfo.get('img_shape', images.shape[-2:])[:2]
-        one[:height, :width] = True
-    return inside

@@ -79,7 +79,6 @@ class SegmentorView(ModelView):
             self._check_class_map(head.out_channels)
 
     def is_sigmoid(self, kind: str) -> bool:
-        """Tell whether the heads of ``kind`` decide each class on its own."""
         losses = [loss for head in self._heads(kind).values() for loss in _losses_of(head)]
         return any(getattr(loss, 'use_sigmoid', False) for loss in losses)
 

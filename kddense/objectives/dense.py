@@ -1,0 +1,79 @@
+"""What objectives on dense heads share, and soft targets for them (Hinton, Vinyals, Dean, arXiv:1503.02531)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine import dist
+from torch import Tensor
+
+from kddense.losses import HintonLoss
+from kddense.registry import MODELS
+from kddense.views import Answer, DenseSample
+
+from .base import Objective
+
+AVERAGES = ('positives', 'rows')
+
+
+def check_average(average: str) -> None:
+    """Raise a ValueError unless ``average`` says what a sum over the places of a dense head is divided by."""
+    if average not in AVERAGES:
+        raise ValueError(f"average must be 'positives' or 'rows', got {average!r}")
+
+
+def count_of(sample: DenseSample, average: str = 'positives') -> float:
+    """Return what a sum over the places of a dense head is divided by, at least 1.
+
+    Args:
+        sample: The places.
+        average: ``'positives'``: the number of positives in the batch, as the heads' own focal losses. As most of those
+            do, it is averaged over the processes of a distributed training, so that their gradients add up to those of
+            one process. ``'rows'``: all places.
+    """
+    if average == 'rows':
+        return max(sample.num_sampled, 1)
+    if dist.get_world_size() == 1:
+        return max(sample.num_positive, 1)
+    count = torch.tensor(float(sample.num_positive), device=sample.index.device)
+    dist.all_reduce(count, op='mean')
+    return max(count.item(), 1.0)
+
+
+@MODELS.register_module()
+class DenseHintonObjective(Objective):
+    """Soft targets on the sigmoid classes of a dense head, at the places that its own classification loss looks at.
+
+    ``τ² / positives · Σ over places, Σ over classes KL(Bernoulli(σ(t / τ)) ‖ Bernoulli(σ(s / τ)))``. Both networks judge
+    the same anchors or points. The paper treats softmax only; see
+    :func:`kddense.losses.sigmoid_soft_target_divergence`.
+
+    Args:
+        temperature: The paper's T, above 0.
+        average: What the sum is divided by. ``'positives'``: the number of positive places, as the head's own focal loss.
+            Nothing here turns down the many easy places as that loss does, so while the student is fresh it is the
+            larger one. ``'rows'``: the number of all places, which are some hundred times as many.
+        weight: See :class:`Objective`.
+        teacher: See :class:`Objective`.
+    """
+
+    kinds = frozenset({'dense'})
+
+    def __init__(
+        self,
+        temperature: float = 1.0,
+        average: str = 'positives',
+        weight: float | Mapping[str, Any] = 1.0,
+        teacher: str | None = None,
+    ) -> None:
+        super().__init__(weight=weight, teacher=teacher)
+        check_average(average)
+        self.average = average
+        self.loss = HintonLoss(temperature=temperature, mode='sigmoid')
+
+    def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
+        (sample,), (own,), (other,) = (side['dense'] for side in (seen.samples, seen.opinions, taught.opinions))
+        per_place = self.loss(own.logits, other.logits)
+        return {'loss': per_place * (sample.num_sampled / count_of(sample, self.average))}
