@@ -12,6 +12,7 @@ from kddense.distiller import Distiller  # noqa: E402
 from kddense.hooks import RandomStateHook, UnlabelledImagesHook  # noqa: E402
 from kddense.models import VGG, DepthHead, Discriminator  # noqa: E402
 from kddense.objectives import (  # noqa: E402
+    AttentiveBoxObjective,
     AttentiveDepthHintObjective,
     AttentiveDepthObjective,
     ChenDenseObjective,
@@ -35,6 +36,7 @@ __version__ = '0.1.0'
 
 __all__ = [
     'VGG',
+    'AttentiveBoxObjective',
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
     'CWDObjective',

@@ -1,6 +1,6 @@
 """What is compared with what: each objective picks from the student and the teacher, connects, and calls losses."""
 
-from .ail import AttentiveDepthHintObjective, AttentiveDepthObjective, MeasuresTeacher
+from .ail import AttentiveBoxObjective, AttentiveDepthHintObjective, AttentiveDepthObjective, MeasuresTeacher
 from .base import Objective
 from .chen2017 import ChenDenseObjective, ChenRoIObjective, ChenRPNObjective, HintObjective
 from .dense import DenseHintonObjective
@@ -10,6 +10,7 @@ from .pixels import CWDObjective, PixelObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 
 __all__ = [
+    'AttentiveBoxObjective',
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
     'CWDObjective',

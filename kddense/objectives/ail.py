@@ -18,13 +18,17 @@ from kddense.connectors import match_size
 from kddense.losses import AttentiveHintLoss, AttentiveImitationLoss, sample_error
 from kddense.registry import MODELS
 from kddense.teacher_error import RUNNING, TeacherErrorRange
-from kddense.views import Answer, DepthOpinion, DepthSample, ModelView, check_depth_scale
+from kddense.views import Answer, DenseSample, DepthOpinion, DepthSample, ModelView, check_depth_scale
 
 from .base import Objective
+from .dense import count_of
 from .feature import FeatureObjective
 from .pixels import PixelObjective
 
+BOX_ERROR = "squared error of a positive's box in the space of its head"
 DEPTH_ERROR = 'mean absolute difference of depth in the regressed space, per image'
+# By kind of head, the student's own losses of boxes.
+BOX_LOSSES = {'roi': r'(s\d+\.)?loss_bbox', 'rpn': r'loss_rpn_bbox', 'dense': r'loss_(bbox|dfl)'}
 
 
 class MeasuresTeacher(Objective):
@@ -45,6 +49,84 @@ class MeasuresTeacher(Objective):
     def check_run(self, config: str | None, checkpoint: str | None) -> None:
         super().check_run(config, checkpoint)
         self.error_range.check_run(config, checkpoint)
+
+
+@MODELS.register_module()
+class AttentiveBoxObjective(MeasuresTeacher):
+    """Attentive imitation of boxes: the teacher's box, as far as it is right about this very object.
+
+    Compared are the positives of the student, in the head's own space: deltas, or distances in strides. The teacher's error
+    e is ``‖t - y‖²`` of the positive. As the head's own box loss, the term is averaged over all sampled RoIs or anchors in a
+    two-stage detector, over the positives (of all processes) in a one-stage detector. The stages of a cascade share one η.
+
+    Args:
+        alpha: The paper's α: the student's own box losses are scaled by it, the imitation by 1 - α. Not known; 0.5.
+        on: ``'roi'``, ``'rpn'``, or ``'dense'`` for one-stage detectors; by default ``'roi'`` where there is one.
+        error_range: η: a number; the path of a file written by ``tools/measure_teacher_errors.py``; or ``'running'``, the
+            range seen so far.
+        percentile: With a file, the percentile of the errors that stands for the greatest.
+        clamp: Keep Φ in [0, 1]; the paper does not, and so pushes the student away from the worst of the teacher.
+        weight: Scales all of it, the change of the student's own losses by α too.
+        teacher: See :class:`Objective`.
+    """
+
+    measure = BOX_ERROR
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        on: str | None = None,
+        error_range: float | str = RUNNING,
+        percentile: float | None = None,
+        clamp: bool = True,
+        weight: float | Mapping[str, Any] = 1.0,
+        teacher: str | None = None,
+    ) -> None:
+        super().__init__(weight=weight, teacher=teacher)
+        if not 0 <= alpha <= 1:
+            raise ValueError(f'alpha must lie in [0, 1], got {alpha}')
+        if on is not None and on not in BOX_LOSSES:
+            raise ValueError(f"on must be 'roi', 'rpn' or 'dense', got {on!r}")
+        self.alpha = alpha
+        self.on = on
+        self.error_range = TeacherErrorRange(error_range, percentile, self.measure)
+        self.loss = AttentiveImitationLoss(clamp=clamp)
+
+    @property
+    def is_off(self) -> bool:
+        return super().is_off or self.alpha == 1
+
+    @property
+    def kind(self) -> str:
+        """The kind of head that it distils."""
+        return next(iter(self.kinds))
+
+    def bind(self, student: ModelView, teacher: ModelView) -> None:
+        self.kinds = frozenset({self.on or ('dense' if 'dense' in student.kinds else 'roi')})
+        super().bind(student, teacher)
+
+    def task_scales(self) -> dict[str, float]:
+        return {BOX_LOSSES[self.kind]: self.alpha}
+
+    def teacher_errors(self, seen: Answer, taught: Answer) -> Tensor:
+        return torch.cat(self._errors(seen, taught))
+
+    def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
+        errors = self._errors(seen, taught)
+        # Once for all stages: in another process a cascade may end earlier.
+        span = self.error_range(torch.cat(errors))
+        samples, ours, theirs = (side[self.kind] for side in (seen.samples, seen.opinions, taught.opinions))
+        losses = {}
+        for stage, (sample, own, other, error) in enumerate(zip(samples, ours, theirs, errors, strict=True)):
+            prefix = f's{stage}.' if len(samples) > 1 else ''
+            count = count_of(sample) if isinstance(sample, DenseSample) else sample.num_sampled
+            box = self.loss(own.deltas, other.deltas, sample.targets, span, error=error, num_samples=count)
+            losses[f'{prefix}loss_bbox'] = getattr(sample, 'weight', 1.0) * (1 - self.alpha) * box
+        return losses
+
+    def _errors(self, seen: Answer, taught: Answer) -> list[Tensor]:
+        pairs = zip(seen.samples[self.kind], taught.opinions[self.kind], strict=True)
+        return [self.loss.teacher_error(other.deltas, sample.targets) for sample, other in pairs]
 
 
 @MODELS.register_module()
