@@ -20,6 +20,8 @@ from pathlib import Path
 
 from mmengine.utils import get_installed_path
 
+DEPTH_METRICS = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog', 'd1', 'd2', 'd3')  # metres and fractions
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -82,7 +84,9 @@ def table(args: argparse.Namespace, configs: list[str]) -> str:
     for config, group in rows.items():
         if not group:
             continue
-        cells = [spread([result['scores'][metric] * scale(metric) for result in group]) for metric in metrics]
+        cells = [
+            spread([result['scores'][metric] * scale(metric) for result in group], digits(metric)) for metric in metrics
+        ]
         minutes = spread([result['seconds'] / 60 for result in group])
         lines.append(f'| {Path(config).stem} | {len(group)} | ' + ' | '.join(cells) + f' | {minutes} |')
     return '\n'.join(lines)
@@ -92,14 +96,18 @@ def scale(metric: str) -> float:
     return 100 if metric.startswith('coco/') else 1
 
 
+def digits(metric: str) -> int:
+    return 4 if metric in DEPTH_METRICS else 2
+
+
 def results(args: argparse.Namespace, config: str) -> list[dict]:
     files = [folder(args, config, seed) / 'result.json' for seed in args.seeds]
     return [json.loads(file.read_text()) for file in files if file.exists()]
 
 
-def spread(values: list[float]) -> str:
-    deviation = f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else ''
-    return f'{statistics.mean(values):.2f}{deviation}'
+def spread(values: list[float], digits: int = 2) -> str:
+    deviation = f' ± {statistics.stdev(values):.{digits}f}' if len(values) > 1 else ''
+    return f'{statistics.mean(values):.{digits}f}{deviation}'
 
 
 if __name__ == '__main__':

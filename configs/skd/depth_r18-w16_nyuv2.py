@@ -15,7 +15,7 @@ model = dict(
     decode_head=dict(decoder=dict(in_channels=[16, 32, 64, 128], channels=32, norm_cfg=norm_cfg)),
 )
 
-max_iters = 1500
+max_iters = 1200
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',

@@ -47,6 +47,19 @@ def test_mean_and_deviation_of_every_config(project):
     assert [file.stat().st_mtime_ns for file in files] == before  # nothing was run again
 
 
+def test_depth_metrics_have_digits_enough(project, tmp_path):
+    """They are metres and fractions, where the others are percentages."""
+    for seed, value in enumerate((0.1234, 0.1236)):
+        result = dict(scores={'abs_rel': value, 'mIoU': 21.741}, seconds=60)
+        folder = tmp_path / 'runs' / 'plain' / f'seed_{seed}'
+        folder.mkdir(parents=True)
+        (folder / 'result.json').write_text(json.dumps(result))
+    for name in ('plain.py', 'distilled.py'):
+        (tmp_path / name).touch()
+
+    assert '| plain | 2 | 0.1235 ± 0.0001 | 21.74 ± 0.00 |' in measure(tmp_path, '--report-only')
+
+
 def test_a_report_alone_trains_nothing(project, tmp_path):
     measure(project)
     (project / 'runs' / 'distilled' / 'seed_1' / 'result.json').unlink()
