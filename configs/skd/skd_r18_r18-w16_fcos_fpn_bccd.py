@@ -11,6 +11,10 @@ model = dict(
         checkpoint='work_dirs/bccd_fcos/teacher/epoch_24.pth',
         precision='fp32',
     ),
-    objectives={{_base_.objectives}},
+    objectives=dict(
+        pixel={{_base_.objectives.pixel}},
+        pair={{_base_.objectives.pair}},
+        holistic=dict(type='kddense.HolisticObjective', on='bbox_head', discriminator=dict(channels=16)),
+    ),
 )
 optim_wrapper = {{_base_.joint_optim_wrapper}}
