@@ -436,10 +436,23 @@ class PairWiseLoss(nn.Module):
         self.connections = connections
         self.detach_norm = detach_norm
 
-    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Return the loss, a scalar."""
-        options = (self.granularity, self.pool, self.pool_scale, self.connections, self.detach_norm)
-        return pair_wise_similarity(student, teacher, *options)
+    def forward(
+        self,
+        student: Tensor,
+        teacher: Tensor,
+        granularity: tuple[int, int] | None = None,
+        connections: int | None = None,
+    ) -> Tensor:
+        """Return the loss, a scalar; ``granularity`` and ``connections`` of this map take the place of the module's own."""
+        return pair_wise_similarity(
+            student,
+            teacher,
+            granularity or self.granularity,
+            self.pool,
+            self.pool_scale,
+            connections or self.connections,
+            self.detach_norm,
+        )
 
     def extra_repr(self) -> str:
         return (

@@ -1,8 +1,8 @@
-"""Objectives that compare what two segmentors say of every pixel."""
+"""Objectives that compare maps: what two segmentors say of every pixel, or two dense heads of every place of a pyramid."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,13 +15,18 @@ from kddense.views import Answer, ModelView, PixelOpinion, PixelSample
 from .base import Objective
 
 SIDES = ('student', 'teacher')
+KINDS = {'decode_head': 'pixels', 'auxiliary_head': 'auxiliary', 'bbox_head': 'scores'}
 
 
 class PixelObjective(Objective):
-    """Compares the heads of two segmentors pair by pair; the loss is averaged over the pairs (one, but for auxiliary heads).
+    """Compares the maps of two models pair by pair; the loss is averaged over the pairs.
+
+    A decode head makes one pair, auxiliary heads one each. The dense head of a one-stage detector makes one for each level
+    of its pyramid: the score map, and for a feature the level itself.
 
     Args:
-        on: ``'decode_head'`` or ``'auxiliary_head'``.
+        on: ``'decode_head'``, ``'auxiliary_head'``, or ``'bbox_head'`` of a one-stage detector.
+        levels: Which pairs to compare, such as ``[0]`` for the finest level; all by default.
         resize: Where output strides differ, which side's maps are resized to the other's size, ``'student'`` or
             ``'teacher'``.
         weight: See :class:`Objective`.
@@ -31,18 +36,19 @@ class PixelObjective(Objective):
     def __init__(
         self,
         on: str = 'decode_head',
+        levels: Sequence[int] | None = None,
         resize: str = 'student',
         weight: float | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
-        heads = {'decode_head': 'pixels', 'auxiliary_head': 'auxiliary'}
-        if on not in heads:
-            raise ValueError(f"on must be 'decode_head' or 'auxiliary_head', got {on!r}")
+        if on not in KINDS:
+            raise ValueError(f"on must be 'decode_head', 'auxiliary_head' or 'bbox_head', got {on!r}")
         if resize not in SIDES:
             raise ValueError(f"resize must be 'student' or 'teacher', got {resize!r}")
         self.resize = resize
-        self.kind = heads[on]
+        self.levels = levels
+        self.kind = KINDS[on]
         self.kinds = frozenset({self.kind})
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
@@ -52,8 +58,15 @@ class PixelObjective(Objective):
             raise ValueError(
                 f'the student has {len(ours)} auxiliary heads and the teacher {len(theirs)}: there must be as many'
             )
-        for own, other in zip(ours, theirs, strict=True):
+        for own, other in zip(self._chosen(ours), self._chosen(theirs), strict=True):
             self.bind_pair(student, own, other)
+
+    def _chosen(self, pairs: Sequence[Any]) -> Sequence[Any]:
+        if self.levels is None:
+            return pairs
+        if not self.levels or not all(-len(pairs) <= level < len(pairs) for level in self.levels):
+            raise ValueError(f'levels must name some of 0..{len(pairs) - 1}, got {list(self.levels)}')
+        return [pairs[level] for level in self.levels]
 
     def bind_pair(self, student: ModelView, own: PixelOpinion, other: PixelOpinion) -> None:
         """Check one pair of heads on a tiny batch, and build what stands between them."""
@@ -64,9 +77,13 @@ class PixelObjective(Objective):
             )
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
-        triples = zip(seen.samples[self.kind], seen.opinions[self.kind], taught.opinions[self.kind], strict=True)
-        losses = [self.compare(index, *triple) for index, triple in enumerate(triples)]
+        losses = [self.compare(index, *triple) for index, triple in enumerate(self.triples(seen, taught))]
         return {'loss': sum(losses[1:], losses[0]) / len(losses)}
+
+    def triples(self, seen: Answer, taught: Answer) -> Iterator[tuple[PixelSample, PixelOpinion, PixelOpinion]]:
+        """Yield the batch and both opinions, pair by pair."""
+        sides = (seen.samples[self.kind], seen.opinions[self.kind], taught.opinions[self.kind])
+        yield from zip(*map(self._chosen, sides), strict=True)
 
     def compare(self, index: int, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> Tensor:
         """Return the loss of one pair of heads.

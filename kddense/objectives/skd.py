@@ -1,11 +1,16 @@
 """Liu et al., Structured Knowledge Distillation for Dense Prediction, TPAMI 2020 (CVPR 2019): three objectives.
 
+For segmentors, for depth estimators, and with ``on='bbox_head'`` for the dense heads of one-stage detectors, which the
+paper tells of with FCOS. It does not say how it treats the levels of a pyramid there: here each is compared on its own, and
+the losses are averaged over the levels.
+
 ``L = L_task + λ1 (L_pi + L_pa) + λ2 L_ho``, with λ1 = 10 and λ2 = 0.1. Each takes ``mode='code'`` for what the authors'
 released code does instead of the paper.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -31,7 +36,6 @@ from kddense.views import (
     ModelView,
     PixelOpinion,
     PixelSample,
-    SegmentorView,
     check_depth_scale,
 )
 
@@ -49,7 +53,9 @@ def _check_mode(mode: str) -> None:
 class PixelWiseObjective(PixelObjective):
     """Pixel-wise distillation (section 3.2.1): the class probabilities of every pixel, one by one.
 
-    On depth estimators that classify into bins, the probabilities of the bins; the paper found no gain from it there.
+    On depth estimators that classify into bins, the probabilities of the bins; the paper found no gain from it there. On
+    dense heads, the score maps of the levels: each class a yes or no of its own, summed over classes and anchors, averaged
+    over the positions of a level.
 
     Args:
         mode: ``'paper'``: KL(student ‖ teacher), averaged over pixels. ``'code'``: cross-entropy with the teacher's
@@ -100,7 +106,8 @@ class PixelWiseObjective(PixelObjective):
 class PairWiseObjective(PixelObjective):
     """Pair-wise distillation (section 3.2.2): how alike the features of any two places are, before the classifier.
 
-    Needs no connector, and no common classes.
+    Needs no connector, and no common classes. On dense heads, of the levels of the pyramid: where a level has no room for
+    one place of ``granularity``, or has fewer places than ``connections``, it takes what it has.
 
     Args:
         mode: ``'paper'``: places are averages of β pixels. ``'code'``: the greatest value of each half of the map
@@ -111,6 +118,8 @@ class PairWiseObjective(PixelObjective):
         pool_scale: Height and width of a place relative to the map, instead of ``granularity``.
         connections: The paper's α, the number of nearest places that each one is compared with; all of them by default.
         detach_norm: Whether the gradient leaves the norms alone; by default as ``mode`` says.
+        max_nodes: With more places than so many, both lengths of ``granularity`` are multiplied by the least whole number
+            that leaves no more, for each map on its own.
         weight: The paper's λ1.
         **kwargs: See :class:`PixelObjective`.
     """
@@ -123,12 +132,18 @@ class PairWiseObjective(PixelObjective):
         pool_scale: float | None = None,
         connections: int | None = None,
         detach_norm: bool | None = None,
+        max_nodes: int | None = None,
         weight: float | Mapping[str, Any] = 10.0,
         **kwargs: Any,
     ) -> None:
         _check_mode(mode)
         super().__init__(weight=weight, **kwargs)
         as_code = mode == 'code'
+        if max_nodes is not None and max_nodes < 1:
+            raise ValueError(f'max_nodes must be at least 1, got {max_nodes}')
+        if max_nodes is not None and (as_code or pool_scale is not None):
+            raise ValueError('max_nodes and pool_scale both say how large a place is: give one of them')
+        self.max_nodes = max_nodes
         self.loss = PairWiseLoss(
             granularity=(granularity[0], granularity[1]),
             pool=pool or ('max' if as_code else 'average'),
@@ -138,7 +153,22 @@ class PairWiseObjective(PixelObjective):
         )
 
     def compare(self, index: int, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> Tensor:
-        return self.loss(*match_size(own.feature, other.feature, self.resize))
+        student, teacher = match_size(own.feature, other.feature, self.resize)
+        height, width = student.shape[-2:]
+        granularity = self._granularity(height, width)
+        connections = self.loss.connections
+        if self.kind == 'scores' and connections is not None:
+            connections = min(connections, _nodes(height, width, granularity))
+        return self.loss(student, teacher, granularity, connections)
+
+    def _granularity(self, height: int, width: int) -> tuple[int, int]:
+        high, wide = self.loss.granularity
+        times = 1
+        while self.max_nodes is not None and _nodes(height, width, (times * high, times * wide)) > self.max_nodes:
+            times += 1
+        if self.kind != 'scores' and times == 1:
+            return high, wide
+        return min(times * high, height), min(times * wide, width)
 
 
 @MODELS.register_module()
@@ -151,7 +181,8 @@ class HolisticObjective(PixelObjective):
     discriminator, see :class:`kddense.optim.JointOptimWrapperConstructor`. Gradient penalties are averaged over images.
 
     On depth estimators the maps are depths, on a logarithmic scale from 0 at the least depth to 1 at the greatest; the
-    paper does not tell its scale.
+    paper does not tell its scale. On dense heads one discriminator judges the score maps of all levels; levels below its
+    least size, 16 x 16, are left out.
 
     Args:
         mode: ``'paper'``: the image is a condition, the maps are probabilities. ``'code'`` (the released master branch):
@@ -181,8 +212,8 @@ class HolisticObjective(PixelObjective):
     ) -> None:
         _check_mode(mode)
         super().__init__(weight=weight, **kwargs)
-        if self.kind != 'pixels':
-            raise ValueError("on must be 'decode_head': one discriminator judges one map")
+        if self.kind == 'auxiliary':
+            raise ValueError("on must be 'decode_head' or 'bbox_head': one discriminator cannot judge several heads")
         losses = {'wasserstein': wasserstein_discriminator_loss, 'hinge': hinge_discriminator_loss}
         if loss not in losses:
             raise ValueError(f"loss must be 'wasserstein' or 'hinge', got {loss!r}")
@@ -213,13 +244,20 @@ class HolisticObjective(PixelObjective):
 
     def bind_pair(self, student: ModelView, own: PixelOpinion, other: PixelOpinion) -> None:
         super().bind_pair(student, own, other)
+        if self.discriminator is not None:  # the levels of a pyramid share it
+            return
         self.classes = _kind_of_classes(student, self.kind)
         self.discriminator = Discriminator(
             self._read(own).shape[1], condition_channels=3 if self.conditional else 0, **self.options
         )
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
-        (sample,), (own,), (other,) = (side[self.kind] for side in (seen.samples, seen.opinions, taught.opinions))
+        triples = list(self.triples(seen, taught))
+        large = [triple for triple in triples if min(triple[1].logits.shape[-2:]) >= Discriminator.least_size]
+        judged = [self._judge(*triple) for triple in large or triples[:1]]  # which says so if it is too small
+        return {name: sum((one[name] for one in judged[1:]), judged[0][name]) / len(judged) for name in judged[0]}
+
+    def _judge(self, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> dict[str, Tensor]:
         sized = match_size(own.logits, other.logits, self.resize)
         student, teacher = (
             self._read(replace(one, logits=logits)) for one, logits in zip((own, other), sized, strict=True)
@@ -251,7 +289,12 @@ def _either_is_depth(student: ModelView, teacher: ModelView) -> bool:
 
 
 def _kind_of_classes(view: ModelView, kind: str) -> str:
-    return 'sigmoid' if isinstance(view, SegmentorView) and view.is_sigmoid(kind) else 'softmax'
+    return 'sigmoid' if view.is_sigmoid(kind) else 'softmax'
+
+
+def _nodes(height: int, width: int, granularity: tuple[int, int]) -> int:
+    """Return how many places a map has; one at its edge may be smaller."""
+    return math.ceil(height / granularity[0]) * math.ceil(width / granularity[1])
 
 
 @contextmanager

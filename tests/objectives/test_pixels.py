@@ -349,7 +349,10 @@ def test_without_names_nothing_is_checked(hub):
 @pytest.mark.parametrize(
     'config, expected',
     [
-        (objective('CWD', on='neck'), r"^objectives.it: on must be 'decode_head' or 'auxiliary_head', got 'neck'"),
+        (
+            objective('CWD', on='neck'),
+            r"^objectives.it: on must be 'decode_head', 'auxiliary_head' or 'bbox_head', got",
+        ),
         (objective('CWD', resize='both'), r"^objectives.it: resize must be 'student' or 'teacher', got 'both'"),
         (objective('CWD', compare='maps'), r"^objectives.it: compare must be 'logits' or 'feature', got 'maps'"),
     ],

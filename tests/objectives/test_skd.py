@@ -262,7 +262,7 @@ def test_maps_that_are_too_small_to_judge():
         (dict(maps='features'), "maps must be 'probabilities' or 'logits', got 'features'"),
         (dict(penalty=-1), 'penalty must be a number that is at least 0, got -1'),
         (dict(penalty=float('nan')), 'penalty must be a number that is at least 0, got nan'),
-        (dict(on='auxiliary_head'), "on must be 'decode_head': one discriminator judges one map"),
+        (dict(on='auxiliary_head'), "on must be 'decode_head' or 'bbox_head': one discriminator"),
         (dict(discriminator=dict(channels=0)), 'in_channels and channels must be at least 1, got 5 and 0'),
     ],
 )
