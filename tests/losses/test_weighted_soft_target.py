@@ -5,7 +5,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kddense.losses import WeightedSoftTargetLoss, soft_target_divergence, weighted_soft_cross_entropy
+from kddense.losses import (
+    WeightedSoftTargetLoss,
+    soft_target_divergence,
+    weighted_soft_binary_cross_entropy,
+    weighted_soft_cross_entropy,
+)
 
 TEACHER = torch.tensor([[2.0, 0, 0], [0, 2, 0]], dtype=torch.float64)
 STUDENT = torch.tensor([[1.0, 0, 0], [0, 1, 1]], dtype=torch.float64)
@@ -133,3 +138,80 @@ def test_bad_input_is_named():
         WeightedSoftTargetLoss(background_weight=-1.5)
     with pytest.raises(ValueError, match='background_index must name one of 3 columns, got 3'):
         WeightedSoftTargetLoss()(STUDENT, TEACHER, background_index=3)
+
+
+# --- sigmoid classes ----------------------------------------------------------------------------------------------------
+
+
+def test_the_background_of_a_sigmoid_is_what_is_left_of_each_class():
+    student, teacher = (torch.tensor([[p, 0.6]], dtype=torch.float64).logit() for p in (0.6, 0.8))
+    by_hand = 0.683548 + -(0.6 * np.log(0.6) + 1.5 * 0.4 * np.log(0.4))
+    loss = WeightedSoftTargetLoss(mode='sigmoid')
+    np.testing.assert_allclose(loss(student, teacher), by_hand, rtol=1e-6)
+    np.testing.assert_allclose(loss(student[:, :1], teacher[:, :1]), 0.683548, rtol=1e-6)
+
+
+def test_a_sigmoid_is_the_softmax_of_its_logit_and_0_class_by_class():
+    student, teacher = torch.from_numpy(np.random.default_rng(1).normal(size=(2, 16, 5)) * 4)
+    got = weighted_soft_binary_cross_entropy(student, teacher, background_weight=0.7, temperature=2.0)
+    columns = [torch.stack([z.flatten(), torch.zeros(80, dtype=z.dtype)], dim=1) for z in (student, teacher)]
+    expected = weighted_soft_cross_entropy(*columns, torch.tensor([1, 0.7]), temperature=2.0)
+    torch.testing.assert_close(got, expected.view(16, 5).sum(1))
+
+
+def test_sigmoid_rows_by_a_loop():
+    student, teacher = np.random.default_rng(2).normal(size=(2, 7, 3)) * 3
+    p_s, p_t = (1 / (1 + np.exp(-z / 1.5)) for z in (student, teacher))
+    expected = [
+        -(1.5**2) * sum(t * np.log(s) + 1.5 * (1 - t) * np.log(1 - s) for s, t in zip(row_s, row_t, strict=True))
+        for row_s, row_t in zip(p_s, p_t, strict=True)
+    ]
+    got = weighted_soft_binary_cross_entropy(*map(torch.from_numpy, (student, teacher)), 1.5, temperature=1.5)
+    np.testing.assert_allclose(got, expected, rtol=1e-10)
+
+
+def test_the_sigmoid_gradient_is_exact_and_the_teachers_none():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 4, 3, generator=generator, dtype=torch.float64)
+    loss = WeightedSoftTargetLoss(temperature=2.0, mode='sigmoid')
+    assert torch.autograd.gradcheck(lambda s: loss(s, teacher, num_sampled=3), student.requires_grad_())
+    teacher.requires_grad_()
+    loss(student, teacher).backward()
+    assert teacher.grad is None
+    assert student.grad.all()
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_sigmoids_of_low_precision_are_computed_in_float32(dtype):
+    student, teacher = (torch.tensor([[-20.0, 3.0]], dtype=dtype), torch.tensor([[-9.0, -9.0]], dtype=dtype))
+    got = weighted_soft_binary_cross_entropy(student, teacher)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, weighted_soft_binary_cross_entropy(student.double(), teacher.double()).float())
+    assert got.isfinite()
+
+
+def test_no_sigmoid_rows_are_a_zero_that_back_propagates():
+    student = torch.zeros(0, 3, requires_grad=True)
+    loss = WeightedSoftTargetLoss(mode='sigmoid')(student, torch.zeros(0, 3), num_sampled=0)
+    loss.backward()
+    assert loss.item() == 0
+    assert student.grad.shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    'arguments, expected',
+    [
+        ((torch.zeros(2, 3), torch.zeros(2, 2)), r'student and teacher must have one shape'),
+        ((torch.zeros(2), torch.zeros(2)), r'must be rows of logits, shape \(R, K\), got \(2,\)'),
+        ((torch.zeros(2, 3), torch.zeros(2, 3), -1.0), 'background_weight must be at least 0, got -1'),
+        ((torch.zeros(2, 3), torch.zeros(2, 3), 1.5, 0.0), 'temperature must be above 0, got 0'),
+    ],
+)
+def test_bad_input_of_sigmoids(arguments, expected):
+    with pytest.raises(ValueError, match=expected):
+        weighted_soft_binary_cross_entropy(*arguments)
+
+
+def test_a_mode_that_does_not_exist():
+    with pytest.raises(ValueError, match="mode must be one of 'softmax', 'sigmoid', got 'relu'"):
+        WeightedSoftTargetLoss(mode='relu')
