@@ -7,9 +7,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     load_depth,
     dict(type='Resize', scale=(160, 120)),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    pack,
+    *[dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion'), pack],
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -23,9 +21,7 @@ train = dict(img_path='images/train', depth_map_path='depth/train')
 test = dict(img_path='images/test', depth_map_path='depth/test')
 
 train_dataloader = dict(
-    **loader,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(**dataset, data_prefix=train, pipeline=train_pipeline),
+    sampler=dict(type='InfiniteSampler'), dataset=dict(**dataset, data_prefix=train, pipeline=train_pipeline), **loader
 )
 test_dataloader = dict(
     **loader,

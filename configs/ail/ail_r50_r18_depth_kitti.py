@@ -1,0 +1,14 @@
+"""Attentive imitation and hint of depth on KITTI-style folders, ResNet-50 -> ResNet-18; η as seen so far, or measured before (README)."""
+
+_base_ = ['../skd/depth_r18_kitti.py', '../_base_/recipes/ail_depth.py']
+
+model = dict(
+    _delete_=True,
+    type='kddense.Distiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='configs/skd/depth_r50_kitti.py',
+        checkpoint='work_dirs/depth_r50_kitti/iter_40000.pth',
+    ),
+    objectives={{_base_.objectives}},
+)

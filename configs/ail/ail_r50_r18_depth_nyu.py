@@ -1,0 +1,14 @@
+"""Attentive imitation and hint of depth on NYU, ResNet-50 -> ResNet-18; η as seen so far, or measured before (README)."""
+
+_base_ = ['../skd/depth_r18_nyu.py', '../_base_/recipes/ail_depth.py']
+
+model = dict(
+    _delete_=True,
+    type='kddense.Distiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='configs/skd/depth_r50_nyu.py',
+        checkpoint='work_dirs/depth_r50_nyu/iter_40000.pth',
+    ),
+    objectives={{_base_.objectives}},
+)

@@ -1,0 +1,15 @@
+"""Structured distillation of depth as in the paper: PA + HO, ResNeXt-101 -> MobileNetV2, classification into bins."""
+
+_base_ = ['./depth_mobilenet-v2-bins_nyu.py', '../_base_/recipes/skd_depth.py']
+
+model = dict(
+    _delete_=True,
+    type='kddense.Distiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='configs/skd/depth_x101-bins_nyu.py',
+        checkpoint='work_dirs/depth_x101-bins_nyu/iter_40000.pth',
+    ),
+    objectives={{_base_.objectives}},
+)
+optim_wrapper = {{_base_.joint_optim_wrapper}}
