@@ -1,6 +1,6 @@
 """Measure how wrong a teacher is over the training set, before a training with attentive imitation.
 
-    python tools/measure_teacher_errors.py configs/ail/ail_r18_r18-w16_depth_nyuv2.py work_dirs/nyuv2/teacher_errors.json
+    python tools/measure_teacher_errors.py configs/ail/ail_r18_r18-w8_depth_nyuv2.py work_dirs/nyuv2/teacher_errors.json
 
 The config's objective then takes it as `error_range='work_dirs/nyuv2/teacher_errors.json'`.
 """

@@ -1,6 +1,6 @@
 """The teacher on NYUv2: a full ResNet-18, trained longer than the students."""
 
-_base_ = './depth_r18-w16_nyuv2.py'
+_base_ = './depth_r18-w8_nyuv2.py'
 
 model = dict(
     backbone=dict(base_channels=64, stem_channels=64),

@@ -1,6 +1,6 @@
 """Structured distillation of depth on NYUv2: PA + HO, the discriminator narrow as the networks are."""
 
-_base_ = ['./depth_r18-w16_nyuv2.py', '../_base_/recipes/skd_depth.py']
+_base_ = ['./depth_r18-w8_nyuv2.py', '../_base_/recipes/skd_depth.py']
 
 model = dict(
     _delete_=True,

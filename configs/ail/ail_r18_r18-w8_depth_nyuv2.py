@@ -1,6 +1,6 @@
 """Attentive imitation and hint of depth on NYUv2, η measured before; see the README for the command."""
 
-_base_ = ['../skd/depth_r18-w16_nyuv2.py', '../_base_/recipes/ail_depth.py']
+_base_ = ['../skd/depth_r18-w8_nyuv2.py', '../_base_/recipes/ail_depth.py']
 
 errors = dict(error_range='work_dirs/nyuv2/teacher_errors.json')
 model = dict(

@@ -1,4 +1,4 @@
-"""The student on NYUv2, without distillation: a depth estimator on a ResNet-18 a quarter as wide, trained from scratch."""
+"""The student on NYUv2, without distillation: a depth estimator on a ResNet-18 an eighth as wide, trained from scratch."""
 
 _base_ = [
     '../_base_/models/depth_r50.py',
@@ -11,8 +11,8 @@ custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     pretrained=None,
-    backbone=dict(depth=18, base_channels=16, stem_channels=16, norm_cfg=norm_cfg),
-    decode_head=dict(decoder=dict(in_channels=[16, 32, 64, 128], channels=32, norm_cfg=norm_cfg)),
+    backbone=dict(depth=18, base_channels=8, stem_channels=8, norm_cfg=norm_cfg),
+    decode_head=dict(decoder=dict(in_channels=[8, 16, 32, 64], channels=16, norm_cfg=norm_cfg)),
 )
 
 max_iters = 1200
