@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from kddense.losses._checks import check_not_negative
 
 RUNNING = 'running'
 PERCENTILES = (50, 75, 90, 95, 98, 99, 99.5, 99.9)
+PUBLISHED = re.compile('-[0-9a-f]{8}$')
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,13 @@ class TeacherErrors:
 
     @classmethod
     def of(cls, errors: Tensor, dataset: str, teacher: str, measure: str) -> TeacherErrors:
-        """Sum up errors, one per sample, of any shape.
+        """Sum up the errors of a whole set.
+
+        Args:
+            errors: One per sample, of any shape, floating dtype and unit.
+            dataset: The set's name.
+            teacher: The teacher's.
+            measure: What an error is.
 
         Raises:
             ValueError: If there is none, or one is not finite or below 0.
@@ -146,14 +154,14 @@ def training_set(config: str) -> str | None:
 
 
 def describe_checkpoint(checkpoint: str | Path | None) -> str:
-    """Name a teacher by its weights: the name of the file and the first digits of its SHA-256, wherever it lies.
+    """Name a teacher by its weights, wherever they lie: the name of the file and the first digits of its SHA-256.
 
-    Published checkpoints bear such digits in their names, so a URL is named by its last part.
+    Published checkpoints bear such digits in their names, which then are enough; so a download and its URL are the same.
     """
     if checkpoint is None:
         return 'untrained'
     path = Path(checkpoint)
-    if not path.is_file():
+    if PUBLISHED.search(path.stem) or not path.is_file():
         return path.name
     digest = hashlib.sha256()
     with path.open('rb') as file:

@@ -133,6 +133,8 @@ def test_a_checkpoint_is_named_by_what_it_holds(tmp_path):
     (tmp_path / 'epoch_1.pth').write_bytes(b'two')
     assert describe_checkpoint(tmp_path / 'epoch_1.pth') != 'epoch_1.pth (7692c3ad)'
     assert describe_checkpoint('https://example.org/r50-1d2dac9c.pth') == 'r50-1d2dac9c.pth'
+    (tmp_path / 'r50-1d2dac9c.pth').write_bytes(b'downloaded')
+    assert describe_checkpoint(tmp_path / 'r50-1d2dac9c.pth') == 'r50-1d2dac9c.pth'
     assert describe_checkpoint(None) == 'untrained'
 
 
