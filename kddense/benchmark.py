@@ -19,6 +19,7 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from kddense.distiller import Distiller
+from kddense.models import DepthHead
 from kddense.registry import MODELS
 from kddense.taps import Taps, map_tensors
 from kddense.teacher import Teacher
@@ -105,7 +106,7 @@ def measure(
 
 
 def made_up_batch(student: nn.Module, shape: tuple[int, int, int], device: str) -> dict[str, Any]:
-    """Return inputs and data samples for a detector (10 boxes an image) or a segmentor, the same ones each time."""
+    """Return inputs and data samples for a detector (10 boxes an image), segmentor or depth estimator, always the same."""
     number, height, width = shape
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(number, 3, height, width, generator=generator).to(device)
@@ -133,6 +134,11 @@ def _pixel_sample(student: Any, height: int, width: int, generator: torch.Genera
     from mmseg.structures import SegDataSample
 
     sample = SegDataSample(metainfo={'img_shape': (height, width), 'ori_shape': (height, width)})
+    if isinstance(student.decode_head, DepthHead):
+        near, far = student.decode_head.min_depth, student.decode_head.max_depth
+        depth = near + (far - near) * torch.rand(1, height, width, generator=generator)
+        sample.gt_depth_map = PixelData(data=depth.to(device))
+        return sample
     labels = torch.randint(0, student.num_classes, (1, height, width), generator=generator)
     sample.gt_sem_seg = PixelData(data=labels.to(device))
     return sample

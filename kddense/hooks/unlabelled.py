@@ -79,7 +79,8 @@ class UnlabelledImagesHook(Hook):
 
 def pipeline_without_labels(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a training pipeline as images without labels can go through it."""
-    kept = [dict(step) for step in pipeline if step['type'].rpartition('.')[2] != 'LoadAnnotations']
+    labels = ('LoadAnnotations', 'LoadDepthAnnotation')
+    kept = [dict(step) for step in pipeline if step['type'].rpartition('.')[2] not in labels]
     for step in kept:
         if 'cat_max_ratio' in step:  # looks for a crop whose labels are mixed
             step['cat_max_ratio'] = 1.0

@@ -152,6 +152,7 @@ def test_the_training_pipeline_without_what_needs_labels():
     pipeline = [
         dict(type='LoadImageFromFile'),
         dict(type='mmseg.LoadAnnotations', reduce_zero_label=True),
+        dict(type='LoadDepthAnnotation', depth_rescale_factor=1e-3),
         dict(type='RandomCrop', crop_size=(32, 32), cat_max_ratio=0.75),
         dict(type='PackSegInputs'),
     ]
