@@ -218,3 +218,20 @@ def test_bad_input_is_named(tmp_path):
     write_teacher_errors(tmp_path / 'errors.json', TeacherErrors.of(torch.rand(9), 'x', 'y', 'metres'))
     with pytest.raises(ValueError, match=r"objectives.ail: error_range: '.*' holds errors in 'metres', this needs"):
         build('fcos', error_range=str(tmp_path / 'errors.json'))
+
+
+def test_errors_are_measured_before_and_taken_by_the_training(detector, tmp_path):
+    from kddense.prepass import measure_teacher_errors
+
+    path = str(tmp_path / 'errors.json')
+    config = detector.distilled(objectives=dict(ail=dict(AIL, error_range=path, percentile=90)))
+    errors = measure_teacher_errors(config)
+    write_teacher_errors(path, errors)
+    assert errors.count > 20  # RoIs of eight images, their boxes of the ground truth among them
+    assert errors.measure == BOX_ERROR
+    assert errors.teacher.startswith('teacher.pth (')
+    config.train_cfg.max_epochs = 1
+    runner = detector.train(config, tmp_path / 'run')
+    objective = runner.model.objectives.ail
+    assert objective.error_range(torch.zeros(0)).item() == pytest.approx(errors.range(90))
+    assert not objective.state_dict()
