@@ -132,8 +132,8 @@ class ChenDenseObjective(ChenBoxObjective):
     Both heads must have the same anchors or points, box coder and classes.
 
     Args:
-        average: What the soft term is divided by: ``'positives'`` as the head's own focal loss, or ``'rows'``; see
-            :class:`DenseHintonObjective`.
+        average: What the soft term is divided by: ``'rows'``, which leaves it about as large as the head's own focal loss
+            with which μ mixes it, or ``'positives'``, some hundred times less; see :class:`DenseHintonObjective`.
         **kwargs: See :class:`ChenBoxObjective`.
     """
 
@@ -141,7 +141,7 @@ class ChenDenseObjective(ChenBoxObjective):
     hard_loss = r'loss_cls'
     classes = 'sigmoid'
 
-    def __init__(self, average: str = 'positives', **kwargs: Any) -> None:
+    def __init__(self, average: str = 'rows', **kwargs: Any) -> None:
         super().__init__(**kwargs)
         check_average(average)
         self.average = average

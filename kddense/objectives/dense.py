@@ -15,13 +15,13 @@ from kddense.views import Answer, DenseSample
 
 from .base import Objective
 
-AVERAGES = ('positives', 'rows')
+AVERAGES = ('rows', 'positives')
 
 
 def check_average(average: str) -> None:
     """Raise a ValueError unless ``average`` says what a sum over the places of a dense head is divided by."""
     if average not in AVERAGES:
-        raise ValueError(f"average must be 'positives' or 'rows', got {average!r}")
+        raise ValueError(f"average must be 'rows' or 'positives', got {average!r}")
 
 
 def count_of(sample: DenseSample, average: str = 'positives') -> float:
@@ -29,9 +29,9 @@ def count_of(sample: DenseSample, average: str = 'positives') -> float:
 
     Args:
         sample: The places.
-        average: ``'positives'``: the number of positives in the batch, as the heads' own focal losses. As most of those
-            do, it is averaged over the processes of a distributed training, so that their gradients add up to those of
-            one process. ``'rows'``: all places.
+        average: ``'rows'``: all places of the sample. ``'positives'``: the number of positives in the batch, as in the heads'
+            own losses. As in most of those, it is averaged over the processes of a distributed training, so that their
+            gradients add up to those of one process.
     """
     if average == 'rows':
         return max(sample.num_sampled, 1)
@@ -46,15 +46,15 @@ def count_of(sample: DenseSample, average: str = 'positives') -> float:
 class DenseHintonObjective(Objective):
     """Soft targets on the sigmoid classes of a dense head, at the places that its own classification loss looks at.
 
-    ``τ² / positives · Σ over places, Σ over classes KL(Bernoulli(σ(t / τ)) ‖ Bernoulli(σ(s / τ)))``. Both networks judge
-    the same anchors or points. The paper treats softmax only; see
-    :func:`kddense.losses.sigmoid_soft_target_divergence`.
+    ``τ² · mean over places of Σ over classes KL(Bernoulli(σ(t / τ)) ‖ Bernoulli(σ(s / τ)))``. Both networks judge the same
+    anchors or points. The paper treats softmax only; see :func:`kddense.losses.sigmoid_soft_target_divergence`.
 
     Args:
         temperature: The paper's T, above 0.
-        average: What the sum is divided by. ``'positives'``: the number of positive places, as the head's own focal loss.
-            Nothing here turns down the many easy places as that loss does, so while the student is fresh it is the
-            larger one. ``'rows'``: the number of all places, which are some hundred times as many.
+        average: What the sum over places is divided by. ``'rows'``: their number, where few are positive, so that the mean
+            is small: structured distillation weights such a mean with 10. ``'positives'``: the number of positives, as
+            the head's own focal loss, some hundred times less. But nothing here turns down the many easy places as
+            that loss does: it wants a weight below 1, or a warm-up, lest it drown all else or diverge.
         weight: See :class:`Objective`.
         teacher: See :class:`Objective`.
     """
@@ -64,7 +64,7 @@ class DenseHintonObjective(Objective):
     def __init__(
         self,
         temperature: float = 1.0,
-        average: str = 'positives',
+        average: str = 'rows',
         weight: float | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
