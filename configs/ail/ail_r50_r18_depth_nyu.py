@@ -1,4 +1,4 @@
-"""Attentive imitation and hint of depth on NYU, ResNet-50 -> ResNet-18; η as seen so far, or measured before (README)."""
+"""Attentive imitation and hint of depth on NYU, ResNet-50 -> ResNet-18; η as seen so far."""
 
 _base_ = ['../skd/depth_r18_nyu.py', '../_base_/recipes/ail_depth.py']
 

@@ -1,4 +1,4 @@
-"""KITTI-style depth: pairs of the same path under ``images`` and ``depth``, 16-bit PNGs of 256 to the metre, mostly empty."""
+"""KITTI-style depth: equal paths under ``images`` and ``depth``, 16-bit PNGs of 256 to the metre, mostly empty."""
 
 _base_ = './nyuv2.py'
 

@@ -1,4 +1,4 @@
-"""Liu et al. 2020 for any depth estimator of kddense: pair-wise, holistic on depth maps; put it beside the student's config."""
+"""Liu et al. 2020 for any depth estimator of kddense: pair-wise, holistic; put it beside the student's config."""
 
 # A student with kddense.DepthHead imports kddense itself: no custom_imports here, two bases may not both set it.
 objectives = dict(

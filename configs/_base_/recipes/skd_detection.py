@@ -1,4 +1,4 @@
-"""Liu et al. 2020 for any one-stage detector of mmdet: pixel-wise, pair-wise, holistic; put it behind the student's config."""
+"""Liu et al. 2020 for any one-stage detector of mmdet: all three terms; put it behind the student's config."""
 
 custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
 objectives = dict(
