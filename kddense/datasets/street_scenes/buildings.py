@@ -16,7 +16,7 @@ WALLS: tuple[Colour, ...] = (
     (0.84, 0.80, 0.74), (0.66, 0.62, 0.50), (0.50, 0.44, 0.42), (0.74, 0.62, 0.60), (0.58, 0.64, 0.66),
 )  # fmt: skip
 ROOFS: tuple[Colour, ...] = ((0.48, 0.24, 0.18), (0.30, 0.29, 0.30), (0.38, 0.27, 0.22))
-PANE, SHOP, TRIM = np.array((0.20, 0.25, 0.31)), np.array((0.16, 0.16, 0.17)), np.array((0.86, 0.85, 0.82))
+PANE, SHOP, TRIM = np.array((0.20, 0.25, 0.31)), np.array((0.22, 0.24, 0.26)), np.array((0.86, 0.85, 0.82))
 LAMPLIGHT = np.array((0.92, 0.70, 0.36))
 FLOOR = 3.1
 
@@ -45,31 +45,30 @@ class Facade:
         """Return the colours, ``(N, 3)``, of a wall of this ``colour``."""
         stains = 0.22 * self.contrast * np.minimum(0.3 / footprint, 1.0) * (cells(along * 3, up * 3, self.salt) - 0.5)
         wall = colour * (1 + stains)[:, None]
-        frame = self._windows(along, up, footprint, 0.12)[:, None]
-        glass = self._windows(along, up, footprint, 0.0)[:, None]
-        reflection = 0.8 + 0.7 * cells(along / self.spacing, up / FLOOR, self.salt + 1)[:, None]
-        wall = wall + (TRIM * 0.92 - wall) * frame * 0.7 * self.contrast
-        wall = wall + (PANE * reflection - wall) * glass * (0.35 + 0.65 * self.contrast)
-        ledge = _band(up - (self.tall - 0.25), 0.25, footprint)[:, None]
-        wall = wall + (TRIM * 0.85 - wall) * ledge * self.contrast
+        glass = self._windows(along, up, footprint)
+        reflection = 0.8 + 0.7 * cells(along / self.spacing, up / FLOOR, self.salt + 1)
+        wall = _blend(wall, PANE * reflection[:, None], glass * (0.35 + 0.65 * self.contrast))
+        # A line of light plaster below each row of windows, and the ledge under the roof.
+        sills = _band(up - np.floor(up / FLOOR) * FLOOR - 0.3, 0.12, footprint) * (up < self.tall - 1)
+        ledge = _band(up - (self.tall - 0.25), 0.25, footprint)
+        wall = _blend(wall, TRIM * 0.88, np.maximum(0.5 * sills, ledge) * self.contrast)
         if self.has_shops:
-            glazed = self._shops(along, up, footprint)[:, None]
-            wall = wall + (SHOP - wall) * glazed
+            wall = _blend(wall, SHOP, self._shops(along, up, footprint))
         return wall
 
     def glow(self, along: np.ndarray, up: np.ndarray, footprint: np.ndarray) -> np.ndarray:
         """Return what the lit windows shine, ``(N, 3)``."""
         lit = cells(along / self.spacing, up / FLOOR, self.salt + 2)
-        windows = self._windows(along, up, footprint, 0.0) * (lit > 0.6) * (0.45 + 0.55 * lit)
+        windows = self._windows(along, up, footprint) * (lit > 0.6) * (0.45 + 0.55 * lit)
         if self.has_shops:
-            windows = windows + 0.8 * self._shops(along, up, footprint)
+            windows = windows + 0.45 * self._shops(along, up, footprint)
         return LAMPLIGHT * windows[:, None]
 
-    def _windows(self, along: np.ndarray, up: np.ndarray, footprint: np.ndarray, margin: float) -> np.ndarray:
+    def _windows(self, along: np.ndarray, up: np.ndarray, footprint: np.ndarray) -> np.ndarray:
         wide, tall = self.window
         across = along - np.floor(along / self.spacing) * self.spacing - self.spacing / 2
         height = up - np.floor(up / FLOOR) * FLOOR - 1.75
-        inside = _band(across, wide / 2 + margin, footprint) * _band(height, tall / 2 + margin, footprint)
+        inside = _band(across, wide / 2, footprint) * _band(height, tall / 2, footprint)
         above_ground = up > FLOOR if self.has_shops else up > 0
         return inside * above_ground * (up < self.tall - 0.6)
 
@@ -82,6 +81,10 @@ class Facade:
 def _band(distance: np.ndarray, half: float, footprint: np.ndarray) -> np.ndarray:
     """Return how much of a pixel lies within ``half`` of a line, 0 to 1."""
     return np.clip((half - np.abs(distance)) / footprint + 0.5, 0.0, 1.0)
+
+
+def _blend(below: np.ndarray, above: np.ndarray, amount: np.ndarray) -> np.ndarray:
+    return below + (above - below) * amount[:, None]
 
 
 def house(

@@ -35,12 +35,37 @@ class Camera:
     offset: float
     turn: tuple[float, float]
 
+    @property
+    def view(self) -> View:
+        """The street as the camera sees it."""
+        return View(self.offset, self.elevation, 0.0, self.turn)
+
+    def depth(self, across: float, along: float) -> float:
+        """Return how far ahead of the camera a place of the street is, in metres."""
+        return self.view.see((across, 0.0, along))[2]
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the camera is in some coordinates, the street's or a thing's own.
+
+    Attributes:
+        across: Its place.
+        up: Its height above the ground.
+        along: Its place.
+        turn: Cosine and sine of the angle by which it looks to the left.
+    """
+
+    across: float
+    up: float
+    along: float
+    turn: tuple[float, float]
+
     def see(self, point: Point) -> Point:
-        """Return the camera's view, ``(right, down, depth)``, of a point of the street."""
-        across, up, along = point
+        """Return the camera's view, ``(right, down, depth)``, of a point."""
         cosine, sine = self.turn
-        across -= self.offset
-        return across * cosine + along * sine, self.elevation - up, along * cosine - across * sine
+        across, along = point[0] - self.across, point[2] - self.along
+        return across * cosine + along * sine, self.up - point[1], along * cosine - across * sine
 
     def turned(self, direction: Point) -> Point:
         """Return the same for a direction."""
@@ -48,9 +73,12 @@ class Camera:
         cosine, sine = self.turn
         return across * cosine + along * sine, -up, along * cosine - across * sine
 
-    def depth(self, across: float, along: float) -> float:
-        """Return how far ahead of the camera a place of the street is, in metres."""
-        return self.see((across, 0.0, along))[2]
+    def within(self, origin: tuple[float, float], forward: tuple[float, float]) -> View:
+        """Return the same camera in the coordinates of something that stands there and looks there."""
+        (x, z), (cosine, sine) = forward, self.turn
+        across, along = self.across - origin[0], self.along - origin[1]
+        turn = cosine * z - sine * x, sine * z + cosine * x
+        return View(across * z - along * x, self.up, across * x + along * z, turn)
 
 
 def clip(corners: list[Point]) -> list[Point]:

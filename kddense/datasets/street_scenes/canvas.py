@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .camera import NEAREST, Camera, Point, clip
+from .camera import NEAREST, Camera, Point, View, clip
 from .light import Light, dot, unit
 from .numbers import cells
 from .things import Blob, Face, Thing, normal_of
@@ -60,39 +61,45 @@ class Canvas:
         """Draw a thing wherever it is nearer than what is there; ``number`` tells it from others of its class."""
         if self._is_hidden(thing):
             return
-        pixels = self._pixels_tall(thing)
-        for face in thing.placed_faces():
-            if not (face.is_detail and pixels < _LEAST_FOR_DETAILS):
-                self._draw_face(face, thing.label, number)
-        for blob in thing.placed_blobs():
-            self._draw_blob(blob, thing.label, number)
+        is_small = self._pixels_tall(thing) < _LEAST_FOR_DETAILS
+        view, light = self.camera.view.within(thing.origin, thing.forward), self.light.within(thing.forward)
+        for face in thing.faces:
+            if not (face.is_detail and is_small):
+                self._draw_face(face, view, light, thing.label, number)
+        for blob in thing.blobs:
+            self._draw_blob(blob, view, light, thing.label, number)
 
-    def cover(self, corners: tuple[Point, ...], behind: Point | None = None) -> Patch | None:
+    def cover(self, corners: Sequence[Point], view: View, behind: Point | None = None) -> Patch | None:
         """Find the visible part of a convex polygon.
 
         Args:
-            corners: In the street's coordinates, in one plane.
+            corners: In one plane.
+            view: Where the camera is, in their coordinates.
             behind: A point inside the solid that the polygon is a side of: sides that face away are not visible.
 
         Returns:
             None if nothing is visible.
         """
-        seen = [self.camera.see(corner) for corner in corners]
-        normal = normal_of(seen)
-        distance = dot(normal, seen[0])
+        normal, first = normal_of(corners), corners[0]
+        distance = dot(normal, (first[0] - view.across, first[1] - view.up, first[2] - view.along))
         if abs(distance) < _EDGE_ON:
             return None
-        if behind is not None and (dot(normal, self.camera.see(behind)) - distance) * distance <= 0:
-            return None
-        flat = [(right / depth, down / depth) for right, down, depth in clip(seen)]
+        if behind is not None:
+            outward = dot(normal, (first[0] - behind[0], first[1] - behind[1], first[2] - behind[2]))
+            if outward * distance >= 0:
+                return None
+        flat = [(right / depth, down / depth) for right, down, depth in clip(list(map(view.see, corners)))]
         window = self._window(flat)
         if window is None:
             return None
         rows, columns = window
         across, down = self.across[columns], self.down[rows]
-        nearness = down * (normal[1] / distance) + (across * (normal[0] / distance) + normal[2] / distance)
+        right, lower, ahead = view.turned(normal)
+        nearness = down * (lower / distance) + (across * (right / distance) + ahead / distance)
         inside = nearness > self.nearness[window]
-        if distance < 0:
+        if not inside.any():  # behind what is there, as most of a street is
+            return None
+        if distance > 0:
             flat.reverse()  # so that the inside is on the same side of every edge
         corner = np.array(flat)
         edge = np.array(flat[1:] + flat[:1]) - corner
@@ -101,23 +108,21 @@ class Canvas:
         inside &= (upright[:, :, None] >= level[:, None, :]).all(axis=0)
         return Patch(window, inside, nearness) if inside.any() else None
 
-    def _draw_face(self, face: Face, label: int, number: int) -> None:
-        patch = self.cover(face.corners, face.behind)
+    def _draw_face(self, face: Face, view: View, light: Light, label: int, number: int) -> None:
+        patch = self.cover(face.corners, view, face.behind)
         if patch is None:
             return
-        light = np.array(self.light.on(self._outward(face)))
+        received = np.array(light.on(_outward(face, view)))
         if face.texture is None:
-            lit = np.array(face.colour) * light
+            lit = np.array(face.colour) * received
         else:
-            along, up, footprint = self._texture_coordinates(face, patch)
-            lit = face.texture(along, up, footprint, np.array(face.colour)) * light
-        if face.glow is not None and self.light.dusk:
-            along, up, footprint = self._texture_coordinates(face, patch)
-            lit = lit + face.glow(along, up, footprint)
+            lit = face.texture(*self._texture_coordinates(face, view, patch), np.array(face.colour)) * received
+        if face.glow is not None and light.dusk:
+            lit = lit + face.glow(*self._texture_coordinates(face, view, patch))
         self._put(patch, lit, label, number)
 
-    def _draw_blob(self, blob: Blob, label: int, number: int) -> None:
-        right, down, depth = self.camera.see(blob.centre)
+    def _draw_blob(self, blob: Blob, view: View, light: Light, label: int, number: int) -> None:
+        right, down, depth = view.see(blob.centre)
         if depth < NEAREST + blob.radius:
             return
         x, y, size = right / depth, down / depth, blob.radius / depth
@@ -133,44 +138,38 @@ class Canvas:
         inside = (outward > 0.45 * blob.raggedness * grain) & (nearness > self.nearness[window])
         if not inside.any():
             return
-        sun = self.camera.turned(self.light.sun)
+        sun = view.turned(light.sun)
         direct = np.maximum(across * sun[0] + lower * sun[1] - bulge * sun[2], 0.0)[inside, None]
         indirect = (0.78 - 0.22 * (lower + 0 * across))[inside, None]
-        light = np.array(self.light.ambient) * indirect + np.array(self.light.sunshine) * direct
+        received = np.array(light.ambient) * indirect + np.array(light.sunshine) * direct
         speckles = 1 + blob.speckle * (grain[inside, None] - 0.5)
-        self._put(Patch(window, inside, nearness), np.array(blob.colour) * speckles * light, label, number)
+        self._put(Patch(window, inside, nearness), np.array(blob.colour) * speckles * received, label, number)
 
     def _put(self, patch: Patch, colours: np.ndarray, label: int, number: int) -> None:
-        self.colour[patch.window][patch.inside] = colours
-        self.nearness[patch.window][patch.inside] = patch.nearness[patch.inside]
-        self.label[patch.window][patch.inside] = label
-        self.instance[patch.window][patch.inside] = number
+        """Paint one colour, ``(3,)``, or one for each pixel inside, ``(N, 3)``."""
+        window, inside = patch.window, patch.inside
+        if colours.ndim == 1:
+            np.copyto(self.colour[window], colours, where=inside[..., None])
+        else:
+            self.colour[window][inside] = colours
+        np.copyto(self.nearness[window], patch.nearness, where=inside)
+        np.copyto(self.label[window], label, where=inside, casting='unsafe')
+        np.copyto(self.instance[window], number, where=inside, casting='unsafe')
 
-    def _texture_coordinates(self, face: Face, patch: Patch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _texture_coordinates(self, face: Face, view: View, patch: Patch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return metres from the face's first corner along its first edge, metres up, and how many a pixel covers."""
         depth = 1 / patch.nearness[patch.inside]
         rows, columns = np.nonzero(patch.inside)
         right = self.across[patch.window[1]][columns] * depth
         down = self.down[patch.window[0]][:, 0][rows] * depth
-        start, end = (self.camera.see(corner) for corner in face.corners[:2])
+        start, end = map(view.see, face.corners[:2])
         edge = unit((end[0] - start[0], end[1] - start[1], end[2] - start[2]))
         along = (right - start[0]) * edge[0] + (down - start[1]) * edge[1] + (depth - start[2]) * edge[2]
-        return along, self.camera.elevation - down, depth / self.camera.focal
-
-    def _outward(self, face: Face) -> Point:
-        """Return the face's normal in the street's directions, away from its solid, or else towards the camera."""
-        normal = unit(normal_of(face.corners))
-        first = face.corners[0]
-        if face.behind is not None:
-            inner = face.behind
-            towards = dot(normal, (first[0] - inner[0], first[1] - inner[1], first[2] - inner[2]))
-        else:
-            towards = dot(normal, (self.camera.offset - first[0], self.camera.elevation - first[1], -first[2]))
-        return normal if towards >= 0 else (-normal[0], -normal[1], -normal[2])
+        return along, view.up - down, depth / self.camera.focal
 
     def _is_hidden(self, thing: Thing) -> bool:
         """Tell, from the box around it, whether a thing is out of sight or behind what has been drawn."""
-        seen = [self.camera.see((across, 0.0, along)) for across, along in thing.outline]
+        seen = [self.camera.view.see((across, 0.0, along)) for across, along in thing.outline]
         if not seen:
             return False
         nearest, farthest = min(point[2] for point in seen) - thing.reach, max(point[2] for point in seen) + thing.reach
@@ -193,13 +192,27 @@ class Canvas:
         if len(flat) < 2:
             return None
         across, down = zip(*flat, strict=True)
-        camera = self.camera
-        left, right = (value * camera.focal + camera.width / 2 for value in (min(across), max(across)))
-        top, bottom = (value * camera.focal + camera.horizon for value in (min(down), max(down)))
-        columns = slice(_clamp(left - 0.5, camera.width), _clamp(right + 1.5, camera.width))
-        rows = slice(_clamp(top - 0.5, camera.height), _clamp(bottom + 1.5, camera.height))
+        camera, middle = self.camera, self.camera.width / 2
+        columns = _pixels(min(across) * camera.focal + middle, max(across) * camera.focal + middle, camera.width)
+        rows = _pixels(
+            min(down) * camera.focal + camera.horizon, max(down) * camera.focal + camera.horizon, camera.height
+        )
         return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
-def _clamp(value: float, limit: int) -> int:
-    return int(min(max(value, 0), limit))
+def _pixels(low: float, high: float, size: int) -> slice:
+    """Return the pixels of a row or column whose middle may lie between two places."""
+    start, stop = int(min(max(low - 0.5, 0.0), size)), int(min(max(high + 0.5, 0.0), size))
+    return slice(start, stop)
+
+
+def _outward(face: Face, view: View) -> Point:
+    """Return the normal of a face, of length 1: away from its solid, or else towards the camera."""
+    normal = unit(normal_of(face.corners))
+    x, y, z = face.corners[0]
+    inner = face.behind
+    if inner is None:
+        towards = dot(normal, (view.across - x, view.up - y, view.along - z))
+    else:
+        towards = dot(normal, (x - inner[0], y - inner[1], z - inner[2]))
+    return normal if towards >= 0 else (-normal[0], -normal[1], -normal[2])

@@ -129,7 +129,7 @@ def _develop(canvas: Canvas, scene: Scene, numbers: Numbers) -> np.ndarray:
     haze = _single(light.haze)
     colour = canvas.colour.astype(np.float32)
     colour = haze + (colour - haze) * through.astype(np.float32)[..., None]
-    exposure = numbers.uniform(0.92, 1.1)
+    exposure = numbers.uniform(1.0, 1.25)
     balance = _single([numbers.uniform(0.96, 1.04) * exposure for _ in range(3)])
     colour = _soften(np.clip(colour, 0, 1.4) * balance, 0.35 + 0.3 * difficulty * numbers.uniform())
     vignette = 1 - 0.10 * (4 * canvas.across * canvas.across + 3 * canvas.down * canvas.down)

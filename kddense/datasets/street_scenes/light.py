@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .camera import Point
 from .numbers import Numbers
@@ -41,6 +41,11 @@ class Light:
         indirect = 0.82 + 0.18 * normal[1]
         red, green, blue = (a * indirect + s * direct for a, s in zip(self.ambient, self.sunshine, strict=True))
         return red, green, blue
+
+    def within(self, forward: tuple[float, float]) -> Light:
+        """Return the same light in the coordinates of something that looks there."""
+        (across, up, along), (x, z) = self.sun, forward
+        return replace(self, sun=(across * z - along * x, up, across * x + along * z))
 
 
 def dot(first: Point, second: Point) -> float:

@@ -73,18 +73,17 @@ def _runs(data: bytes) -> bytes:
     again = np.where(rest < 3, rest, 0)
     counts = np.stack([np.ones_like(full), full, (rest >= 3).astype(np.int64), again], 1)
     symbols = np.stack([literal, np.full_like(full, 256 + _LONGEST_RUN), 256 + rest, literal], 1)
-    sequence = np.repeat(symbols.ravel(), counts.ravel())
+    sequence = np.append(np.repeat(symbols.ravel(), counts.ravel()), 256)
     codes, lengths = _codes()
-    end = np.array([256])
-    sequence = np.concatenate([sequence, end])
-    code, length = codes[sequence], lengths[sequence]
-    ends = np.cumsum(length)
-    total = 3 + int(ends[-1])
-    offsets = np.arange(total - 3) - np.repeat(ends - length, length)
-    bits = np.zeros(total, np.uint8)
-    bits[:3] = (1, 1, 0)  # the last block, in the fixed code
-    bits[3:] = (np.repeat(code, length) >> offsets) & 1
-    return np.packbits(bits, bitorder='little').tobytes()
+    ends = 3 + np.cumsum(lengths[sequence])
+    starts = ends - lengths[sequence]
+    shifted = codes[sequence] << (starts & 7)
+    size = int(ends[-1] + 7) // 8
+    stream = np.zeros(size + 4)
+    stream[0] = 0b011  # the last block, in the fixed code
+    for byte in range(4):  # codes have at most 18 bits; no two share one, so that sums put them together
+        stream += np.bincount((starts >> 3) + byte, weights=(shifted >> 8 * byte) & 255, minlength=size + 4)
+    return stream[:size].astype(np.uint8).tobytes()
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from .street import Street
 from .things import Face, Thing
 
 AHEAD, TOWARDS = (0.0, 1.0), (0.0, -1.0)
-_END = 115.0
+_END, _TRAFFIC_END = 115.0, 80.0
 
 
 @dataclass
@@ -102,7 +102,7 @@ def _add_traffic(numbers: Numbers, scene: Scene) -> None:
     for index in range(-street.lanes[0], street.lanes[1]):
         forward = AHEAD if index >= 0 else TOWARDS
         along = numbers.uniform(9.0, 22.0) if index == ego else numbers.uniform(3.0, 16.0)
-        while along < _END:
+        while along < _TRAFFIC_END:
             if not numbers.chance(0.45 + 0.25 * difficulty):
                 along += numbers.uniform(8.0, 26.0)
                 continue
@@ -139,7 +139,7 @@ def _add_parked(numbers: Numbers, scene: Scene) -> None:
         if not strip:
             continue
         along = numbers.uniform(2.0, 10.0)
-        while along < 80:
+        while along < 60:
             if numbers.chance(0.35 + 0.5 * scene.difficulty) and not _in_crossing(street, along, 6.0):
                 crooked = unit((numbers.uniform(-0.06, 0.06), 0.0, 1.0 if side > 0 else -1.0))
                 model = vehicles.car(numbers, scene.difficulty)
@@ -264,7 +264,7 @@ def _add_furniture(numbers: Numbers, scene: Scene, index: int, side: int, season
     kerb = street.road[index] + side * 0.5
     spacing, along = numbers.uniform(18.0, 30.0), numbers.uniform(5.0, 20.0)
     has_trees = numbers.chance(0.4)
-    while along < 100:
+    while along < 75:
         if not _in_crossing(street, along, 1.0):
             scene.things += [part.at(kerb, along) for part in roadside.lamp_post(numbers, -side)]
             if has_trees and not _in_crossing(street, along + spacing / 2, 1.0):

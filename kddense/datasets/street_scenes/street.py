@@ -15,6 +15,7 @@ from .things import Thing
 MARKING = np.array((0.88, 0.88, 0.85))
 KERB = np.array((0.66, 0.65, 0.63))
 _FARTHEST = 400.0
+_SHADOWS_END = 70.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def paint_sky(canvas: Canvas, salt: int) -> None:
     shaded = white * (1.0 - 0.28 * light.cloudiness * drift)[..., None]
     sky = sky + (shaded - sky) * (cover * 0.85)[..., None]
     if light.dusk:
-        sun = camera.turned(light.sun)
+        sun = camera.view.turned(light.sun)
         if sun[2] > 0.1:
             distance = (across - sun[0] / sun[2]) * (across - sun[0] / sun[2]) + height * height * 3
             sky = sky + np.array((0.42, 0.22, 0.06)) / (1 + 5 * distance)[..., None]
@@ -177,7 +178,7 @@ def cast_shadows(canvas: Canvas, things: list[Thing]) -> np.ndarray:
     dark = 1 - 0.5 * min(1.0, light.sunshine[0] / 0.55)
     shift = tuple(-min(1 / light.sun[1], 4.0) * value for value in (light.sun[0], light.sun[2]))
     for thing in things:
-        if not thing.outline:
+        if not thing.outline or canvas.camera.depth(*thing.place) > _SHADOWS_END:
             continue
         fallen = [(x + shift[0] * thing.height, z + shift[1] * thing.height) for x, z in thing.outline]
         if not light.dusk:
@@ -188,7 +189,7 @@ def cast_shadows(canvas: Canvas, things: list[Thing]) -> np.ndarray:
 
 
 def _darken(canvas: Canvas, shade: np.ndarray, places: list[tuple[float, float]], to: float) -> None:
-    patch = canvas.cover(tuple((x, 0.0, z) for x, z in _hull(places)))
+    patch = canvas.cover([(x, 0.0, z) for x, z in _hull(places)], canvas.camera.view)
     if patch is not None:
         part = shade[patch.window]
         part[patch.inside] = np.minimum(part[patch.inside], to)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,27 +108,14 @@ class Thing:
             along: Where its origin goes.
             forward: Where it looks, ``(across, along)``, a vector of length 1.
         """
+        x, z = forward
 
-        moved = replace(self, origin=(across, along), forward=forward)
-        outline = tuple(moved._on_street((x, 0.0, z))[::2] for x, z in self.outline)
-        return replace(moved, outline=outline, place=moved._on_street((self.place[0], 0.0, self.place[1]))[::2])
+        def on_street(place: tuple[float, float]) -> tuple[float, float]:
+            right, ahead = place
+            return across + right * z + ahead * x, along - right * x + ahead * z
 
-    def placed_faces(self) -> Iterator[Face]:
-        """Give the faces in the street's coordinates."""
-        for face in self.faces:
-            corners = tuple(map(self._on_street, face.corners))
-            behind = face.behind and self._on_street(face.behind)
-            yield Face(corners, face.colour, behind, face.texture, face.glow, face.is_detail)
-
-    def placed_blobs(self) -> Iterator[Blob]:
-        """Give the blobs in the street's coordinates."""
-        for blob in self.blobs:
-            yield replace(blob, centre=self._on_street(blob.centre))
-
-    def _on_street(self, point: Point) -> Point:
-        right, up, ahead = point
-        (across, along), (x, z) = self.origin, self.forward
-        return across + right * z + ahead * x, up, along - right * x + ahead * z
+        outline, place = tuple(map(on_street, self.outline)), on_street(self.place)
+        return replace(self, outline=outline, place=place, origin=(across, along), forward=forward)
 
 
 def shining(colour: Colour) -> Glow:

@@ -96,7 +96,7 @@ def _wheels(wide: float, places: tuple[float, ...], radius: float) -> list[Face]
         inner = (0.0, radius, 0.0)
         for place in places:
             x = side * (wide / 2 + 0.02)
-            faces.append(disc((x, radius, place), radius, RUBBER, 'right', behind=inner))
+            faces.append(disc((x, radius, place), radius, RUBBER, 'right', behind=inner, is_detail=True))
             hub = disc((x + side * 0.02, radius, place), radius * 0.58, CHROME, 'right', behind=inner, is_detail=True)
             faces.append(hub)
     for end in (min(places) - radius, max(places) + radius):  # tyres, seen from behind and ahead
