@@ -7,7 +7,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -208,7 +208,7 @@ def _objective_alone(objective: nn.Module, seen: Answer, taught: Answer) -> None
 def _detached(seen: Answer) -> Answer:
     """Cut what a student showed off the student, so that its activations are not kept."""
     opinions = {
-        kind: [type(opinion)(*(_leaf(tensor) for tensor in vars(opinion).values())) for opinion in group]
+        kind: [replace(opinion, **map_tensors(_leaf, vars(opinion))) for opinion in group]
         for kind, group in seen.opinions.items()
     }
     return Answer(map_tensors(_leaf, dict(seen.taps)), seen.samples, opinions)

@@ -188,8 +188,9 @@ class AttentiveDepthObjective(PixelObjective, MeasuresTeacher):
         return {rf'{head}\.loss_.*': self.alpha}
 
     def teacher_errors(self, seen: Answer, taught: Answer) -> Tensor:
-        triples = zip(seen.samples[self.kind], seen.opinions[self.kind], taught.opinions[self.kind], strict=True)
-        return torch.cat([_image_errors(*_compared(*triple, self.resize)[1:]) for triple in triples])
+        return torch.cat(
+            [_image_errors(*_compared(*triple, self.resize)[1:]) for triple in self.triples(seen, taught)]  # type: ignore[arg-type]
+        )
 
     def compare(self, index: int, sample: Any, own: Any, other: Any) -> Tensor:
         student, teacher, truth, known = _compared(sample, own, other, self.resize)
