@@ -96,7 +96,8 @@ class ToyTask:
     """A plain student of one model family, the same with a teacher beside it, and ways to train them.
 
     Args:
-        name: ``'detector'``, ``'segmentor'``, or ``'structured'``, a segmentor taught by a discriminator too.
+        name: ``'detector'``, of two stages, ``'one_stage'``, ``'segmentor'``, or ``'structured'``, a segmentor taught by a
+            discriminator too, as the detector of one stage is.
         data: Folder of the toy data.
         folder: Where to keep the teacher.
     """
@@ -113,7 +114,7 @@ class ToyTask:
     @property
     def package(self) -> str:
         """The package of OpenMMLab that the task belongs to."""
-        return 'mmdet' if self.name == 'detector' else 'mmseg'
+        return 'mmdet' if self.name in ('detector', 'one_stage') else 'mmseg'
 
     def plain(self, **options: Any) -> Any:
         """Return the config of the plain student; ``options`` are of the form ``a__b=...`` for ``a.b=...``."""
@@ -122,7 +123,7 @@ class ToyTask:
         config = Config.fromfile(CONFIGS / f'{self.name}.py')
         for part in ('train', 'val', 'test'):
             config[f'{part}_dataloader'].dataset.data_root = f'{self.data}/'
-            if self.name == 'detector' and part != 'train':
+            if self.package == 'mmdet' and part != 'train':
                 config[f'{part}_evaluator'].ann_file = str(self.data / 'boxes.json')
         config.merge_from_dict({key.replace('__', '.'): value for key, value in options.items()})
         return config
@@ -135,6 +136,9 @@ class ToyTask:
             config.model.rpn_head.update(in_channels=24, feat_channels=24)
             config.model.roi_head.bbox_roi_extractor.out_channels = 24
             config.model.roi_head.bbox_head.in_channels = 24
+        elif self.name == 'one_stage':
+            config.model.neck.update(in_channels=[16, 32, 64, 128], out_channels=24)
+            config.model.bbox_head.update(in_channels=24, feat_channels=24)
         else:
             config.model.decode_head.update(in_channels=128, channels=24)
             config.model.auxiliary_head.in_channels = 64
@@ -147,6 +151,15 @@ class ToyTask:
             return dict(
                 rpn=dict(type='kddense.ChenRPNObjective'),
                 roi=dict(type='kddense.ChenRoIObjective'),
+                hint=dict(type='kddense.HintObjective', weight=0.5),
+            )
+        if self.name == 'one_stage':
+            return dict(
+                pixel=dict(type='kddense.PixelWiseObjective', on='bbox_head'),
+                pair=dict(type='kddense.PairWiseObjective', on='bbox_head'),
+                holistic=dict(type='kddense.HolisticObjective', on='bbox_head', discriminator=dict(channels=8)),
+                soft=dict(type='kddense.DenseHintonObjective', average='positives', weight=2e-3),
+                chen=dict(type='kddense.ChenDenseObjective', weight=0.1),
                 hint=dict(type='kddense.HintObjective', weight=0.5),
             )
         if self.name == 'structured':
@@ -236,6 +249,12 @@ def detector(toy_data, tmp_path_factory) -> ToyTask:
 
 
 @pytest.fixture(scope='session')
+def one_stage(toy_data, tmp_path_factory) -> ToyTask:
+    """FCOS, with structured distillation, its discriminator included, soft targets and Chen et al.'s objectives."""
+    return ToyTask('one_stage', toy_data, tmp_path_factory.mktemp('one_stage'))
+
+
+@pytest.fixture(scope='session')
 def segmentor(toy_data, tmp_path_factory) -> ToyTask:
     """PSPNet, with soft targets and a hint."""
     return ToyTask('segmentor', toy_data, tmp_path_factory.mktemp('segmentor'))
@@ -247,7 +266,7 @@ def structured(toy_data, tmp_path_factory) -> ToyTask:
     return ToyTask('structured', toy_data, tmp_path_factory.mktemp('structured'))
 
 
-@pytest.fixture(params=['detector', 'segmentor', 'structured'])
+@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured'])
 def task(request) -> ToyTask:
     """Each family."""
     return request.getfixturevalue(request.param)

@@ -64,6 +64,15 @@ def detector_story(detector, tmp_path_factory, stock_script) -> Story:
 
 
 @pytest.fixture(scope='session')
+def one_stage_story(one_stage, tmp_path_factory, stock_script) -> Story:
+    """Three epochs of FCOS with all of its objectives and validations; killed in the middle of the second."""
+    config = one_stage.distilled()
+    config.custom_hooks = [dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp('one_stage_story')
+    return _tell(one_stage, config, folder, stock_script, 6, 'epoch_1.pth', 'epoch_3.pth')
+
+
+@pytest.fixture(scope='session')
 def segmentor_story(segmentor, tmp_path_factory, stock_script) -> Story:
     """Twelve iterations of PSPNet with dropout; validations and checkpoints do not coincide; killed after seven."""
     config = segmentor.distilled(train_cfg__val_interval=3)
@@ -81,7 +90,7 @@ def structured_story(structured, tmp_path_factory, stock_script) -> Story:
     return _tell(structured, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
 
 
-@pytest.fixture(params=['detector', 'segmentor', 'structured'])
+@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured'])
 def story(request) -> Story:
     """Each of them."""
     return request.getfixturevalue(f'{request.param}_story')

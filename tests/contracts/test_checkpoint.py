@@ -14,7 +14,7 @@ from kddense.compat import load_checkpoint
 
 @pytest.fixture
 def task_of_story(story, request):
-    (name,) = (name for name in ('detector', 'segmentor', 'structured') if name in story.folder.name)
+    (name,) = (name for name in ('detector', 'one_stage', 'segmentor', 'structured') if name in story.folder.name)
     return request.getfixturevalue(name)
 
 
@@ -73,7 +73,8 @@ def test_the_teacher_is_not_in_the_file(story, task_of_story, saved):
 
 def test_what_objectives_learn_is_kept_beside_the_weights(story, task_of_story, saved):
     own = saved['state_dict']._metadata['']['kddense']
-    expected = {'cwd', 'holistic'} if task_of_story.name == 'structured' else {'hint'}
+    learning = dict(structured={'cwd', 'holistic'}, one_stage={'hint', 'holistic'})
+    expected = learning.get(task_of_story.name, {'hint'})
     assert {name.split('.')[1] for name in own} == expected
     assert not any(name in key for name in (*expected, 'connector', 'discriminator') for key in saved['state_dict'])
 

@@ -55,7 +55,7 @@ def toy_layer_decay():
 
 def length(task):
     """Three epochs of four iterations, or as much as that: shuffles and validations are part of it."""
-    return {} if task.name == 'detector' else dict(train_cfg__max_iters=10, train_cfg__val_interval=5)
+    return {} if task.package == 'mmdet' else dict(train_cfg__max_iters=10, train_cfg__val_interval=5)
 
 
 def flat(value):

@@ -40,7 +40,7 @@ def toy_objectives():
 
 class TestMixedPrecision:
     def test_stock_training_in_mixed_precision(self, task, stock_script, tmp_path):
-        short = dict(train_cfg__max_epochs=1) if task.name == 'detector' else dict(train_cfg__max_iters=3)
+        short = dict(train_cfg__max_epochs=1) if task.package == 'mmdet' else dict(train_cfg__max_iters=3)
         config = task.distilled(default_hooks__checkpoint=None, **short)
         config.val_cfg = config.val_dataloader = config.val_evaluator = None
         config.dump(tmp_path / 'config.py')
