@@ -1,5 +1,6 @@
 # make setup        the environment in .venv (about three minutes; a second call is instant)
-# make test         lint, types and tests, as CI runs them
+# make test         lint, types, tests and documentation, as CI runs them
+# make docs         the documentation in site/, without a warning
 # make test-legacy  the tests again with the oldest PyTorch that is supported, in .venv-legacy
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ LEGACY := .venv-legacy
 TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0
 TEST_OPTIONS ?=
 
-.PHONY: setup test lint types unit test-legacy format clean
+.PHONY: setup test lint types unit docs test-legacy format clean
 
 setup: $(VENV)/.done
 
@@ -16,11 +17,11 @@ $(VENV)/.done: setup.cfg pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt setuptools wheel
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,test,lint]'
+	    --editable '.[detection,segmentation,lite,test,lint,docs]'
 	$(VENV)/bin/python -m kddense.compat install
 	touch $@
 
-test: lint types unit
+test: lint types unit docs
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -31,6 +32,9 @@ types: setup
 
 unit: setup
 	$(TEST_ENV) $(VENV)/bin/pytest --numprocesses 2 --dist loadfile $(TEST_OPTIONS)
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 test-legacy: $(LEGACY)/.done
 	$(TEST_ENV) $(LEGACY)/bin/pytest --numprocesses 2 --dist loadfile $(TEST_OPTIONS)
@@ -48,4 +52,4 @@ format: setup
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LEGACY) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(LEGACY) .mypy_cache .pytest_cache .ruff_cache .hypothesis build site *.egg-info
