@@ -65,12 +65,13 @@ def _draw(mask: np.ndarray, shape: str, x: int, y: int, size: int, value: int) -
 
 @pytest.fixture(scope='session')
 def toy_data(tmp_path_factory) -> Path:
-    """Eight images of two or three shapes, with COCO boxes in ``boxes.json`` and class maps in ``masks/``."""
+    """Eight images of two or three shapes, with COCO boxes in ``boxes.json``, classes in ``masks/``, metres in ``depth/``."""
     from PIL import Image
 
     root = tmp_path_factory.mktemp('toy')
     (root / 'images').mkdir()
     (root / 'masks').mkdir()
+    (root / 'depth').mkdir()
     numbers = np.random.RandomState(0)
     images, annotations = [], []
     for index in range(8):
@@ -86,6 +87,9 @@ def toy_data(tmp_path_factory) -> Path:
         pixels = colours[mask] + numbers.randint(-20, 20, (SIZE, SIZE, 3))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(root / 'images' / f'{index}.png')
         Image.fromarray(mask).save(root / 'masks' / f'{index}.png')
+        millimetres = np.where(mask > 0, 1500 * mask.astype(np.uint16), 7000 + 10 * np.arange(SIZE)[:, None])
+        millimetres[:2] = 0  # not known
+        Image.fromarray(millimetres.astype(np.uint16)).save(root / 'depth' / f'{index}.png')
         images.append(dict(id=index, file_name=f'{index}.png', height=SIZE, width=SIZE))
     categories = [dict(id=label, name=name) for label, name in enumerate(SHAPES)]
     (root / 'boxes.json').write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
@@ -96,8 +100,8 @@ class ToyTask:
     """A plain student of one model family, the same with a teacher beside it, and ways to train them.
 
     Args:
-        name: ``'detector'``, of two stages, ``'one_stage'``, ``'segmentor'``, or ``'structured'``, a segmentor taught by a
-            discriminator too, as the detector of one stage is.
+        name: ``'detector'``, of two stages, ``'one_stage'``, ``'segmentor'``, ``'depth'``, or ``'structured'``, a segmentor
+            taught by a discriminator too, as the detector of one stage and the depth estimator are.
         data: Folder of the toy data.
         folder: Where to keep the teacher.
     """
@@ -139,6 +143,8 @@ class ToyTask:
         elif self.name == 'one_stage':
             config.model.neck.update(in_channels=[16, 32, 64, 128], out_channels=24)
             config.model.bbox_head.update(in_channels=24, feat_channels=24)
+        elif self.name == 'depth':
+            config.model.decode_head.decoder.update(in_channels=[16, 32, 64, 128], channels=24)
         else:
             config.model.decode_head.update(in_channels=128, channels=24)
             config.model.auxiliary_head.in_channels = 64
@@ -168,6 +174,13 @@ class ToyTask:
                 pair=dict(type='kddense.PairWiseObjective'),
                 holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=8)),
                 cwd=dict(type='kddense.CWDObjective', compare='feature'),
+            )
+        if self.name == 'depth':
+            return dict(
+                pair=dict(type='kddense.PairWiseObjective'),
+                holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=8)),
+                imitation=dict(type='kddense.AttentiveDepthObjective', error_range=5.0),
+                hint=dict(type='kddense.AttentiveDepthHintObjective', clamp=False),
             )
         return dict(
             soft=dict(type='kddense.FeatureObjective', tap='decode_head', loss=dict(type='kddense.HintonLoss')),
@@ -266,7 +279,13 @@ def structured(toy_data, tmp_path_factory) -> ToyTask:
     return ToyTask('structured', toy_data, tmp_path_factory.mktemp('structured'))
 
 
-@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured'])
+@pytest.fixture(scope='session')
+def depth(toy_data, tmp_path_factory) -> ToyTask:
+    """A depth estimator, with structured distillation, its discriminator included, attentive imitation and hint."""
+    return ToyTask('depth', toy_data, tmp_path_factory.mktemp('depth'))
+
+
+@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured', 'depth'])
 def task(request) -> ToyTask:
     """Each family."""
     return request.getfixturevalue(request.param)

@@ -90,7 +90,16 @@ def structured_story(structured, tmp_path_factory, stock_script) -> Story:
     return _tell(structured, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
 
 
-@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured'])
+@pytest.fixture(scope='session')
+def depth_story(depth, tmp_path_factory, stock_script) -> Story:
+    """Twelve iterations of a depth estimator with all of its objectives; killed after seven."""
+    config = depth.distilled(train_cfg__val_interval=3)
+    config.custom_hooks = [dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp('depth_story')
+    return _tell(depth, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
+
+
+@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured', 'depth'])
 def story(request) -> Story:
     """Each of them."""
     return request.getfixturevalue(f'{request.param}_story')

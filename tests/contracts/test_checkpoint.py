@@ -12,9 +12,12 @@ from mmengine.config import Config
 from kddense.compat import load_checkpoint
 
 
+FAMILIES = ('detector', 'one_stage', 'segmentor', 'structured', 'depth')
+
+
 @pytest.fixture
 def task_of_story(story, request):
-    (name,) = (name for name in ('detector', 'one_stage', 'segmentor', 'structured') if name in story.folder.name)
+    (name,) = (name for name in FAMILIES if name in story.folder.name)
     return request.getfixturevalue(name)
 
 
@@ -73,7 +76,7 @@ def test_the_teacher_is_not_in_the_file(story, task_of_story, saved):
 
 def test_what_objectives_learn_is_kept_beside_the_weights(story, task_of_story, saved):
     own = saved['state_dict']._metadata['']['kddense']
-    learning = dict(structured={'cwd', 'holistic'}, one_stage={'hint', 'holistic'})
+    learning = dict(structured={'cwd', 'holistic'}, one_stage={'hint', 'holistic'}, depth={'hint', 'holistic'})
     expected = learning.get(task_of_story.name, {'hint'})
     assert {name.split('.')[1] for name in own} == expected
     assert not any(name in key for name in (*expected, 'connector', 'discriminator') for key in saved['state_dict'])
@@ -199,3 +202,17 @@ def test_a_plain_segmentor_gets_the_same_miou(story, task_of_story, tmp_path):
     stock = runner.test()
     assert own['mIoU'] > 0
     assert {name: own[name] for name in stock} == stock
+
+
+def test_a_plain_depth_estimator_gets_the_same_errors(depth, depth_story, tmp_path):
+    own = newest_json(depth_story.folder / 'run', 'abs_rel')
+    runner = depth.runner(depth.plain(load_from=str(depth_story.resumed)), tmp_path)
+    stock = runner.test()
+    assert own['abs_rel'] > 0
+    assert {name: own[name] for name in stock} == stock
+
+
+def test_what_was_seen_of_the_teachers_errors_is_kept(depth_story):
+    own = load_checkpoint(depth_story.resumed)['state_dict']._metadata['']['kddense']
+    least, greatest = (own[f'objectives.hint.error_range.{end}'] for end in ('least', 'greatest'))
+    assert 0 < least < greatest

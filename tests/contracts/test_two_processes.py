@@ -27,7 +27,7 @@ def without_chance(task):
     """
     if task.package == 'mmseg':
         norm = dict(type='GN', num_groups=2, requires_grad=True)
-        heads = ('decode_head', 'auxiliary_head')
+        heads = ('decode_head__decoder',) if task.name == 'depth' else ('decode_head', 'auxiliary_head')
         return dict(
             model__backbone__norm_cfg=norm,
             **{f'model__{head}__norm_cfg': norm for head in heads},
@@ -83,8 +83,8 @@ def penalty_without_chance(monkeypatch):
 
 
 @pytest.fixture(scope='module')
-def tasks(detector, one_stage, segmentor, structured):
-    return {task.name: task for task in (detector, one_stage, segmentor, structured)}
+def tasks(detector, one_stage, segmentor, structured, depth):
+    return {task.name: task for task in (detector, one_stage, segmentor, structured, depth)}
 
 
 @pytest.fixture(scope='module')
@@ -134,7 +134,7 @@ def folder(tasks, distillers, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize('name', ['detector', 'one_stage', 'segmentor', 'structured'])
+@pytest.mark.parametrize('name', ['detector', 'one_stage', 'segmentor', 'structured', 'depth'])
 def test_gradients_are_those_of_one_process(name, tasks, distillers, folder):
     found = load_checkpoint(folder / 'gradients.pth')[name]
     _, distiller = distillers[name]

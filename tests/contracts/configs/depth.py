@@ -2,6 +2,7 @@
 
 _base_ = './segmentor.py'
 
+norm_cfg = dict(type='BN', requires_grad=True)
 custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
 model = dict(
     _delete_=True,
@@ -14,7 +15,7 @@ model = dict(
         size=(64, 64),
         seg_pad_val=0,
     ),
-    backbone=dict(type='ResNetV1c', depth=18, base_channels=8, norm_cfg=_base_.norm_cfg),
+    backbone=dict(type='ResNetV1c', depth=18, base_channels=8, norm_cfg=norm_cfg),
     decode_head=dict(
         type='kddense.DepthHead',
         decoder=dict(
@@ -22,7 +23,7 @@ model = dict(
             in_channels=[8, 16, 32, 64],
             in_index=[0, 1, 2, 3],
             channels=16,
-            norm_cfg=_base_.norm_cfg,
+            norm_cfg=norm_cfg,
         ),
         loss_decode=[dict(type='SiLogLoss'), dict(type='kddense.LogL1Loss')],
     ),
