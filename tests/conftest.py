@@ -65,7 +65,7 @@ def _draw(mask: np.ndarray, shape: str, x: int, y: int, size: int, value: int) -
 
 @pytest.fixture(scope='session')
 def toy_data(tmp_path_factory) -> Path:
-    """Eight images of two or three shapes, with COCO boxes in ``boxes.json``, classes in ``masks/``, metres in ``depth/``."""
+    """Eight images of two or three shapes: COCO boxes in ``boxes.json``, classes in ``masks/``, depth in ``depth/``."""
     from PIL import Image
 
     root = tmp_path_factory.mktemp('toy')

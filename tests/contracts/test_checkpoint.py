@@ -11,7 +11,6 @@ from mmengine.config import Config
 
 from kddense.compat import load_checkpoint
 
-
 FAMILIES = ('detector', 'one_stage', 'segmentor', 'structured', 'depth')
 
 
