@@ -19,6 +19,7 @@ train_pipeline = [
         meta_keys=('img_path', 'depth_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'flip', 'flip_direction'),
     ),
 ]
+test_pipeline = [train_pipeline[0], train_pipeline[-1]]  # of an image alone, for mmseg's inference_model
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 optim_wrapper = dict(
     _delete_=True,

@@ -215,3 +215,19 @@ def test_what_was_seen_of_the_teachers_errors_is_kept(depth_story):
     own = load_checkpoint(depth_story.resumed)['state_dict']._metadata['']['kddense']
     least, greatest = (own[f'objectives.hint.error_range.{end}'] for end in ('least', 'greatest'))
     assert 0 < least < greatest
+
+
+def test_mmsegs_inference_takes_a_depth_estimators(depth, depth_story, toy_data, tmp_path):
+    from mmseg.apis import MMSegInferencer, inference_model, init_model
+
+    config, image = depth.plain(), str(toy_data / 'images' / '0.png')
+    model = init_model(config, str(depth_story.resumed), device='cpu')
+    found = inference_model(model, image).pred_depth_map.data
+
+    assert found.shape == (1, 64, 64)
+    assert 0.1 <= found.min() < found.max() <= 10
+    config.dump(tmp_path / 'plain.py')
+    inferencer = MMSegInferencer(str(tmp_path / 'plain.py'), str(depth_story.resumed), device='cpu')
+    drawn = inferencer(image, out_dir=str(tmp_path / 'out'))
+    assert (tmp_path / 'out' / 'vis' / '0.png').exists()
+    torch.testing.assert_close(torch.as_tensor(drawn['predictions']), found[0])

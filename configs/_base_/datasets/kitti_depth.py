@@ -13,11 +13,12 @@ train_pipeline = [
     dict(type='PhotoMetricDistortion'),
     pack,
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), load_depth, pack]
+val_pipeline = [dict(type='LoadImageFromFile'), load_depth, pack]
+test_pipeline = [dict(type='LoadImageFromFile'), pack]  # of an image alone, for mmseg's inference_model
 dataset = dict(data_root='data/kitti_depth/', img_suffix='.png')
 
 train_dataloader = dict(num_workers=4, dataset=dict(**dataset, pipeline=train_pipeline))
-test_dataloader = dict(batch_size=1, num_workers=4, dataset=dict(**dataset, pipeline=test_pipeline))
+test_dataloader = dict(batch_size=1, num_workers=4, dataset=dict(**dataset, pipeline=val_pipeline))
 test_evaluator = dict(crop_type='garg_crop', max_depth_eval=80.0)
 val_dataloader = test_dataloader
 val_evaluator = test_evaluator

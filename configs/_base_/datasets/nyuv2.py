@@ -3,18 +3,11 @@
 meta_keys = ('img_path', 'depth_map_path', 'ori_shape', 'img_shape', 'pad_shape', 'scale_factor', 'flip')
 load_depth = dict(type='LoadDepthAnnotation', depth_rescale_factor=1e-3)
 pack = dict(type='PackSegInputs', meta_keys=(*meta_keys, 'flip_direction'))
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    load_depth,
-    dict(type='Resize', scale=(160, 120)),
-    *[dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion'), pack],
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(160, 120)),
-    load_depth,  # after Resize: the prediction is resized to it
-    pack,
-]
+load, resize = dict(type='LoadImageFromFile'), dict(type='Resize', scale=(160, 120))
+distort = [dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion')]
+train_pipeline = [load, load_depth, resize, *distort, pack]
+val_pipeline = [load, resize, load_depth, pack]  # the prediction is resized to the depth, which is not
+test_pipeline = [load, resize, pack]  # of an image alone, for mmseg's inference_model
 dataset = dict(type='NYUDataset', data_root='data/nyuv2/')
 loader = dict(batch_size=8, num_workers=1, persistent_workers=True)
 train = dict(img_path='images/train', depth_map_path='depth/train')
@@ -26,7 +19,7 @@ train_dataloader = dict(
 test_dataloader = dict(
     **loader,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(**dataset, data_prefix=test, pipeline=test_pipeline, test_mode=True),
+    dataset=dict(**dataset, data_prefix=test, pipeline=val_pipeline, test_mode=True),
 )
 test_evaluator = dict(
     type='kddense.DepthMetric',

@@ -43,6 +43,7 @@ dataset = dict(
     data_prefix=dict(img_path='images', depth_map_path='depth'),
 )
 train_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile'), load_depth, *augment, pack], **dataset))
+test_pipeline = [dict(type='LoadImageFromFile'), pack]
 val_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImageFromFile'), load_depth, pack], **dataset))
 val_evaluator = dict(_delete_=True, type='kddense.DepthMetric', max_depth_eval=10.0)
 test_dataloader = val_dataloader
