@@ -121,12 +121,15 @@ def test_thresholds_by_hand():
 def test_thresholds_are_those_of_mmdets_assigner(topk):
     """It assigns the candidates inside a box whose IoU reaches the threshold, and no others."""
     from mmdet.models.task_modules.assigners import ATSSAssigner
+    from mmengine.registry import DefaultScope
     from mmengine.structures import InstanceData
     from torchvision.ops import box_iou
 
     anchors, counts = grid()
     truth = InstanceData(bboxes=BOXES, labels=torch.zeros(3, dtype=torch.long))
-    assigned = ATSSAssigner(topk=topk).assign(InstanceData(priors=anchors), counts, truth).gt_inds
+    with DefaultScope.overwrite_default_scope('mmdet'):  # an earlier test may have left another
+        assigner = ATSSAssigner(topk=topk)
+    assigned = assigner.assign(InstanceData(priors=anchors), counts, truth).gt_inds
     thresholds = atss_thresholds(anchors, BOXES, counts, topk)
     overlaps = box_iou(anchors, BOXES)
     near = torch.stack([candidates(anchors, counts, box, topk) for box in BOXES], dim=1)
