@@ -218,9 +218,10 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
 
 def _prepare(partial: Path, scenes: StreetScenes) -> None:
     """Make the partial folder, or keep what an interrupted call with the same settings left there."""
-    if partial.exists() and _settings_in(partial / _SETTINGS) != _as_dict(scenes):
+    found = _settings_in(partial / _SETTINGS) or _settings_in(partial / MANIFEST)
+    if partial.exists() and found != _as_dict(scenes):
         entries = {entry.name for entry in partial.iterdir()} if partial.is_dir() else {partial.name}
-        if _settings_in(partial / _SETTINGS) is None and not all(name.startswith(_SETTINGS) for name in entries):
+        if found is None and not all(name.startswith(_SETTINGS) for name in entries):
             raise ValueError(f'{partial} is in the way and was not generated here: delete it or choose another folder')
         shutil.rmtree(partial)
     _write(partial / _SETTINGS, json.dumps(_as_dict(scenes)).encode())
