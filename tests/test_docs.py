@@ -1,0 +1,170 @@
+"""docs/: every page is in the navigation, what it names exists, its configs can be read, its code runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+from mmengine.model import BaseModel, ImgDataPreprocessor
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+import kddense
+from kddense import views
+from kddense.registry import MODELS
+
+from . import tiny
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / 'docs'
+PAGES = sorted(path for path in DOCS.rglob('*.md') if 'configs' not in path.relative_to(DOCS).parts)
+NAMES = [str(page.relative_to(DOCS)) for page in PAGES]
+MENTIONED = re.compile(r'\b((?:configs|tools)/[\w./-]+\.(?:py|sh))')
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf'```{language}\n(.*?)```', page.read_text(), flags=re.DOTALL)
+
+
+def leaves(nav) -> list[str]:
+    if isinstance(nav, str):
+        return [nav]
+    return [leaf for item in (nav.values() if isinstance(nav, dict) else nav) for leaf in leaves(item)]
+
+
+def anchors(page: Path) -> set[str]:
+    titles = re.findall(r'^#+ (.*)$', page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r'[-\s]+', '-', re.sub(r'[^\w\s-]', '', title).strip().lower()) for title in titles}
+
+
+def test_the_navigation_has_every_page_and_every_readme_once():
+    listed = leaves(yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav'])
+    readmes = {f'configs/{path.parent.name}/README.md' for path in (ROOT / 'configs').glob('*/README.md')}
+
+    assert len(listed) == len(set(listed))
+    assert set(listed) == readmes | set(NAMES)
+
+
+@pytest.mark.parametrize('page', PAGES, ids=NAMES)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r'\]\(([^)]+)\)', page.read_text()):
+        assert not target.startswith('http'), f'{target}: the pages stand on their own'
+        path, _, anchor = target.partition('#')
+        found = (page.parent / path) if path else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+@pytest.mark.parametrize('page', PAGES, ids=NAMES)
+def test_the_files_and_classes_it_names_exist(page):
+    text = page.read_text()
+    defined = set(re.findall(r'^class (\w+)', text, flags=re.MULTILINE))
+
+    for path in MENTIONED.findall(text):
+        assert (ROOT / path).is_file(), path
+    for recipe in re.findall(r'`(\w+\.py)`', text):
+        assert list((ROOT / 'configs/_base_/recipes').glob(recipe)) or recipe.startswith('my_'), recipe
+    for name in re.findall(r"'kddense\.([A-Z]\w+)'", text):
+        assert hasattr(kddense, name) or hasattr(kddense.losses, name) or name in defined, name
+
+
+@pytest.mark.parametrize('page', PAGES, ids=NAMES)
+def test_measured_figures_stand_in_a_readme(page):
+    measured = '\n'.join(path.read_text() for path in (ROOT / 'configs').glob('*/README.md')).splitlines()
+
+    for row in (line for line in page.read_text().splitlines() if '±' in line):
+        assert row in measured, row
+
+
+def test_the_configs_of_the_pages_can_be_read(tmp_path, monkeypatch):
+    """Saved under the names that the text gives them; each objective of a distiller is one that kddense builds."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs').symlink_to(ROOT / 'configs')
+    names = dict(
+        zip(('my_detector', 'my_segmentor', 'my_child'), blocks(DOCS / 'quick-start.md', 'python'), strict=True)
+    )
+    data = [block for block in blocks(DOCS / 'your-data.md', 'python') if '_base_' in block]
+    names.update(zip(('my_student', 'my_teacher', 'my_apples'), data, strict=True))
+    for name, text in names.items():
+        (tmp_path / f'{name}.py').write_text(text)
+    read = {name: Config.fromfile(f'{name}.py') for name in names}
+
+    for name in ('my_detector', 'my_segmentor', 'my_child', 'my_apples'):
+        assert read[name].model.type == 'kddense.Distiller'
+        for config in read[name].model.objectives.values():
+            assert isinstance(MODELS.build(config), kddense.Objective)
+    assert read['my_child'].model.objectives.rpn.weight == 0
+    assert read['my_teacher'].model.backbone.depth == 101
+    assert read['my_teacher'].model.roi_head.bbox_head.num_classes == 2
+    assert read['my_apples'].model.student == read['my_student'].model
+
+
+class ImageClassifier(BaseModel):
+    """A classifier such as the one that the page's view is for."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(data_preprocessor=ImgDataPreprocessor())
+        self.backbone = nn.Conv2d(3, width, 3)
+        self.head = nn.Linear(width, 4)
+
+    def extract_feat(self, inputs):
+        return self.backbone(inputs).mean(dim=(2, 3))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        logits = self.head(self.extract_feat(inputs))
+        return dict(loss_own=logits.square().mean()) if mode == 'loss' else logits
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The code of the page, run; nothing of it stays registered."""
+    monkeypatch.setattr(MODELS, '_module_dict', dict(MODELS._module_dict))
+    monkeypatch.setattr(views, 'FAMILIES', views.FAMILIES)
+    loss, config, objective, view = blocks(DOCS / 'extending.md', 'python')
+    names: dict = {'__name__': __name__}
+    exec('\n'.join((loss, objective, view)), names)
+    exec(config, names)
+    monkeypatch.setattr(sys.modules['kddense.views'], 'FAMILIES', views.FAMILIES)
+    return names
+
+
+def test_your_own_loss_is_the_distance_of_the_reference(written):
+    teacher = torch.tensor([[[[1.0, 0.0], [2.0, 1.0]], [[1.0, 2.0], [0.0, 1.0]]]])
+    student = torch.tensor([[[[1.0, 1.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]]])
+
+    torch.testing.assert_close(
+        written['attention_distance'](student, teacher), torch.tensor(0.0256584), rtol=1e-5, atol=0
+    )
+
+
+def test_your_own_loss_and_objective_train_a_detector(written):
+    objectives = dict(written['objectives'], maps=dict(type='kddense.AttentionObjective', weight=1000))
+    model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(width=16), objectives)
+
+    losses = tiny.step(model, tiny.detection_data())
+    (losses['distill.attention.loss'] + losses['distill.maps.loss']).backward()
+
+    assert losses['distill.attention.loss'] > 0
+    assert losses['distill.maps.loss'] > 0
+    assert model.student.backbone.conv1.weight.grad.abs().sum() > 0
+
+
+def test_your_own_view_lets_a_classifier_learn(written):
+    MODELS.register_module(module=ImageClassifier)
+    student, teacher = (dict(type='kddense.ImageClassifier', width=width) for width in (4, 8))
+    model = tiny.distiller(student, teacher, dict(soft=dict(type='kddense.ClassObjective')))
+    samples = [BaseDataElement(metainfo=dict(img_shape=(16, 16))) for _ in range(2)]
+    inputs = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+    losses = model(inputs, samples, mode='loss')
+    expected = kddense.losses.soft_target_divergence(model.student(inputs), model.teachers['teacher'].model(inputs))
+    losses['distill.soft.loss'].backward()
+
+    torch.testing.assert_close(losses['distill.soft.loss'], expected)
+    assert model.student.head.weight.grad.abs().sum() > 0
+    assert isinstance(model.student_view, written['ClassifierView'])
