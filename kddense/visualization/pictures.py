@@ -126,10 +126,10 @@ def side_by_side(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def widened(image: np.ndarray) -> np.ndarray:
-    """Enlarge an image to a width of at least 480 pixels."""
+    """Return a copy of an image, enlarged to a width of at least 480 pixels."""
     height, width = image.shape[:2]
     if width >= WIDTH:
-        return np.ascontiguousarray(image)
+        return image.copy()
     return _resized(image, (round(height * WIDTH / width), WIDTH), cv2.INTER_LINEAR)
 
 

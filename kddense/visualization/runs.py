@@ -148,7 +148,7 @@ def _read_log(folder: Path, title: str, faults: list[str]) -> tuple[list[dict], 
     for file in files:
         records, damaged = _read_records(file)
         if damaged:
-            faults.append(f'{title}: {damaged} lines of {file} are cut off and were left out')
+            faults.append(f'{title}: {damaged} damaged or cut-off lines of {file} were left out')
         first = min((record['step'] for record in records if 'iter' in record), default=math.inf)
         steps = {step: record for step, record in steps.items() if step < first}
         for record in records:
