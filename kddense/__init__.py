@@ -9,7 +9,7 @@ from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.hooks import RandomStateHook, UnlabelledImagesHook  # noqa: E402
+from kddense.hooks import DistillVisualizationHook, RandomStateHook, UnlabelledImagesHook  # noqa: E402
 from kddense.models import VGG, DepthHead, Discriminator  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     AttentiveBoxObjective,
@@ -47,6 +47,7 @@ __all__ = [
     'DenseHintonObjective',
     'DepthHead',
     'Discriminator',
+    'DistillVisualizationHook',
     'Distiller',
     'FeatureObjective',
     'HintObjective',

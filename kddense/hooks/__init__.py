@@ -2,5 +2,6 @@
 
 from .random_state import RandomStateHook
 from .unlabelled import UnlabelledImagesHook
+from .visualization import DistillVisualizationHook
 
-__all__ = ['RandomStateHook', 'UnlabelledImagesHook']
+__all__ = ['DistillVisualizationHook', 'RandomStateHook', 'UnlabelledImagesHook']

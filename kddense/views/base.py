@@ -221,14 +221,8 @@ class ModelView:
     def _probe_with(self, question: Question, size: int) -> Answer:
         weight = next(self.model.parameters())
         images = weight.new_zeros(1, 3, size, size)
-        modes = {module: module.training for module in self.model.modules()}
-        self.model.eval()
-        try:
-            with forked_random_state(), _runnable(self.model):
-                return self.answer(question, images.to(self.image_dtype()))
-        finally:
-            for module, mode in modes.items():
-                module.training = mode
+        with in_eval_mode(self.model), forked_random_state(), _runnable(self.model):
+            return self.answer(question, images.to(self.image_dtype()))
 
     def image_dtype(self) -> torch.dtype:
         """Return the type that this model's layers take now."""
@@ -254,6 +248,18 @@ def is_a(value: Any, name: str) -> bool:
 def is_unlabelled(sample: Any) -> bool:
     """Tell whether a data sample is of an image that has no labels."""
     return bool(sample.metainfo.get('unlabelled', False))
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode for a while; each of its modules is in its own mode again afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @contextmanager

@@ -43,6 +43,11 @@ class Boxes:
     scores: np.ndarray | None = None
 
     @classmethod
+    def none(cls) -> Boxes:
+        """Return no box at all."""
+        return cls(np.zeros((0, 4)), np.zeros(0, dtype=int))
+
+    @classmethod
     def predicted(cls, instances: Any, threshold: float) -> Boxes:
         """Take an ``InstanceData`` of predictions whose scores reach ``threshold``."""
         scores = _array(instances.scores)
@@ -58,7 +63,7 @@ def draw_boxes(image: np.ndarray, boxes: Boxes, classes: Sequence[str]) -> np.nd
         boxes: What to draw, in pixels of the image.
         classes: Names of the classes.
     """
-    picture = widened(image).copy()  # a large one comes back as it is
+    picture = widened(image)
     scale = picture.shape[1] / image.shape[1]
     order = range(len(boxes.labels)) if boxes.scores is None else np.argsort(boxes.scores, kind='stable')
     for index in order:

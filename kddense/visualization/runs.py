@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+COMMAND = 'command.txt'  # in a work_dir: the command that trained it, if anybody noted it
 TIMES = ('time', 'data_time')
 ENVIRONMENT = ('Python', 'PyTorch', 'TorchVision', 'OpenCV', 'MMEngine', 'seed', 'GPU 0')
 
@@ -170,6 +171,15 @@ def _read_records(file: Path) -> tuple[list[dict], int]:
         if isinstance(record, dict) and 'step' in record:
             records.append(record)
     return records, damaged
+
+
+def last_record(folder: Path, of_training: bool) -> dict[str, Any] | None:
+    """Return what a training, which may be going on, logged last: a step, or a validation; ``None`` before there is one."""
+    for file in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
+        records = [record for record in _read_records(file)[0] if ('iter' in record) == of_training]
+        if records:
+            return records[-1]
+    return None
 
 
 def _faults_of_training(run: Run) -> list[str]:

@@ -9,8 +9,8 @@ import torch
 from kddense.visualization import affinities, feature_energy
 from kddense.visualization.knowledge import inside, map_at, pair_kind, question, shared_tap
 
-WITH_NECK = SimpleNamespace(model=SimpleNamespace(neck=object()))
-WITHOUT_NECK = SimpleNamespace(model=SimpleNamespace())
+WITH_NECK = SimpleNamespace(model=SimpleNamespace(neck=object()), kinds_behind=lambda taps: 'roi_head' in taps[0])
+WITHOUT_NECK = SimpleNamespace(model=SimpleNamespace(), kinds_behind=lambda taps: False)
 
 
 def test_energy_is_the_length_of_the_feature_scaled_to_one():
@@ -40,6 +40,7 @@ def test_affinities_of_a_large_map_are_of_a_grid():
         (dict(soft=dict(type='x'), hint=dict(type='y', tap='decode_head')), WITH_NECK, ('decode_head', 'decode_head')),
         (dict(hint=dict(tap='neck', teacher_tap='backbone')), WITH_NECK, ('neck', 'backbone')),
         (dict(hint=dict(type='kddense.HintObjective')), WITH_NECK, ('neck', 'neck')),
+        (dict(boxes=dict(tap='roi_head.bbox_head.fc_cls')), WITH_NECK, ('neck', 'neck')),
         ({}, WITHOUT_NECK, ('backbone', 'backbone')),
     ],
 )

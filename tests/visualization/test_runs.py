@@ -106,8 +106,8 @@ def test_a_line_cut_off_by_a_crash_is_told_and_the_rest_read(work_dir):
     run = read_run(folder, 'plain')
     assert len(run.steps) == 2
     (fault,) = run.faults
-    assert fault.startswith('plain: 1 lines of')
-    assert fault.endswith('are cut off and were left out')
+    assert fault.startswith('plain: 1 damaged or cut-off lines of')
+    assert fault.endswith('were left out')
 
 
 def test_what_is_missing_is_told(work_dir, tmp_path):

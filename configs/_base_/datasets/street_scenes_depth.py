@@ -12,13 +12,15 @@ train_pipeline = [
     resize,
     *[dict(type='RandomFlip', prob=0.5), dict(type='PhotoMetricDistortion'), pack],
 ]
-test_pipeline = [dict(type='LoadImageFromFile'), resize, load_depth, pack]
-dataset = dict(data_root='data/street_scenes/', img_suffix='_leftImg8bit.png', depth_map_suffix='_depth.png')
+val_pipeline = [dict(type='LoadImageFromFile'), resize, load_depth, pack]
+test_pipeline = [dict(type='LoadImageFromFile'), resize, pack]  # of an image alone, for mmseg's inference_model
+data_root = '{{$STREET_SCENES:data/street_scenes}}/'
+dataset = dict(data_root=data_root, img_suffix='_leftImg8bit.png', depth_map_suffix='_depth.png')
 train = dict(img_path='leftImg8bit/train', depth_map_path='depth/train')
 val = dict(img_path='leftImg8bit/val', depth_map_path='depth/val')
 
 train_dataloader = dict(dataset=dict(**dataset, data_prefix=train, pipeline=train_pipeline))
-test_dataloader = dict(dataset=dict(**dataset, data_prefix=val, pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(**dataset, data_prefix=val, pipeline=val_pipeline))
 test_evaluator = dict(crop_type=None, max_depth_eval=65.0)
 val_dataloader = test_dataloader
 val_evaluator = test_evaluator

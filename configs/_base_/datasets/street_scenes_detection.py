@@ -2,7 +2,7 @@
 
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 
-data_root = 'data/street_scenes/'
+data_root = '{{$STREET_SCENES:data/street_scenes}}/'
 classes = ('person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle')
 load = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(256, 128), keep_ratio=True)]
 annotate = dict(type='LoadAnnotations', with_bbox=True)
@@ -18,7 +18,8 @@ validation = dict(
 )
 
 train_dataloader = dict(
-    batch_size=8,
+    num_workers=1,
+    batch_size=4,
     persistent_workers=False,
     dataset=dict(
         **dataset,

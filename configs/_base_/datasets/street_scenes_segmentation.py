@@ -15,7 +15,7 @@ test_pipeline = [
     dict(type='LoadAnnotations'),  # after Resize: the prediction is resized to the labels
     dict(type='PackSegInputs'),
 ]
-dataset = dict(type='CityscapesDataset', data_root='data/street_scenes/')
+dataset = dict(type='CityscapesDataset', data_root='{{$STREET_SCENES:data/street_scenes}}/')
 loader = dict(num_workers=1, persistent_workers=True)
 train = dict(img_path='leftImg8bit/train', seg_map_path='gtFine/train')
 val = dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val')

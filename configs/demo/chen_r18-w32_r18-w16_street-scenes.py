@@ -1,0 +1,14 @@
+"""The student of the demo, taught with all of Chen et al. 2017."""
+
+_base_ = ['./faster-rcnn_r18-w16_street-scenes.py', '../_base_/recipes/chen2017.py']
+
+model = dict(
+    _delete_=True,
+    type='kddense.Distiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='configs/demo/faster-rcnn_r18-w32_street-scenes.py',
+        checkpoint='work_dirs/demo/teacher/epoch_8.pth',
+    ),
+    objectives={{_base_.objectives}},
+)
