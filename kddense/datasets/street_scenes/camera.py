@@ -7,8 +7,13 @@ camera. The camera sees ``right``, ``down`` and ``depth`` along its optical axis
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
 
 Point = tuple[float, float, float]
+Metres = TypeVar('Metres', float, np.ndarray)
 
 NEAREST = 0.4  # metres; what is closer to the lens is cut off
 
@@ -35,37 +40,21 @@ class Camera:
     offset: float
     turn: tuple[float, float]
 
-    @property
-    def view(self) -> View:
-        """The street as the camera sees it."""
-        return View(self.offset, self.elevation, 0.0, self.turn)
+    @cached_property
+    def across(self) -> np.ndarray:
+        """How far to the right the middle of each column's pixels looks, for each metre of depth."""
+        return (np.arange(self.width) + 0.5 - self.width / 2) / self.focal
 
-    def depth(self, across: float, along: float) -> float:
-        """Return how far ahead of the camera a place of the street is, in metres."""
-        return self.view.see((across, 0.0, along))[2]
+    @cached_property
+    def down(self) -> np.ndarray:
+        """How far down the middle of each row's pixels looks, for each metre of depth."""
+        return (np.arange(self.height) + 0.5 - self.horizon) / self.focal
 
-
-@dataclass(frozen=True)
-class View:
-    """Where the camera is in some coordinates, the street's or a thing's own.
-
-    Attributes:
-        across: Its place.
-        up: Its height above the ground.
-        along: Its place.
-        turn: Cosine and sine of the angle by which it looks to the left.
-    """
-
-    across: float
-    up: float
-    along: float
-    turn: tuple[float, float]
-
-    def see(self, point: Point) -> Point:
-        """Return the camera's view, ``(right, down, depth)``, of a point."""
+    def see(self, across: Metres, up: Metres, along: Metres) -> tuple[Metres, Metres, Metres]:
+        """Return the camera's view, ``(right, down, depth)``, of places of the street."""
         cosine, sine = self.turn
-        across, along = point[0] - self.across, point[2] - self.along
-        return across * cosine + along * sine, self.up - point[1], along * cosine - across * sine
+        aside = across - self.offset
+        return aside * cosine + along * sine, self.elevation - up, along * cosine - aside * sine
 
     def turned(self, direction: Point) -> Point:
         """Return the same for a direction."""
@@ -73,24 +62,6 @@ class View:
         cosine, sine = self.turn
         return across * cosine + along * sine, -up, along * cosine - across * sine
 
-    def within(self, origin: tuple[float, float], forward: tuple[float, float]) -> View:
-        """Return the same camera in the coordinates of something that stands there and looks there."""
-        (x, z), (cosine, sine) = forward, self.turn
-        across, along = self.across - origin[0], self.along - origin[1]
-        turn = cosine * z - sine * x, sine * z + cosine * x
-        return View(across * z - along * x, self.up, across * x + along * z, turn)
-
-
-def clip(corners: list[Point]) -> list[Point]:
-    """Cut off what of a convex polygon, given as the camera sees it, is nearer than :data:`NEAREST`."""
-    if all(corner[2] >= NEAREST for corner in corners):
-        return corners
-    kept: list[Point] = []
-    for corner, following in zip(corners, corners[1:] + corners[:1], strict=True):
-        if corner[2] >= NEAREST:
-            kept.append(corner)
-        if (corner[2] >= NEAREST) != (following[2] >= NEAREST):
-            share = (NEAREST - corner[2]) / (following[2] - corner[2])
-            right, down = (corner[axis] + share * (following[axis] - corner[axis]) for axis in (0, 1))
-            kept.append((right, down, NEAREST))
-    return kept
+    def depth(self, across: float, along: float) -> float:
+        """Return how far ahead of the camera a place of the street is, in metres."""
+        return self.see(across, 0.0, along)[2]

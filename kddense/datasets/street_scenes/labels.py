@@ -27,10 +27,10 @@ _IN_TRAINING_ORDER = (
     ROAD, PAVEMENT, BUILDING, WALL, FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN, VEGETATION, TERRAIN, SKY,
     PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE,
 )  # fmt: skip
+_TRAIN_IDS = np.full(256, IGNORED, np.uint8)
+_TRAIN_IDS[list(_IN_TRAINING_ORDER)] = np.arange(len(_IN_TRAINING_ORDER))
 
 
 def train_ids(label_ids: np.ndarray) -> np.ndarray:
     """Return the train ids, 0 to 18 and 255 for what is not trained on, of label ids; both uint8, of any shape."""
-    table = np.full(256, IGNORED, np.uint8)
-    table[list(_IN_TRAINING_ORDER)] = np.arange(len(_IN_TRAINING_ORDER))
-    return table[label_ids]
+    return _TRAIN_IDS[label_ids]

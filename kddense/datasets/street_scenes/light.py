@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import numpy as np
 
 from .camera import Point
 from .numbers import Numbers
@@ -35,17 +37,20 @@ class Light:
     cloudiness: float
     dusk: bool
 
-    def on(self, normal: Point) -> Colour:
-        """Return the light that a surface with this normal, of length 1 in the street's directions, receives."""
-        direct = max(0.0, dot(normal, self.sun))
-        indirect = 0.82 + 0.18 * normal[1]
-        red, green, blue = (a * indirect + s * direct for a, s in zip(self.ambient, self.sunshine, strict=True))
-        return red, green, blue
+    def on(self, up: np.ndarray, sunward: np.ndarray) -> np.ndarray:
+        """Return the light, ``(3, N)``, that surfaces receive.
 
-    def within(self, forward: tuple[float, float]) -> Light:
-        """Return the same light in the coordinates of something that looks there."""
-        (across, up, along), (x, z) = self.sun, forward
-        return replace(self, sun=(across * z - along * x, up, across * x + along * z))
+        Args:
+            up: How far each looks up, the cosine of an angle: the last one of its normal's components.
+            sunward: How far each looks to the sun, likewise; below 0 it lies in its own shadow.
+        """
+        direct = np.maximum(sunward, 0.0)
+        return channels(self.ambient) * (0.82 + 0.18 * up) + channels(self.sunshine) * direct
+
+
+def channels(colour: Colour) -> np.ndarray:
+    """Return a colour as an array, ``(3, 1)``, float32, which pixels ``(3, N)`` broadcast with."""
+    return np.array(colour, np.float32)[:, None]
 
 
 def dot(first: Point, second: Point) -> float:

@@ -35,7 +35,7 @@ def person(numbers: Numbers, difficulty: float) -> Thing:
     if numbers.chance(0.25):
         bag = numbers.choice(TOPS)
         faces.append(board(0.10 * tall, 0.22 * tall, 0.30 * tall, 0.46 * tall, bag, -0.06))
-    return Thing(PERSON, tuple(faces), height=tall, outline=rectangle(0.45, 0.3), reach=0.3)
+    return Thing(PERSON, tuple(faces), height=tall, outline=rectangle(0.45, 0.3))
 
 
 def rider(numbers: Numbers, difficulty: float, sideways: bool) -> Thing:

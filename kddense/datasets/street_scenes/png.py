@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
 _COLOUR_TYPES = {2: 0, 3: 2}  # by the number of axes: grey, and red, green, blue
-_LONGEST_RUN = 258
+_LONGEST_REPETITION = 258
+_DISTANCE_BITS = 5  # all of them 0 for a distance of one byte
 _LARGEST_BLOCK = 65535
 
 
@@ -65,48 +67,50 @@ def _stored(data: bytes) -> bytes:
 def _runs(data: bytes) -> bytes:
     """Return a deflate stream of one block in the fixed code, which repeats no more than the byte just written."""
     values = np.frombuffer(data, np.uint8)
-    starts = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
-    repeats = np.diff(np.concatenate([starts, [values.size]])) - 1
-    full, rest = np.divmod(repeats, _LONGEST_RUN)
-    # Of each run: its byte, repetitions of 258, and the rest: a repetition, or the byte once or twice more.
-    literal = values[starts].astype(np.int64)
-    again = np.where(rest < 3, rest, 0)
-    counts = np.stack([np.ones_like(full), full, (rest >= 3).astype(np.int64), again], 1)
-    symbols = np.stack([literal, np.full_like(full, 256 + _LONGEST_RUN), 256 + rest, literal], 1)
-    sequence = np.append(np.repeat(symbols.ravel(), counts.ravel()), 256)
+    # Runs begin where the byte changes, and so often that one symbol tells how long they are.
+    begins = np.concatenate([[True], values[1:] != values[:-1]])
+    begins[:: 1 + _LONGEST_REPETITION] = True
+    starts = np.flatnonzero(begins)
+    run = values[starts].astype(np.intp) * (1 + _LONGEST_REPETITION) + (np.diff(starts, append=values.size) - 1)
+    # 0b011 begins the last block in the fixed code, and 7 bits of 0 end it.
     codes, lengths = _codes()
-    ends = 3 + np.cumsum(lengths[sequence])
-    starts = ends - lengths[sequence]
-    shifted = codes[sequence] << (starts & 7)
-    size = int(ends[-1] + 7) // 8
-    stream = np.zeros(size + 4)
-    stream[0] = 0b011  # the last block, in the fixed code
-    for byte in range(4):  # codes have at most 18 bits; no two share one, so that sums put them together
-        stream += np.bincount((starts >> 3) + byte, weights=(shifted >> 8 * byte) & 255, minlength=size + 4)
-    return stream[:size].astype(np.uint8).tobytes()
+    return _packed(np.concatenate([[0b011], codes[run], [0]]), np.concatenate([[3], lengths[run], [7]]))
+
+
+def _packed(codes: np.ndarray, lengths: np.ndarray) -> bytes:
+    """Put codes of at most 32 bits, whose first bit is their lowest, one after another."""
+    ends = np.cumsum(lengths)
+    begins = ends - lengths
+    word = begins >> 5
+    first = np.flatnonzero(np.concatenate([[True], word[1:] != word[:-1]]))  # of those that begin in a word of 32 bits
+    together = np.bitwise_or.reduceat(codes << (begins & 31), first)
+    words = np.zeros(len(first) + 1, np.int64)
+    words[:-1] = together & 0xFFFFFFFF
+    words[1:] |= together >> 32
+    return words.astype('<u4').tobytes()[: int(ends[-1] + 7) // 8]
 
 
 @functools.cache
 def _codes() -> tuple[np.ndarray, np.ndarray]:
-    """Return bits, the first one lowest, and their number: of bytes 0 to 255, the end 256, and 256 + n repetitions."""
-    codes, lengths = np.zeros(257 + _LONGEST_RUN, np.int64), np.zeros(257 + _LONGEST_RUN, np.int64)
+    """Return bits, the first one lowest, and their number, of each byte and 0 to 258 repetitions of it."""
+    literal, size = np.array([_fixed_code(byte) for byte in range(256)]).T[:, :, None]
+    repetition, more = np.array([(0, 0), (0, 0), (0, 0), *_repetitions()]).T
+    codes, lengths = literal | repetition << size, size + more
+    for count in (1, 2):  # which have no symbol
+        codes[:, count] = codes[:, count - 1] | literal[:, 0] << lengths[:, count - 1]
+        lengths[:, count] = lengths[:, count - 1] + size[:, 0]
+    return codes.ravel(), lengths.ravel()
 
-    def put(symbol: int, length_symbol: int, extra: int = 0, extra_bits: int = 0, distance_bits: int = 0) -> None:
-        code, size = _fixed_code(length_symbol)
-        codes[symbol] = code | extra << size  # the distance, one byte back, is five bits of 0
-        lengths[symbol] = size + extra_bits + distance_bits
 
-    for symbol in range(257):
-        put(symbol, symbol)
-    base, symbol = 3, 257
-    for extra_bits in (0, 0, 1, 2, 3, 4, 5):
-        for _ in range(4):
-            for extra in range(1 << extra_bits):
-                if base + extra < _LONGEST_RUN:
-                    put(256 + base + extra, symbol, extra, extra_bits, 5)
-            base, symbol = base + (1 << extra_bits), symbol + 1
-    put(256 + _LONGEST_RUN, 285, distance_bits=5)
-    return codes, lengths
+def _repetitions() -> Iterator[tuple[int, int]]:
+    """Yield the code, and its number of bits, of 3 to 258 repetitions of the byte just written."""
+    for symbol in range(257, 285):
+        code, size = _fixed_code(symbol)
+        extra_bits = max(0, (symbol - 261) // 4)
+        for extra in range((1 << extra_bits) - (symbol == 284)):  # 258 has a symbol of its own
+            yield code | extra << size, size + extra_bits + _DISTANCE_BITS
+    code, size = _fixed_code(285)
+    yield code, size + _DISTANCE_BITS
 
 
 def _fixed_code(symbol: int) -> tuple[int, int]:

@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from .labels import FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN, VEGETATION, WALL
-from .light import Colour
+from .light import Colour, channels
 from .numbers import Numbers, cells
-from .things import Blob, Face, Texture, Thing, block, board, disc, rectangle, shining
+from .things import BLACK, Blob, Face, Spots, Texture, Thing, Value, block, board, disc, rectangle
 
 STEEL = (0.36, 0.38, 0.39)
 WHITE, RED, BLUE, YELLOW = (0.92, 0.92, 0.90), (0.76, 0.08, 0.10), (0.10, 0.25, 0.62), (0.88, 0.72, 0.10)
 GREENS: tuple[Colour, ...] = ((0.20, 0.34, 0.13), (0.28, 0.40, 0.15), (0.15, 0.28, 0.14), (0.38, 0.42, 0.16))
 AUTUMN: tuple[Colour, ...] = ((0.52, 0.36, 0.12), (0.55, 0.26, 0.11))
+
+
+class Clippings(NamedTuple):
+    """The leaves of a hedge.
+
+    Attributes:
+        salt: Which leaves.
+    """
+
+    salt: Value
+
+    def colours(self, spots: Spots, colour: np.ndarray) -> np.ndarray:
+        """Return leaves of this ``colour``."""
+        strength = 0.7 * np.minimum(0.08 / spots.footprint, 1.0)
+        return colour * (1 + strength * (cells(spots.along * 9, spots.up * 9, self.salt) - 0.5))
+
+    def glow(self, spots: Spots) -> np.ndarray:
+        """Return black."""
+        return channels(BLACK)
+
+
+class Bricks(NamedTuple):
+    """The bricks of a wall.
+
+    Attributes:
+        salt: Which bricks.
+    """
+
+    salt: Value
+
+    def colours(self, spots: Spots, colour: np.ndarray) -> np.ndarray:
+        """Return bricks of this ``colour``."""
+        row = np.floor(spots.up / 0.22)
+        strength = 0.35 * np.minimum(0.1 / spots.footprint, 1.0)
+        return colour * (1 + strength * (cells(spots.along / 0.5 + 0.5 * row, row, self.salt) - 0.5))
+
+    def glow(self, spots: Spots) -> np.ndarray:
+        """Return black."""
+        return channels(BLACK)
 
 
 def _post(height: float, thick: float = 0.14) -> tuple[Face, Face]:
@@ -37,9 +76,9 @@ def lamp_post(numbers: Numbers, towards_road: float) -> list[Thing]:
             (left, tall - 0.04, -0.12),
         ),
         (0.75, 0.75, 0.70),
-        glow=shining((1.0, 0.88, 0.60)),
+        shine=(1.0, 0.88, 0.60),
     )
-    return [Thing(POLE, (*_post(tall), arm, head), height=tall, outline=rectangle(0.15, 0.15), reach=2.0)]
+    return [Thing(POLE, (*_post(tall), arm, head), height=tall, outline=rectangle(0.15, 0.15))]
 
 
 def traffic_light(numbers: Numbers) -> list[Thing]:
@@ -49,8 +88,8 @@ def traffic_light(numbers: Numbers) -> list[Thing]:
     lamps = []
     for index, colour in enumerate(((0.20, 0.95, 0.50), (1.0, 0.72, 0.10), (1.0, 0.12, 0.10))):
         shown = colour if index == lit else (colour[0] * 0.22, colour[1] * 0.22, colour[2] * 0.22)
-        glow = shining((colour[0] * 0.7, colour[1] * 0.7, colour[2] * 0.7)) if index == lit else None
-        lamps.append(disc((0.0, 2.61 + 0.29 * index, -0.37), 0.125, shown, glow=glow))
+        shine = (colour[0] * 0.7, colour[1] * 0.7, colour[2] * 0.7) if index == lit else BLACK
+        lamps.append(disc((0.0, 2.61 + 0.29 * index, -0.37), 0.125, shown, shine=shine))
     light = Thing(TRAFFIC_LIGHT, (*housing, *lamps), height=3.4, outline=rectangle(0.3, 0.3))
     return [Thing(POLE, _post(3.3), height=3.3, outline=rectangle(0.15, 0.15)), light]
 
@@ -77,7 +116,7 @@ def traffic_sign(numbers: Numbers) -> list[Thing]:
     else:
         faces = [board(-0.7, 0.7, top - 0.25, top + 0.2, YELLOW, ahead)]
         faces.append(board(-0.55, 0.45, top - 0.09, top + 0.05, (0.15, 0.15, 0.12), front))
-    sign = Thing(TRAFFIC_SIGN, tuple(faces), height=top + 0.4, outline=rectangle(0.3, 0.1), reach=0.7)
+    sign = Thing(TRAFFIC_SIGN, tuple(faces), height=top + 0.4, outline=rectangle(0.3, 0.1))
     return [Thing(POLE, _post(top + 0.1, 0.09), height=top, outline=rectangle(0.1, 0.1)), sign]
 
 
@@ -106,7 +145,7 @@ def tree(numbers: Numbers, season: Colour) -> list[Thing]:
         blobs.append(_leaves(numbers, centre, crown * numbers.uniform(0.5, 0.8), season))
     stem = block(-wide / 2, wide / 2, 0.0, trunk + crown * 0.5, -wide / 2, wide / 2, bark)
     outline = rectangle(crown, crown)
-    return [Thing(VEGETATION, tuple(stem), tuple(blobs), trunk + 2.3 * crown, outline, reach=1.5 * crown)]
+    return [Thing(VEGETATION, tuple(stem), tuple(blobs), trunk + 2.3 * crown, outline)]
 
 
 def bush(numbers: Numbers, season: Colour) -> list[Thing]:
@@ -117,7 +156,7 @@ def bush(numbers: Numbers, season: Colour) -> list[Thing]:
         for _ in range(numbers.integer(2, 3))
     ]
     outline = rectangle(1.2 * radius, 1.2 * radius)
-    return [Thing(VEGETATION, (), tuple(blobs), 1.6 * radius, outline, reach=1.5)]
+    return [Thing(VEGETATION, (), tuple(blobs), 1.6 * radius, outline)]
 
 
 def _leaves(numbers: Numbers, centre: tuple[float, float, float], radius: float, season: Colour) -> Blob:
@@ -132,25 +171,14 @@ def _leaves(numbers: Numbers, centre: tuple[float, float, float], radius: float,
 def hedge(numbers: Numbers, across: float, start: float, end: float, season: Colour) -> list[Thing]:
     """A clipped hedge along the street."""
     tall, salt = numbers.uniform(0.9, 1.6), numbers.integer(0, 10_000)
-
-    def leaves(along: np.ndarray, up: np.ndarray, footprint: np.ndarray, colour: np.ndarray) -> np.ndarray:
-        strength = 0.7 * np.minimum(0.08 / footprint, 1.0)
-        return colour * (1 + strength * (cells(along * 9, up * 9, salt) - 0.5))[:, None]
-
-    return [_strip(VEGETATION, across, start, end, tall, 0.7, season, leaves)]
+    return [_strip(VEGETATION, across, start, end, tall, 0.7, season, Clippings(salt))]
 
 
 def wall(numbers: Numbers, across: float, start: float, end: float) -> list[Thing]:
     """A wall of stone or brick along the street."""
     tall, salt = numbers.uniform(1.3, 2.4), numbers.integer(0, 10_000)
     colour = numbers.choice(((0.62, 0.58, 0.52), (0.52, 0.34, 0.28), (0.66, 0.66, 0.64)))
-
-    def bricks(along: np.ndarray, up: np.ndarray, footprint: np.ndarray, colour: np.ndarray) -> np.ndarray:
-        row = np.floor(up / 0.22)
-        strength = 0.35 * np.minimum(0.1 / footprint, 1.0)
-        return colour * (1 + strength * (cells(along / 0.5 + 0.5 * row, row, salt) - 0.5))[:, None]
-
-    return [_strip(WALL, across, start, end, tall, 0.3, colour, bricks)]
+    return [_strip(WALL, across, start, end, tall, 0.3, colour, Bricks(salt))]
 
 
 def fence(numbers: Numbers, across: float, start: float, end: float) -> list[Thing]:
@@ -177,6 +205,6 @@ def _strip(
 ) -> Thing:
     left, right = across - thick / 2, across + thick / 2
     faces = block(left, right, 0.0, tall, start, end, colour)
-    textured = tuple(replace(face, texture=texture) for face in faces)
+    textured = tuple(face._replace(texture=texture) for face in faces)
     outline = ((left, start), (right, start), (right, end), (left, end))
     return Thing(label, textured, height=tall, outline=outline, place=(across, max(start, 1.0)))

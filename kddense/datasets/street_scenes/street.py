@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
-from .canvas import Canvas
+from .camera import Camera
+from .canvas import Canvas, Picture
 from .labels import PAVEMENT, ROAD, SKY, TERRAIN, VEGETATION
-from .light import Colour
+from .light import Colour, Light, channels
 from .numbers import cells, clouds
+from .raster import Polygons
 from .things import Thing
 
-MARKING = np.array((0.88, 0.88, 0.85))
-KERB = np.array((0.66, 0.65, 0.63))
+MARKING, KERB = channels((0.88, 0.88, 0.85)), channels((0.66, 0.65, 0.63))
+# Of road, pavement and terrain: their labels, and how much of grain, stains and slabs is seen on them.
+_LABELS = np.array((ROAD, PAVEMENT, TERRAIN), np.uint8)
+_PATTERNS = np.array(((0.30, 0.15, 0.80), (0.30, 0.0, 0.50), (0.0, 0.22, 0.0)), np.float32)
 _FARTHEST = 400.0
 _SHADOWS_END = 70.0
 
@@ -61,29 +66,32 @@ class Street:
         left, right = self.road
         return left - self.pavements[0], right + self.pavements[1]
 
-    def paint(self, canvas: Canvas, shade: np.ndarray) -> None:
-        """Paint the ground up to the horizon.
+    def put(self, canvas: Canvas) -> None:
+        """Tell the canvas how near the ground is, up to the horizon."""
+        camera = canvas.camera
+        is_ground = camera.down * _FARTHEST > camera.elevation
+        canvas.nearness[is_ground] = camera.down[is_ground, None] / camera.elevation
+
+    def paint(self, picture: Picture, light: Light, shade: np.ndarray) -> None:
+        """Paint the ground where no thing hides it.
 
         Args:
-            canvas: What to paint on, still empty.
-            shade: How much light reaches each pixel's ground, ``(H, W)``, 0 to 1.
+            picture: What to paint on.
+            light: What shines on it.
+            shade: ``(H, W)``, how much of it reaches each pixel's ground, 0 to 1.
         """
-        camera = canvas.camera
-        top = min(max(int(camera.horizon + 0.5), 0), camera.height)
-        down = canvas.down[top:]
-        below = down[:, 0] * _FARTHEST > camera.elevation
-        rows = slice(top + int(np.argmax(below)) if below.any() else camera.height, camera.height)
-        down = canvas.down[rows]
-        depth = camera.elevation / down + 0 * canvas.across
-        right = depth * canvas.across
+        camera = picture.camera
+        row, column = np.nonzero((picture.instance == 0) & (picture.nearness > 0))
+        depth = (1 / picture.nearness[row, column]).astype(np.float32)
+        right = depth * camera.across.astype(np.float32)[column]
         cosine, sine = camera.turn
         across = camera.offset + right * cosine - depth * sine
         along = right * sine + depth * cosine
-        label, colour = self._surface(across, along, depth / camera.focal, depth / camera.focal / down)
-        light = np.array(canvas.light.on((0.0, 1.0, 0.0)))
-        canvas.colour[rows] = colour * light * shade[rows][..., None]
-        canvas.label[rows] = label
-        canvas.nearness[rows] = 1 / depth
+        wide, long = depth / camera.focal, depth * depth / (camera.focal * camera.elevation)
+        label, colour = self._surface(across, along, wide, long)
+        received = light.on(np.array([1.0]), np.array([light.sun[1]])).astype(np.float32)
+        picture.paint(row, column, colour * received * shade[row, column])
+        picture.label[row, column] = label
 
     def _surface(
         self, across: np.ndarray, along: np.ndarray, wide: np.ndarray, long: np.ndarray
@@ -94,30 +102,27 @@ class Street:
         in_crossing = (along > start) & (along < end)
         near_crossing = (along > start - self.pavements[1]) & (along < end + self.pavements[1])
         is_road = ((across > left) & (across < right)) | in_crossing
-        is_paved = ~is_road & (((across > outer_left) & (across < outer_right)) | near_crossing)
-        label = np.where(is_road, ROAD, np.where(is_paved, PAVEMENT, TERRAIN)).astype(np.uint8)
+        is_paved = ((across > outer_left) & (across < outer_right)) | near_crossing
+        kind = np.where(is_road, 0, np.where(is_paved, 1, 2))
 
         sharp = self.contrast * np.minimum(0.12 / long, 1.0)
         grain = (cells(across * 6, along * 6, self.salt) - 0.5) * sharp
         stains = self.contrast * (clouds(across / 3.1 + 70, along / 9.7 + 70, self.salt + 5, octaves=2) - 0.5)
         slabs = (cells(across / 0.8, along / 0.8, self.salt + 9) - 0.5) * sharp
-        pattern = np.where(
-            is_road,
-            0.30 * (grain + stains),
-            np.where(is_paved, 0.15 * grain + 0.22 * slabs, 0.8 * grain + 0.5 * stains),
-        )
-        colours = np.array((self.asphalt, self.paving, self.grass))
-        colour = colours[np.where(is_road, 0, np.where(is_paved, 1, 2))] * (1 + pattern)[..., None]
+        of_grain, of_stains, of_slabs = _PATTERNS.take(kind, axis=1)
+        pattern = 1 + of_grain * grain + of_stains * stains + of_slabs * slabs
+        colour = np.array((self.asphalt, self.paving, self.grass), np.float32).T.take(kind, axis=1) * pattern
         edge = np.maximum(_line(across - left + 0.09, 0.09, wide), _line(across - right - 0.09, 0.09, wide))
-        colour = colour + (KERB - colour) * (edge * ~in_crossing)[..., None]
+        colour += (KERB - colour) * (edge * ~in_crossing)
         worn = 0.9 - 0.12 * self.contrast - 0.25 * stains
-        return label, colour + (MARKING - colour) * (self._markings(across, along, wide, long) * worn)[..., None]
+        colour += (MARKING - colour) * (self._markings(across, along, wide, long) * worn)
+        return _LABELS[kind], colour
 
     def _markings(self, across: np.ndarray, along: np.ndarray, wide: np.ndarray, long: np.ndarray) -> np.ndarray:
         """Return how much of each place is white, 0 to 1."""
         left, right = -self.lanes[0] * self.lane, self.lanes[1] * self.lane
         dashes = _line(along - np.floor(along / 6.0) * 6.0 - 1.5, 1.5, long)
-        marks = np.zeros(across.shape)
+        marks = np.zeros(across.shape, np.float32)
         for index in range(-self.lanes[0] + 1, self.lanes[1]):
             pattern = 1.0 if index == 0 and self.has_edge_lines else dashes
             marks = np.maximum(marks, _line(across - index * self.lane, 0.07, wide) * pattern)
@@ -143,71 +148,68 @@ def _line(distance: np.ndarray, half: float, footprint: np.ndarray) -> np.ndarra
     return np.minimum(near, np.minimum(2 * half / footprint, 1.0))
 
 
-def paint_sky(canvas: Canvas, salt: int) -> None:
-    """Paint sky, clouds, and a far line of trees that hides the horizon, wherever nothing is yet."""
-    camera, light = canvas.camera, canvas.light
-    rows = slice(0, min(max(int(camera.horizon + 2.5), 1), camera.height))
-    height = np.maximum(-canvas.down[rows], 0.0)
+def paint_sky(picture: Picture, light: Light, salt: int) -> None:
+    """Paint sky, clouds, and a far line of trees that hides the horizon, wherever nothing is."""
+    camera = picture.camera
+    row, column = np.nonzero(picture.nearness == 0)
+    height = np.maximum(-camera.down, 0.0).astype(np.float32)[row]
+    everywhere = camera.across.astype(np.float32)
+    across = everywhere[column]
     rise = height / (height + 0.25)
-    haze, zenith = np.array(light.haze), np.array(light.zenith)
-    across = np.broadcast_to(canvas.across, (height.shape[0], camera.width))
+    haze, zenith = channels(light.haze), channels(light.zenith)
     far = 1 / (height + 0.12)
     drift = clouds(across * far * 0.9 + 50, far * 0.8 + 50, salt, octaves=3)
     cover = np.clip((drift - 0.62 + 0.42 * light.cloudiness) * 3.2, 0.0, 1.0) * np.minimum(height * 6, 1.0)
-    sky = haze + (zenith - haze) * rise[..., None] + 0 * across[..., None]
-    white = haze * 0.85 + (np.array((0.30, 0.30, 0.33)) if light.dusk else np.array((0.16, 0.15, 0.14)))
-    shaded = white * (1.0 - 0.28 * light.cloudiness * drift)[..., None]
-    sky = sky + (shaded - sky) * (cover * 0.85)[..., None]
-    if light.dusk:
-        sun = camera.view.turned(light.sun)
-        if sun[2] > 0.1:
-            distance = (across - sun[0] / sun[2]) * (across - sun[0] / sun[2]) + height * height * 3
-            sky = sky + np.array((0.42, 0.22, 0.06)) / (1 + 5 * distance)[..., None]
-    line = clouds(canvas.across * 7 + 30, canvas.across * 0 + 3.5, salt + 17, octaves=3)
-    is_wood = height < 0.012 + 0.055 * line
-    wood = haze * 0.55 + np.array((0.05, 0.10, 0.06)) * (0.6 + cells(across * 90, height * 90, salt))[..., None]
-    empty = canvas.nearness[rows] == 0
-    canvas.colour[rows] = np.where(empty[..., None], np.where(is_wood[..., None], wood, sky), canvas.colour[rows])
-    canvas.label[rows] = np.where(empty, np.where(is_wood, VEGETATION, SKY), canvas.label[rows])
+    sky = haze + (zenith - haze) * rise
+    white = haze * 0.85 + channels((0.30, 0.30, 0.33) if light.dusk else (0.16, 0.15, 0.14))
+    sky += (white * (1.0 - 0.28 * light.cloudiness * drift) - sky) * (cover * 0.85)
+    sun = camera.turned(light.sun)
+    if light.dusk and sun[2] > 0.1:
+        aside = across - sun[0] / sun[2]
+        sky += channels((0.42, 0.22, 0.06)) / (1 + 5 * (aside * aside + height * height * 3))
+    line = clouds(everywhere * 7 + 30, np.full_like(everywhere, 3.5), salt + 17, octaves=3)
+    is_wood = height < 0.012 + 0.055 * line[column]
+    wood = haze * 0.55 + channels((0.05, 0.10, 0.06)) * (0.6 + cells(across * 90, height * 90, salt))
+    picture.paint(row, column, np.where(is_wood, wood, sky))
+    picture.label[row, column] = np.where(is_wood, VEGETATION, SKY)
 
 
-def cast_shadows(canvas: Canvas, things: list[Thing]) -> np.ndarray:
+def cast_shadows(camera: Camera, light: Light, things: list[Thing]) -> np.ndarray:
     """Return how much light reaches each pixel's ground, ``(H, W)``: less in the shadow of things and close to them."""
-    light = canvas.light
-    shade = np.ones(canvas.nearness.shape)
-    dark = 1 - 0.5 * min(1.0, light.sunshine[0] / 0.55)
-    shift = tuple(-min(1 / light.sun[1], 4.0) * value for value in (light.sun[0], light.sun[2]))
-    for thing in things:
-        if not thing.outline or canvas.camera.depth(*thing.place) > _SHADOWS_END:
-            continue
-        fallen = [(x + shift[0] * thing.height, z + shift[1] * thing.height) for x, z in thing.outline]
-        if not light.dusk:
-            _darken(canvas, shade, [*thing.outline, *fallen], dark)
-        if thing.height < 5:
-            _darken(canvas, shade, list(thing.outline), 0.5)
+    steep = min(1 / light.sun[1], 4.0)
+    near = [thing for thing in things if thing.outline and camera.depth(*thing.place) <= _SHADOWS_END]
+    tall = [] if light.dusk else near
+    low = [thing for thing in near if thing.height < 5]
+    shadows = [
+        _swept(thing.outline, -steep * thing.height * light.sun[0], -steep * thing.height * light.sun[2])
+        for thing in tall
+    ]
+    areas = [*shadows, *(thing.outline for thing in low)]
+    shade = np.ones((camera.height, camera.width), np.float32)
+    if not areas:
+        return shade
+    across, along = np.array(list(chain.from_iterable(areas))).T
+    corners = np.stack(camera.see(across, np.zeros(len(across)), along))
+    spans = Polygons(corners, np.array([len(area) for area in areas])).spans(camera)
+    span, column = spans.pixels()
+    lit = np.where(spans.shape < len(shadows), 1 - 0.5 * min(1.0, light.sunshine[0] / 0.55), 0.5)
+    shade[spans.row[span], column] = lit[span]  # of several values the last one stays, which is the darkest
     return shade
 
 
-def _darken(canvas: Canvas, shade: np.ndarray, places: list[tuple[float, float]], to: float) -> None:
-    patch = canvas.cover([(x, 0.0, z) for x, z in _hull(places)], canvas.camera.view)
-    if patch is not None:
-        part = shade[patch.window]
-        part[patch.inside] = np.minimum(part[patch.inside], to)
-
-
-def _hull(places: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the corners of the smallest convex polygon around places."""
-    ordered = sorted(set(places))
-    hull: list[tuple[float, float]] = []
-    for way in (ordered, ordered[::-1]):
-        start = len(hull)
-        for place in way:
-            while len(hull) >= start + 2 and _turn(hull[-2], hull[-1], place) <= 0:
-                hull.pop()
-            hull.append(place)
-        hull.pop()
-    return hull
-
-
-def _turn(first: tuple[float, float], second: tuple[float, float], third: tuple[float, float]) -> float:
-    return (second[0] - first[0]) * (third[1] - first[1]) - (second[1] - first[1]) * (third[0] - first[0])
+def _swept(area: tuple[tuple[float, float], ...], across: float, along: float) -> list[tuple[float, float]]:
+    """Return the convex area that another one, whose corners turn left, sweeps as it moves so far."""
+    leads = [  # which edges look to where it moves; the first one is that to the first corner
+        (z - last_z) * across > (x - last_x) * along
+        for (last_x, last_z), (x, z) in zip(area[-1:] + area[:-1], area, strict=True)
+    ]
+    swept = []
+    for (x, z), before, after in zip(area, leads, leads[1:] + leads[:1], strict=True):
+        moved = x + across, z + along
+        if before:
+            swept.append(moved)
+        if not (before and after):
+            swept.append((x, z))
+        if after and not before:
+            swept.append(moved)
+    return swept

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from .camera import Point
 from .light import Colour, dot
 
-# Metres along the first edge, metres above the ground, metres that a pixel covers (each (N,)), and the face's colour
-# (3,), to colours (N, 3).
-Texture = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-# The same without the colour: what it shines itself at dusk.
-Glow = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-
+Value = float | np.ndarray
+BLACK: Colour = (0.0, 0.0, 0.0)
 _HALF_ROOT_3 = math.sqrt(3) / 2
 # Twelve corners of a circle; from square roots, which are exact everywhere, as cosines are not.
 CIRCLE = tuple(
@@ -30,29 +26,54 @@ CIRCLE = tuple(
 )
 
 
-@dataclass(frozen=True)
-class Face:
+class Spots(NamedTuple):
+    """Places on faces that pixels show; all float32.
+
+    Attributes:
+        along: Metres from the face's first corner along its first edge.
+        up: Metres above the ground.
+        footprint: How many metres a pixel covers.
+    """
+
+    along: np.ndarray
+    up: np.ndarray
+    footprint: np.ndarray
+
+
+class Texture(Protocol):
+    """What gives the pixels of a face colours of their own; a named tuple of numbers.
+
+    Those of one class are painted all at once: by a texture that has, in place of numbers, arrays of one for each pixel.
+    """
+
+    def colours(self, spots: Spots, colour: np.ndarray) -> np.ndarray:
+        """Return colours, ``(3, N)``, of a face of a ``colour``, ``(3, 1)`` or ``(3, N)``."""
+
+    def glow(self, spots: Spots) -> np.ndarray:
+        """Return what it shines itself at dusk, likewise."""
+
+
+class Face(NamedTuple):
     """A flat convex polygon.
 
     Attributes:
         corners: At least three, in one plane.
         colour: What it reflects.
         behind: A point inside the solid that it is a side of; None for a board that is seen from both sides.
+        shine: What it shines itself at dusk, as an even lamp.
         texture: Gives its pixels colours of their own.
-        glow: What it shines itself at dusk.
         is_detail: Not worth drawing from afar.
     """
 
     corners: tuple[Point, ...]
     colour: Colour
     behind: Point | None = None
+    shine: Colour = BLACK
     texture: Texture | None = None
-    glow: Glow | None = None
     is_detail: bool = False
 
 
-@dataclass(frozen=True)
-class Blob:
+class Blob(NamedTuple):
     """A ball of leaves.
 
     Attributes:
@@ -74,8 +95,7 @@ class Blob:
     salt: int = 0
 
 
-@dataclass(frozen=True)
-class Thing:
+class Thing(NamedTuple):
     """Something with a class.
 
     Attributes:
@@ -83,9 +103,8 @@ class Thing:
         faces: Its polygons, around the origin and looking along until it is put somewhere.
         blobs: Its balls, likewise.
         height: In metres.
-        outline: Corners ``(across, along)`` of the ground it stands on.
+        outline: Corners ``(across, along)`` of the ground it stands on, convex, each a turn to the left.
         place: The middle of that ground.
-        reach: How far it may stick out over its outline and its height, in metres.
         origin: Where the origin of its faces and blobs lies on the street.
         forward: Where it looks.
     """
@@ -96,7 +115,6 @@ class Thing:
     height: float = 1.0
     outline: tuple[tuple[float, float], ...] = ()
     place: tuple[float, float] = (0.0, 0.0)
-    reach: float = 0.4
     origin: tuple[float, float] = (0.0, 0.0)
     forward: tuple[float, float] = (0.0, 1.0)
 
@@ -115,12 +133,7 @@ class Thing:
             return across + right * z + ahead * x, along - right * x + ahead * z
 
         outline, place = tuple(map(on_street, self.outline)), on_street(self.place)
-        return replace(self, outline=outline, place=place, origin=(across, along), forward=forward)
-
-
-def shining(colour: Colour) -> Glow:
-    """Return the glow of an even lamp."""
-    return lambda along, _up, _footprint: np.broadcast_to(np.array(colour), (len(along), 3))
+        return self._replace(outline=outline, place=place, origin=(across, along), forward=forward)
 
 
 def rectangle(width: float, length: float) -> tuple[tuple[float, float], ...]:
@@ -168,7 +181,7 @@ def block(
 
 
 def pane(
-    corners: Sequence[Point], colour: Colour, middle: Point, glow: Glow | None = None, is_detail: bool = False
+    corners: Sequence[Point], colour: Colour, middle: Point, shine: Colour = BLACK, is_detail: bool = False
 ) -> Face:
     """Return a face that lies a finger's breadth before the side of a solid: a window, a lamp, a plate."""
     across, up, along = normal_of(corners)
@@ -177,7 +190,7 @@ def pane(
     step = 0.015 / math.sqrt(dot((across, up, along), (across, up, along)))
     step = step if dot((across, up, along), towards) > 0 else -step
     lifted = tuple((x + across * step, y + up * step, z + along * step) for x, y, z in corners)
-    return Face(lifted, colour, middle, glow=glow, is_detail=is_detail)
+    return Face(lifted, colour, middle, shine, is_detail=is_detail)
 
 
 def normal_of(corners: Sequence[Point]) -> Point:
@@ -200,9 +213,9 @@ def disc(centre: Point, radius: float, colour: Colour, axis: str = 'ahead', **op
     """
     x, y, z = centre
     if axis == 'ahead':
-        corners = tuple((x + radius * cosine, y + radius * sine, z) for cosine, sine in CIRCLE)
+        corners = tuple([(x + radius * cosine, y + radius * sine, z) for cosine, sine in CIRCLE])
     else:
-        corners = tuple((x, y + radius * sine, z + radius * cosine) for cosine, sine in CIRCLE)
+        corners = tuple([(x, y + radius * sine, z + radius * cosine) for cosine, sine in CIRCLE])
     return Face(corners, colour, **options)  # type: ignore[arg-type]
 
 

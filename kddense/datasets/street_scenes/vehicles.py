@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 from .labels import BICYCLE, BUS, CAR, MOTORCYCLE, TRAIN, TRUCK
 from .light import Colour
 from .numbers import Numbers
-from .things import Face, Thing, block, board, disc, pane, prism, rectangle, shining
+from .things import Face, Thing, block, board, disc, pane, prism, rectangle
 
 GLASS = (0.16, 0.19, 0.23)
 RUBBER = (0.06, 0.06, 0.07)
@@ -17,6 +19,14 @@ PAINTS: tuple[Colour, ...] = (
     (0.82, 0.83, 0.84), (0.62, 0.64, 0.66), (0.13, 0.14, 0.16), (0.28, 0.30, 0.33), (0.60, 0.09, 0.10),
     (0.12, 0.25, 0.52), (0.10, 0.33, 0.30), (0.76, 0.60, 0.16), (0.44, 0.30, 0.22), (0.35, 0.50, 0.66),
 )  # fmt: skip
+# Length, width and height, and how far the rear window slants and the bonnet reaches; in metres.
+CARS = {
+    'hatchback': (4.0, 1.76, 1.48, 0.30, 1.0),
+    'saloon': (4.6, 1.82, 1.43, 0.95, 1.15),
+    'estate': (4.6, 1.82, 1.50, 0.15, 1.15),
+    'van': (4.8, 1.94, 1.95, 0.06, 0.85),
+}
+WHITE, GREY = (1.0, 1.0, 1.0), (0.55, 0.55, 0.55)  # in place of a car's paint, and of what is in its shade
 
 
 def paint(numbers: Numbers, difficulty: float) -> Colour:
@@ -34,34 +44,38 @@ def _bounded(red: float, green: float, blue: float) -> Colour:
 
 def car(numbers: Numbers, difficulty: float) -> Thing:
     """A hatchback, saloon, estate or van."""
-    style = numbers.choice(('hatchback', 'saloon', 'estate', 'van'))
-    long, wide, tall = {
-        'hatchback': (4.0, 1.76, 1.48),
-        'saloon': (4.6, 1.82, 1.43),
-        'estate': (4.6, 1.82, 1.50),
-        'van': (4.8, 1.94, 1.95),
-    }[style]
-    tail = {'hatchback': 0.30, 'saloon': 0.95, 'estate': 0.15, 'van': 0.06}[style]
-    bonnet = {'hatchback': 1.0, 'saloon': 1.15, 'estate': 1.15, 'van': 0.85}[style]
-    colour = paint(numbers, difficulty)
-    dark = (colour[0] * 0.55, colour[1] * 0.55, colour[2] * 0.55)
+    style = numbers.choice(tuple(CARS))
+    painted, others = _car_parts(style)
+    red, green, blue = paint(numbers, difficulty)
+    lacquered = [face._replace(colour=(red * shade, green * shade, blue * shade)) for face, shade in painted]
+    long, wide, tall, _, _ = CARS[style]
+    return Thing(CAR, (*lacquered, *others), height=tall, outline=rectangle(wide, long))
+
+
+@functools.cache
+def _car_parts(style: str) -> tuple[list[tuple[Face, float]], list[Face]]:
+    """Return the faces that are painted, each with how much of the paint's colour it shows, and the others."""
+    long, wide, tall, tail, bonnet = CARS[style]
     back, front = -long / 2, long / 2
     middle = (0.0, 0.7, 0.0)
-    body = [
+    profile = [
         (back, 0.28), (front, 0.28), (front, 0.62), (front - 0.12, 0.78), (front - bonnet, 0.95),
         (back + 0.1, 0.98), (back, 0.88),
     ]  # fmt: skip
-    faces = prism(body, wide, [colour, dark, colour], middle)
-    faces += _cabin(back + tail * 0.35, back + tail, front - bonnet - 0.55, front - bonnet, wide, tall, colour)
-    faces += _wheels(wide, (back + 0.8, front - 0.85), 0.32)
-    faces += _lamps(wide, 0.60, 0.78, back, front, middle)
-    return Thing(CAR, tuple(faces), height=tall, outline=rectangle(wide, long))
+    walls, windows = _cabin(back + tail * 0.35, back + tail, front - bonnet - 0.55, front - bonnet, wide, tall)
+    sides = prism(profile, wide, [WHITE, GREY, WHITE], middle)
+    painted = [(face, face.colour[0]) for face in (*sides, *walls)]
+    return painted, [
+        *windows,
+        *_wheels(wide, (back + 0.8, front - 0.85), 0.32),
+        *_lamps(wide, 0.60, 0.78, back, front, middle),
+    ]
 
 
 def _cabin(
-    back: float, roof_back: float, roof_front: float, front: float, wide: float, tall: float, colour: Colour
-) -> list[Face]:
-    """A greenhouse that narrows towards its roof."""
+    back: float, roof_back: float, roof_front: float, front: float, wide: float, tall: float
+) -> tuple[list[Face], list[Face]]:
+    """A greenhouse that narrows towards its roof: its walls, and its windows."""
     low, narrow, wide = 0.93, wide / 2 - 0.17, wide / 2 - 0.02
     middle = (0.0, (low + tall) / 2, (back + front) / 2)
     rear_left, rear_right = (-wide, low, back), (wide, low, back)
@@ -75,8 +89,8 @@ def _cabin(
         (rear_right, front_right, top_front_right, top_rear_right),
     ]
     roof = (top_rear_left, top_rear_right, top_front_right, top_front_left)
-    faces = [Face(corners, colour, middle) for corners in (*walls, roof)]
-    return faces + [pane(_inner(corners, 0.84), GLASS, middle, is_detail=True) for corners in walls]
+    windows = [pane(_inner(corners, 0.84), GLASS, middle, is_detail=True) for corners in walls]
+    return [Face(corners, WHITE, middle) for corners in (*walls, roof)], windows
 
 
 def _inner(corners: tuple[tuple[float, float, float], ...], share: float) -> list[tuple[float, float, float]]:
@@ -111,10 +125,10 @@ def _lamps(
     faces = []
     for x in (-wide / 2 + 0.05, wide / 2 - 0.38):
         rear = ((x, low, back), (x + 0.33, low, back), (x + 0.33, high, back), (x, high, back))
-        faces.append(pane(rear, REAR_LAMP, middle, shining(SHINE_REAR)))
+        faces.append(pane(rear, REAR_LAMP, middle, SHINE_REAR))
         ahead = ((x, low - 0.08, front), (x + 0.33, low - 0.08, front), (x + 0.33, high - 0.16, front),
                  (x, high - 0.16, front))  # fmt: skip
-        faces.append(pane(ahead, FRONT_LAMP, middle, shining(SHINE_FRONT)))
+        faces.append(pane(ahead, FRONT_LAMP, middle, SHINE_FRONT))
     for end in (back, front):
         plate = ((-0.26, 0.40, end), (0.26, 0.40, end), (0.26, 0.52, end), (-0.26, 0.52, end))
         faces.append(pane(plate, PLATE, middle, is_detail=True))
@@ -172,7 +186,7 @@ def _coach(long: float, wide: float, tall: float, low: float, colour: Colour, wi
     profile = [(back, low), (front, low), (front, tall - 0.35), (front - 0.2, tall), (back + 0.1, tall),
                (back, tall - 0.2)]  # fmt: skip
     faces = prism(profile, wide, [colour, (0.1, 0.1, 0.1), colour, colour, roof, colour], middle)
-    inside = shining((0.62, 0.55, 0.38))
+    inside = (0.62, 0.55, 0.38)
     step = (long - 0.8) / windows
     for x in (-wide / 2, wide / 2):
         skirt = ((x, low, back), (x, low, front), (x, low + 0.3, front), (x, low + 0.3, back))
@@ -192,7 +206,7 @@ def _coach(long: float, wide: float, tall: float, low: float, colour: Colour, wi
         (0.7, tall - 0.36, front),
         (-0.7, tall - 0.36, front),
     )
-    faces.append(pane(sign, (0.9, 0.6, 0.1), middle, shining((0.8, 0.5, 0.1)), is_detail=True))
+    faces.append(pane(sign, (0.9, 0.6, 0.1), middle, (0.8, 0.5, 0.1), is_detail=True))
     return faces
 
 
@@ -205,16 +219,16 @@ def motorcycle(numbers: Numbers, difficulty: float) -> Thing:
     faces += _two_wheels(0.75, 0.32, 0.16)
     faces += block(-0.4, 0.4, 0.98, 1.05, 0.38, 0.46, (0.2, 0.2, 0.2))
     faces.append(Face(((-0.12, 0.75, 0.62), (0.12, 0.75, 0.62), (0.12, 0.95, 0.6), (-0.12, 0.95, 0.6)), FRONT_LAMP,
-                      middle, glow=shining(SHINE_FRONT)))  # fmt: skip
+                      middle, shine=SHINE_FRONT))  # fmt: skip
     faces.append(Face(((-0.1, 0.72, -0.78), (0.1, 0.72, -0.78), (0.1, 0.82, -0.78), (-0.1, 0.82, -0.78)), REAR_LAMP,
-                      middle, glow=shining(SHINE_REAR)))  # fmt: skip
+                      middle, shine=SHINE_REAR))  # fmt: skip
     return Thing(MOTORCYCLE, tuple(faces), height=1.05, outline=rectangle(0.5, 2.0))
 
 
 def bicycle(numbers: Numbers, difficulty: float) -> Thing:
     """A bicycle, without its rider."""
     colour = paint(numbers, difficulty)
-    faces = _two_wheels(0.52, 0.34, 0.07)
+    faces = [*_two_wheels(0.52, 0.34, 0.07)]
     for start, end in (
         ((-0.52, 0.34), (-0.18, 0.88)), ((-0.18, 0.82), (0.38, 0.78)), ((-0.15, 0.32), (0.38, 0.74)),
         ((-0.15, 0.30), (-0.2, 0.9)), ((0.52, 0.34), (0.36, 0.98)), ((-0.52, 0.34), (-0.15, 0.30)),
@@ -225,6 +239,7 @@ def bicycle(numbers: Numbers, difficulty: float) -> Thing:
     return Thing(BICYCLE, tuple(faces), height=1.05, outline=rectangle(0.5, 1.75))
 
 
+@functools.cache
 def _two_wheels(place: float, radius: float, thick: float) -> list[Face]:
     """Two wheels in line: discs from the side, narrow boards from behind and ahead."""
     faces = []

@@ -25,7 +25,7 @@ from .labels import CATEGORIES
 SPLITS = ('train', 'val')
 DIFFICULTIES = {'easy': 0.0, 'medium': 0.5, 'hard': 1.0}
 MANIFEST = 'street_scenes.json'
-_RENDERER = 1  # raise it with every change of a pixel
+_RENDERER = 2  # raise it with every change of a pixel
 _SETTINGS, _PARTS = '.settings.json', '.parts'
 
 
