@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument('--images', nargs=2, type=int, default=[400, 100], metavar=('TRAIN', 'VAL'))
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to all trainings')
     args = parser.parse_args()
-    MMLogger.get_instance('demo', log_level='WARNING')
+    MMLogger.get_instance('demo', log_level='ERROR')
     work_dir = args.work_dir or Path('work_dirs') / ('demo' if args.task == 'detection' else f'demo_{args.task}')
     demo = Demo(args.task, CONFIGS, work_dir, args.scenes, tuple(args.images), args.cfg_options)
     try:

@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    MMLogger.get_instance('report', log_level='WARNING')
+    MMLogger.get_instance('report', log_level='ERROR')
     try:
         report = write_report(**vars(args), command=shlex.join(['python', *sys.argv]))
     except (ValueError, OSError) as error:

@@ -159,7 +159,7 @@ def render(report: Report) -> str:
         by_distance=metric.sign < 0,
         classes=_class_rows(report, metric),
         commands={entrant.title: command_of(entrant.run) for entrant in report.entrants},
-        config_text=_text_of,
+        configs={entrant.title: _config_text(entrant.run) for entrant in report.entrants},
         nowhere=Path(),
         machine=machine(),
         versions=versions(),
@@ -190,8 +190,11 @@ def _class_rows(report: Report, metric: Metric) -> list[_ClassRow]:
     return rows
 
 
-def _text_of(config: Config) -> str:
-    return config.pretty_text
+def _config_text(run: Run) -> str:
+    """Return the whole config of a run, as mmengine left it in the work_dir."""
+    if run.config_file is not None:
+        return run.config_file.read_text()
+    return run.config.pretty_text if run.config is not None else ''
 
 
 def _written_size(count: float) -> str:

@@ -66,18 +66,22 @@ def write_report(
         say: Told what is being done.
 
     Raises:
-        ValueError: If ``split`` is unknown or ``images`` is below 1.
+        ValueError: If ``split`` is unknown, ``images`` is below 1, or ``distilled`` is empty.
         OSError: If the page cannot be written.
     """
     if split not in SPLITS:
         raise ValueError(f'split must be one of {", ".join(SPLITS)}, got {split!r}')
     if images < 1:
         raise ValueError(f'images must be at least 1, got {images}')
+    if not distilled:
+        raise ValueError('distilled must name the work_dir of a distillation at least')
     out = Path(out)
     _check_writable(out)
     report = Report(_entrants(distilled, plain, teacher), split, command)
     for entrant in report.entrants:
         report.faults.extend(entrant.run.faults)
+    if teacher is None and report.entrants[0].config is None:
+        report.entrants.pop(0)
     if plain is None:
         report.faults.append('no plain student was given, so nothing tells what distillation gained')
     for entrant in report.entrants:
@@ -97,8 +101,8 @@ def _entrants(distilled: Sequence[str | Path], plain: str | Path | None, teacher
     if teacher is not None:
         first = Entrant(TEACHER, 'teacher', GREY, read_run(teacher, TEACHER))
     else:
-        first = Entrant(TEACHER, 'teacher', GREY, _teacher_of(taught[0]) if taught else Run(TEACHER, Path()))
-    entrants = [first] if first.run.config is not None or teacher is not None else []
+        first = Entrant(TEACHER, 'teacher', GREY, _teacher_of(taught[0]))
+    entrants = [first]
     if plain is not None:
         entrants.append(Entrant(PLAIN, 'plain', PALETTE[0], read_run(plain, PLAIN)))
     colours = (PALETTE[1 + index % (len(PALETTE) - 1)] for index in range(len(taught)))
@@ -110,13 +114,18 @@ def _entrants(distilled: Sequence[str | Path], plain: str | Path | None, teacher
 
 
 def _title(folder: str | Path, all_of_them: Sequence[str | Path]) -> str:
-    return 'distilled student' if len(all_of_them) == 1 else Path(folder).name
+    if len(all_of_them) == 1:
+        return 'distilled student'
+    names = [Path(one).name for one in all_of_them]
+    return Path(folder).name if names.count(Path(folder).name) == 1 else str(folder)
 
 
 def _teacher_of(run: Run) -> Run:
     """Return what a distillation's config says of its teacher, of the first if there are several."""
-    if run.config is None or not is_distiller(run.config.get('model', {'type': ''})):
+    if run.config is None:
         return Run(TEACHER, run.folder)
+    if not is_distiller(run.config.get('model', {'type': ''})):
+        return Run(TEACHER, run.folder, faults=[f'{run.title}: its config names no teacher to show beside it'])
     named = run.config.model.get('teacher') or {}
     named = named if 'config' in named else next(iter(named.values()), {})
     checkpoint = Path(named['checkpoint']) if named.get('checkpoint') else None
