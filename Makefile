@@ -1,5 +1,7 @@
 # make setup        the environment in .venv (about three minutes; a second call is instant)
 # make test         lint, types, tests and documentation, as CI runs them
+# make demo         street scenes, a teacher, a plain and a distilled student, and a report: TASK=detection,
+#                   segmentation or depth; again goes on where it stopped
 # make docs         the documentation in site/, without a warning
 # make test-legacy  the tests again with the oldest PyTorch that is supported, in .venv-legacy
 PYTHON ?= python3
@@ -8,8 +10,9 @@ LEGACY := .venv-legacy
 # Tiny models gain nothing from threads, and two test processes share the machine better without.
 TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0
 TEST_OPTIONS ?=
+TASK ?= detection
 
-.PHONY: setup test lint types unit docs test-legacy format clean
+.PHONY: setup demo test lint types unit docs test-legacy format clean
 
 setup: $(VENV)/.done
 
@@ -17,9 +20,12 @@ $(VENV)/.done: setup.cfg pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt setuptools wheel
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,test,lint,docs]'
+	    --editable '.[detection,segmentation,lite,onnx,test,lint,docs]'
 	$(VENV)/bin/python -m kddense.compat install
 	touch $@
+
+demo: setup
+	$(VENV)/bin/python tools/demo.py --task $(TASK)
 
 test: lint types unit docs
 
@@ -43,7 +49,7 @@ $(LEGACY)/.done: setup.cfg pyproject.toml requirements/constraints-legacy.txt
 	$(PYTHON) -m venv $(LEGACY)
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt setuptools wheel
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,test]'
+	    --editable '.[detection,segmentation,lite,onnx,test]'
 	$(LEGACY)/bin/python -m kddense.compat install
 	touch $@
 

@@ -137,11 +137,10 @@ class Demo:
         os.environ[SCENES] = str(self.scenes)  # configs read it, here and in the processes that train
         self._make_scenes()
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        teacher = self._train('teacher', 2, {})
-        self._train('plain', 3, {})
-        teaches = {'model.teacher.config': str(self.configs / TASKS[self.task].teacher)}
-        teaches['model.teacher.checkpoint'] = str(teacher)
-        self._train('distilled', 4, teaches)
+        teacher = self._train('teacher', 2)
+        self._train('plain', 3)
+        config = self.configs / TASKS[self.task].teacher
+        self._train('distilled', 4, {'model.teacher.config': str(config), 'model.teacher.checkpoint': str(teacher)})
         return self._report()
 
     @property
@@ -156,14 +155,15 @@ class Demo:
         scenes.write(self.scenes, progress=sys.stderr.isatty())
         self.tell.done(f'[1/5] {train + val} street scenes are in {self.scenes}')
 
-    def _train(self, role: str, number: int, changes: Mapping[str, Any]) -> Path:
+    def _train(self, role: str, number: int, places: Mapping[str, str] | None = None) -> Path:
         """Train one model, or go on with it, and return its last checkpoint."""
         folder = self.work_dir / role
         training = Training(
             config=self.configs / getattr(TASKS[self.task], role),
             folder=folder,
             package=TASKS[self.task].package,
-            changes={**self.changes, **changes},
+            changes=self.changes,
+            places=places or {},
             images=self.images[0],
             title=f'[{number}/5] {ROLES[role]}',
         )
@@ -213,6 +213,7 @@ class Training:
         folder: Its work_dir.
         package: ``'mmdet'`` or ``'mmseg'``.
         changes: To the config, by key, as after ``--cfg-options``.
+        places: More of them, which only say where files are: a work_dir may be moved.
         images: How many images it learns from.
         title: How to call it.
     """
@@ -221,6 +222,7 @@ class Training:
     folder: Path
     package: str
     changes: Mapping[str, Any]
+    places: Mapping[str, str]
     images: int
     title: str
 
@@ -266,8 +268,9 @@ class Training:
     def _command(self) -> list[str]:
         script = Path(get_installed_path(self.package)) / '.mim' / 'tools' / 'train.py'
         command = [sys.executable, str(script), str(self.config), '--work-dir', str(self.folder), '--resume']
-        if self.changes:
-            command.extend(['--cfg-options', *(f'{key}={value}' for key, value in self.changes.items())])
+        changes = {**self.changes, **self.places}
+        if changes:
+            command.extend(['--cfg-options', *(f'{key}={value}' for key, value in changes.items())])
         return command
 
     def _watch(self, process: subprocess.Popen[bytes], tell: Teller) -> None:
@@ -308,7 +311,7 @@ class Training:
 
     def _settings(self) -> str:
         """Return a digest of what makes this training what it is."""
-        text = json.dumps(self._read().to_dict(), sort_keys=True, default=str)
+        text = json.dumps(self._read().to_dict(), sort_keys=True, default=str).replace(os.environ[SCENES], SCENES)
         return hashlib.sha256(f'{self.images} {text}'.encode()).hexdigest()
 
 
