@@ -7,9 +7,9 @@ import copy
 import io
 import itertools
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from kddense.benchmark import timed
 from kddense.distiller import Distiller
 from kddense.registry import MODELS
 from kddense.teacher import is_distiller, load_weights
@@ -28,6 +29,12 @@ from kddense.teacher import is_distiller, load_weights
 from .examples import Example
 
 SPLITS = ('val', 'test')
+UNITS = {
+    'parameters': (1e6, 'M', 2),
+    'multiply_adds': (1e9, 'G', 2),
+    'latency': (1, 'ms', 1),
+    'file_size': (1e6, 'MB', 2),
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,11 @@ class RunningCosts:
     multiply_adds: float
     latency: float
     file_size: int
+
+    def written(self, name: str) -> str:
+        """Return one of them as text with its unit."""
+        factor, unit, digits = UNITS[name]
+        return f'{getattr(self, name) / factor:.{digits}f} {unit}'
 
 
 def plain_config(config: Config) -> Config:
@@ -206,10 +218,9 @@ def measure_costs(
     times: dict[str, list[float]] = {title: [] for title in models}
     for index in range(rounds + 2):
         for title, model in models.items():
-            started = time.perf_counter()
-            _predict(model, example[title])
+            seconds = timed(partial(_predict, model, example[title]), next(model.parameters()).device.type)
             if index >= 2:
-                times[title].append(1000 * (time.perf_counter() - started))
+                times[title].append(1000 * seconds)
     return {
         title: RunningCosts(
             parameters=sum(parameter.numel() for parameter in model.parameters()),

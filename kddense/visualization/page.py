@@ -146,7 +146,6 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=PackageLoader('kddense.visualization'), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters['size'] = _written_size
     measure = next(
         (one.evaluation.measure for one in report.entrants if one.evaluation and one.evaluation.by_class), ''
     )
@@ -195,10 +194,6 @@ def _config_text(run: Run) -> str:
     if run.config_file is not None:
         return run.config_file.read_text()
     return run.config.pretty_text if run.config is not None else ''
-
-
-def _written_size(count: float) -> str:
-    return f'{count / 1e6:.2f} MB' if count >= 1e4 else f'{count / 1e3:.2f} kB'
 
 
 def command_of(run: Run) -> str:

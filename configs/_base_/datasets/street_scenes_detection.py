@@ -19,7 +19,7 @@ validation = dict(
 
 train_dataloader = dict(
     num_workers=1,
-    batch_size=4,
+    batch_size=2,
     persistent_workers=False,
     dataset=dict(
         **dataset,

@@ -1,8 +1,8 @@
-"""5 epochs from random weights, for the detectors of the demo: AdamW, a short warm-up, then a cosine."""
+"""4 epochs from random weights, for the detectors of the demo: AdamW, a short warm-up, then a cosine."""
 
 _base_ = ['mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py']
 
-max_epochs = 5
+max_epochs = 4
 train_cfg = dict(max_epochs=max_epochs, val_interval=1)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=10)
