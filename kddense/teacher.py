@@ -212,14 +212,10 @@ def _fold_conv_modules(model: nn.Module) -> None:
 
 
 def _build_model(config: Mapping[str, Any], package: str | None, name: str) -> nn.Module:
-    model = config.get('model', config if 'type' in config else None)
-    if model is None:
+    whole = config if config.get('model') else dict(model=config)
+    if 'type' not in whole['model']:
         raise ValueError(f'{name}.config holds no model: it needs a `model` dict, or to be one with a `type`')
-    model = dict(model)
-    if is_distiller(model):
-        model = dict(model['student'])
-    if 'data_preprocessor' in config and 'model' in config:
-        model.setdefault('data_preprocessor', config['data_preprocessor'])
+    model = plain_model(whole)
     scope = config.get('default_scope') or package or current_scope()
     require_library(model, scope, f'{name}.config')
     with forked_random_state(), DefaultScope.overwrite_default_scope(scope):
@@ -229,6 +225,20 @@ def _build_model(config: Mapping[str, Any], package: str | None, name: str) -> n
 def is_distiller(model: Mapping[str, Any]) -> bool:
     """Tell whether the config of a model is one of :class:`kddense.Distiller`."""
     return str(model['type']).rpartition('.')[2] == 'Distiller'
+
+
+def plain_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of the model that a whole config is for: of a distillation, its student without a teacher.
+
+    Its data preprocessor comes along from where mmengine and :class:`kddense.Distiller` would pass it in.
+    """
+    model = dict(config['model'])
+    preprocessor = model.get('data_preprocessor') or config.get('data_preprocessor')
+    if is_distiller(model):
+        model = dict(model['student'])
+    if preprocessor:
+        model.setdefault('data_preprocessor', preprocessor)
+    return model
 
 
 def current_scope() -> str | None:

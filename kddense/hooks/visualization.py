@@ -21,8 +21,7 @@ from kddense.distiller import Distiller
 from kddense.random_state import forked_random_state
 from kddense.registry import HOOKS
 from kddense.teacher import Teacher
-from kddense.views import build_view
-from kddense.views.base import in_eval_mode
+from kddense.views import build_view, in_eval_mode
 from kddense.visualization.evaluation import SPLITS, build_dataset
 from kddense.visualization.examples import Example, examples_of
 from kddense.visualization.knowledge import Knowledge, look

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from .base import Answer, ModelView, Question, ViewError, is_unlabelled
+from .base import Answer, ModelView, Question, ViewError, in_eval_mode, is_a, is_unlabelled
 from .dense_head import DenseHeadView, DenseOpinion, DenseSample
 from .depth import DepthOpinion, DepthSample, DepthView, check_depth_scale
 from .segmentor import PixelOpinion, PixelSample, SegmentorView
@@ -30,6 +30,8 @@ __all__ = [
     'ViewError',
     'build_view',
     'check_depth_scale',
+    'in_eval_mode',
+    'is_a',
     'is_unlabelled',
 ]
 

@@ -70,6 +70,7 @@ def plot(curves: Sequence[Curve], title: str, x_label: str, levels: Mapping[str,
         axes.set_title(title, loc='left', fontsize=11)
         axes.set_xlabel(x_label, color=GREY)
         axes.set_axisbelow(True)
+        axes.ticklabel_format(axis='y', useOffset=False)
         if len(axes.get_legend_handles_labels()[0]) > 1:
             axes.legend(frameon=False, fontsize=9)
         buffer = io.StringIO()

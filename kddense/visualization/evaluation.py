@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from kddense.benchmark import timed
 from kddense.distiller import Distiller
 from kddense.registry import MODELS
-from kddense.teacher import is_distiller, load_weights
+from kddense.teacher import load_weights, plain_model
 
 from .examples import Example
 
@@ -80,11 +80,7 @@ class RunningCosts:
 def plain_config(config: Config) -> Config:
     """Return a config of the model that a run trained: of a distillation, its student without a teacher."""
     plain = copy.deepcopy(config)
-    if is_distiller(plain.model):
-        preprocessor = plain.get('data_preprocessor')
-        plain.model = plain.model.student
-        if preprocessor is not None:
-            plain.model.setdefault('data_preprocessor', preprocessor)
+    plain.model = plain_model(plain)
     return plain
 
 
@@ -206,7 +202,7 @@ def _error_by_distance(results: Sequence[tuple[Tensor, Tensor]]) -> dict[str, fl
 
 
 def measure_costs(
-    models: Mapping[str, nn.Module], example: Mapping[str, Example], rounds: int = 15
+    models: Mapping[str, nn.Module], example: Mapping[str, Example], rounds: int = 21
 ) -> dict[str, RunningCosts]:
     """Measure models on an image each; they take turns, so that a busy machine slows them all alike.
 

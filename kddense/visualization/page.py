@@ -214,7 +214,7 @@ def machine() -> str:
         names = [line.partition(':')[2].strip() for line in info.read_text().splitlines() if 'model name' in line]
         processor = names[0] if names else processor
     gpu = f', {torch.cuda.get_device_name()}' if torch.cuda.is_available() else ''
-    return f'{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads of PyTorch{gpu}'
+    return f'{processor}, {os.cpu_count()} cores, PyTorch on {torch.get_num_threads()} of them{gpu}'
 
 
 def versions() -> dict[str, str]:
