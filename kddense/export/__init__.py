@@ -1,0 +1,14 @@
+"""The plain student out of a run: a checkpoint and a config for stock mmdet and mmseg, and an ONNX file for the rest.
+
+:func:`export_student` does it all, with a module for each of its steps: :mod:`kddense.export.source` reads the run,
+:mod:`kddense.export.plain_config` makes its config the student's own, :mod:`kddense.export.checkpoint` does so with the
+weights, :mod:`kddense.export.onnx` writes and checks the ONNX file, and :mod:`kddense.export.files` puts all of them in
+their places.
+"""
+
+from .onnx import OnnxReport
+from .plain_config import PlainConfig
+from .source import config_from_text
+from .student import Exported, export_student
+
+__all__ = ['Exported', 'OnnxReport', 'PlainConfig', 'config_from_text', 'export_student']

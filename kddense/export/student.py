@@ -1,0 +1,107 @@
+"""The export from its beginning to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .checkpoint import load_student, plain_meta
+from .files import Targets
+from .image_size import example_size
+from .onnx import OnnxReport, require_onnx, write_onnx
+from .plain_config import PlainConfig
+from .source import read_source
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What :func:`export_student` wrote.
+
+    Attributes:
+        source: The checkpoint that the weights are from.
+        files: The files written.
+        notes: What is worth knowing, a sentence each.
+        onnx: What was found out about the ONNX file, if there is one.
+    """
+
+    source: Path
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+    onnx: OnnxReport | None = None
+
+
+def export_student(
+    source: str | Path,
+    out: str | Path,
+    config: str | Path | None = None,
+    ema: bool = False,
+    onnx: bool = False,
+    shape: Sequence[int] | None = None,
+    force: bool = False,
+    trust_checkpoint: bool = False,
+) -> Exported:
+    """Write the student of a run as if there had never been a teacher: weights, config, and if asked for ONNX.
+
+    Everything is written aside, checked, and only then moved to its place.
+
+    Args:
+        source: A work_dir, whose last checkpoint is taken, or a checkpoint.
+        out: The checkpoint to write, ``*.pth``; the config goes beside it as ``*.py``, ONNX as ``*.onnx``.
+        config: The config of the run, or the plain student's. By default a work_dir's own; a checkpoint's is the one in
+            its meta, by which it was trained, or else the file beside it with its name.
+        ema: Export the averaged weights of mmengine's ``EMAHook`` in place of the trained ones.
+        onnx: Also write an ONNX file, and compare it with PyTorch on random images.
+        shape: Height and width of the images for that; by default what the config crops or resizes to.
+        force: Overwrite earlier exports.
+        trust_checkpoint: Load a checkpoint that holds pickled code. Only for files whose source you trust.
+
+    Returns:
+        The files written and what is worth knowing about them.
+
+    Raises:
+        ValueError: If config, checkpoint and options do not fit together.
+        FileNotFoundError: If there is no such work_dir or file, or no checkpoint in it.
+        FileExistsError: If a file would be overwritten.
+        OSError: If the target cannot be written to.
+        ImportError: If ONNX is asked for and its packages are not installed.
+        RuntimeError: If the student cannot be exported to ONNX, or the file gives other values than PyTorch.
+    """
+    targets = Targets.beside(Path(out), onnx)
+    targets.check(force)
+    if onnx:
+        require_onnx()
+    run = read_source(Path(source), None if config is None else Path(config), trust_checkpoint)
+    targets.check_inputs(run.checkpoint, run.config_file)
+    plain = PlainConfig.of(run.config)
+    meta = plain_meta(run.contents, plain.text())
+    size = example_size(plain.settings, shape) if onnx else None
+    student = load_student(plain.settings, run, ema)
+
+    report = None
+    with targets.written_aside() as aside:
+        torch.save(dict(meta=meta, state_dict=student.state_dict()), aside.checkpoint)
+        plain.write(aside.config)
+        if aside.onnx is not None and size is not None:
+            report = write_onnx(student, aside.onnx, size, meta)
+    average_is_left = 'ema_state_dict' in run.contents and not ema
+    return Exported(run.checkpoint, targets.files, tuple(_notes(plain, targets, average_is_left)), report)
+
+
+def _notes(plain: PlainConfig, targets: Targets, average_is_left: bool) -> Iterator[str]:
+    if plain.dropped:
+        yield f'left out of {targets.config}: {", ".join(plain.dropped)}'
+    if plain.needs:
+        yield (
+            f'{targets.config} needs kddense installed, for {", ".join(plain.needs)}; --onnx gives a file that does not'
+        )
+    if average_is_left:
+        yield (
+            'these are the trained weights; the run also kept their average, which is what its validation measured: '
+            '--ema exports that'
+        )
+    stale = targets.checkpoint.with_suffix('.onnx')
+    if targets.onnx is None and stale.exists():
+        yield f'{stale} is of an earlier export: --onnx writes it anew'
