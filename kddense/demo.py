@@ -49,9 +49,9 @@ TASKS = {
     ),
     'segmentation': Task(
         'mmseg',
-        'pspnet_r18-w32_street-scenes.py',
         'pspnet_r18-w16_street-scenes.py',
-        'skd_r18-w32_r18-w16_pspnet_street-scenes.py',
+        'pspnet_r18-w8_street-scenes.py',
+        'skd_r18-w16_r18-w8_pspnet_street-scenes.py',
     ),
     'depth': Task(
         'mmseg',

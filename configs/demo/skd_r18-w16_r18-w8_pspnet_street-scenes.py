@@ -1,14 +1,14 @@
 """The segmentor of the demo, taught with structured distillation: PI + PA + HO, the discriminator narrow as the networks."""
 
-_base_ = ['./pspnet_r18-w16_street-scenes.py', '../_base_/recipes/skd.py']
+_base_ = ['./pspnet_r18-w8_street-scenes.py', '../_base_/recipes/skd.py']
 
 model = dict(
     _delete_=True,
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/demo/pspnet_r18-w32_street-scenes.py',
-        checkpoint='work_dirs/demo_segmentation/teacher/iter_1000.pth',
+        config='configs/demo/pspnet_r18-w16_street-scenes.py',
+        checkpoint='work_dirs/demo_segmentation/teacher/iter_600.pth',
     ),
     objectives=dict(
         pixel={{_base_.objectives.pixel}},

@@ -1,8 +1,8 @@
-"""600 iterations from random weights, for the segmentors and depth estimators of the demo: AdamW, a warm-up, polynomial."""
+"""400 iterations from random weights, for the segmentors and depth estimators of the demo: AdamW, a warm-up, polynomial."""
 
 _base_ = ['mmseg::_base_/schedules/schedule_20k.py', 'mmseg::_base_/default_runtime.py']
 
-max_iters = 600
+max_iters = 400
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
@@ -13,6 +13,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', eta_min=1e-5, power=0.9, by_epoch=False, begin=50, end=max_iters),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=150)
+train_cfg = dict(max_iters=max_iters, val_interval=100)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=50, max_keep_ckpts=2))
 randomness = dict(seed=0)
