@@ -275,16 +275,15 @@ class Training:
 
     def _watch(self, process: subprocess.Popen[bytes], tell: Teller) -> None:
         steps = self._steps()
-        started, first = time.monotonic(), None
+        first: tuple[float, float] | None = None  # when the first step was heard of, and its number
         while process.poll() is None:
             record = last_record(self.folder, of_training=True)
             if record is None:
                 tell.progress(f'{self.title}: starting')
             else:
-                first = record['step'] if first is None else first
-                spent = time.monotonic() - started
-                rate = spent / max(record['step'] - first, 1) if record['step'] > first else None
-                tell.progress(f'{self.title}: {self._progress(record, steps)}{_left(rate, steps - record["step"])}')
+                first = first or (time.monotonic(), record['step'])
+                left = _left(time.monotonic() - first[0], record['step'] - first[1], steps - record['step'])
+                tell.progress(f'{self.title}: {self._progress(record, steps)}{left}')
             time.sleep(0.5)
 
     def _progress(self, record: Mapping[str, float], steps: int) -> str:
@@ -315,11 +314,12 @@ class Training:
         return hashlib.sha256(f'{self.images} {text}'.encode()).hexdigest()
 
 
-def _left(rate: float | None, steps: float) -> str:
-    if rate is None:
+def _left(seconds: float, done: float, to_do: float) -> str:
+    """Say how long ``to_do`` steps will take, if ``done`` of them took so many seconds; nothing before that is known."""
+    if done <= 0:
         return ''
-    seconds = round(rate * max(steps, 0))
-    return f', about {seconds // 60}:{seconds % 60:02} left'
+    left = round(seconds / done * max(to_do, 0))
+    return f', about {left // 60}:{left % 60:02} left'
 
 
 def _read_state(file: Path) -> dict[str, Any]:

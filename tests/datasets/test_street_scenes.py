@@ -370,6 +370,19 @@ class TestInterruption:
         self.SCENES.write(tmp_path / 'scenes', processes=1)
         assert digest_of(tmp_path / 'scenes') == digest_of(folder)
 
+    def test_killed_in_the_middle_of_a_file(self, folder, tmp_path, monkeypatch):
+        """What a killed process had begun to write is not in the finished folder."""
+        with monkeypatch.context() as patch:
+            patch.setattr(StreetScenes, '_finish', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                self.SCENES.write(tmp_path / 'scenes', processes=1)
+        half = next(tmp_path.rglob('*_depth.png')).with_suffix('.png.123.tmp')
+        half.write_bytes(b'half')
+
+        self.SCENES.write(tmp_path / 'scenes', processes=1)
+        assert not list((tmp_path / 'scenes').rglob('*.tmp'))
+        assert digest_of(tmp_path / 'scenes') == digest_of(folder)
+
     @pytest.mark.parametrize('name', ['instances_train.json', 'instances_val.json', 'street_scenes.json', 'scenes'])
     def test_cut_off_at_the_end(self, folder, tmp_path, monkeypatch, name):
         """Before the annotations, the manifest, or the last renaming."""

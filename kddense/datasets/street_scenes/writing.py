@@ -121,7 +121,9 @@ class StreetScenes:
             sys.stderr.write('\n')
 
     def _finish(self, partial: Path) -> None:
-        """Put the annotations together, and a digest of everything."""
+        """Put the annotations together, and a digest of everything; nothing half-written stays behind."""
+        for unfinished in partial.rglob('*.tmp'):
+            unfinished.unlink()
         digest = hashlib.sha256()
         for split in SPLITS:
             parts = [json.loads(_part(partial, split, index).read_text()) for index in range(getattr(self, split))]
