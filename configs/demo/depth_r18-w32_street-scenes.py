@@ -7,9 +7,9 @@ model = dict(
     decode_head=dict(decoder=dict(in_channels=[32, 64, 128, 256], channels=64)),
 )
 
-max_iters = 600
+max_iters = 500
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(type='PolyLR', eta_min=1e-5, power=0.9, by_epoch=False, begin=50, end=max_iters),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=200)
+train_cfg = dict(max_iters=max_iters, val_interval=500)

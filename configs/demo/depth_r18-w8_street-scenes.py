@@ -3,7 +3,7 @@
 _base_ = [
     '../_base_/models/depth_r50.py',
     '../_base_/datasets/street_scenes_depth.py',
-    '../_base_/schedules/demo_400i.py',
+    '../_base_/schedules/demo_300i.py',
 ]
 custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
 

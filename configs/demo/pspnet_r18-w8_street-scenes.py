@@ -3,7 +3,7 @@
 _base_ = [
     'mmseg::_base_/models/pspnet_r50-d8.py',
     '../_base_/datasets/street_scenes_segmentation.py',
-    '../_base_/schedules/demo_400i.py',
+    '../_base_/schedules/demo_300i.py',
 ]
 
 norm_cfg = dict(type='BN', requires_grad=True)

@@ -8,7 +8,7 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='configs/demo/pspnet_r18-w16_street-scenes.py',
-        checkpoint='work_dirs/demo_segmentation/teacher/iter_600.pth',
+        checkpoint='work_dirs/demo_segmentation/teacher/iter_500.pth',
     ),
     objectives=dict(
         pixel={{_base_.objectives.pixel}},

@@ -8,7 +8,7 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='configs/demo/depth_r18-w32_street-scenes.py',
-        checkpoint='work_dirs/demo_depth/teacher/iter_600.pth',
+        checkpoint='work_dirs/demo_depth/teacher/iter_500.pth',
     ),
     objectives=dict(
         pair={{_base_.objectives.pair}},

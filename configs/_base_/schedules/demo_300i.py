@@ -1,12 +1,12 @@
-"""400 iterations from random weights, for the segmentors and depth estimators of the demo: AdamW, a warm-up, polynomial."""
+"""300 iterations from random weights, for the segmentors and depth estimators of the demo: AdamW, a warm-up, polynomial."""
 
 _base_ = ['mmseg::_base_/schedules/schedule_20k.py', 'mmseg::_base_/default_runtime.py']
 
-max_iters = 400
+max_iters = 300
 optim_wrapper = dict(
     _delete_=True,
     type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=10),
 )
 param_scheduler = [
