@@ -11,11 +11,14 @@ import json
 import math
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +26,13 @@ from mmengine.config import Config
 from mmengine.utils import get_installed_path
 
 from kddense.datasets.street_scenes import StreetScenes
+from kddense.visualization.metrics import Metric
 from kddense.visualization.report import write_report
 from kddense.visualization.runs import COMMAND, find_checkpoint, last_record
 
 SCENES = 'STREET_SCENES'  # the environment variable by which the configs know where the scenes are
 STATE = 'demo.json'
+HEADLINES = ('coco/bbox_mAP', 'mIoU', 'abs_rel')
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,7 @@ class Teller:
     def progress(self, text: str) -> None:
         """Say how far something is."""
         if sys.stdout.isatty():
+            text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be renewed
             print(f'\r{text:<{self._width}}', end='', flush=True)
             self._width = len(text)
         elif time.monotonic() - self._said >= self.every:
@@ -137,10 +143,12 @@ class Demo:
         os.environ[SCENES] = str(self.scenes)  # configs read it, here and in the processes that train
         self._make_scenes()
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        teacher = self._train('teacher', 2)
-        self._train('plain', 3)
+        teacher = self._training('teacher')
+        # Nets as small as these gain nothing from a second thread, so two of them share two cores.
+        self._train('[2/4]', teacher, self._training('plain'))
         config = self.configs / TASKS[self.task].teacher
-        self._train('distilled', 4, {'model.teacher.config': str(config), 'model.teacher.checkpoint': str(teacher)})
+        places = {'model.teacher.config': str(config), 'model.teacher.checkpoint': str(teacher.checkpoint())}
+        self._train('[3/4]', self._training('distilled', places))
         return self._report()
 
     @property
@@ -151,34 +159,45 @@ class Demo:
     def _make_scenes(self) -> None:
         train, val = self.images
         scenes = StreetScenes(train, val)
-        self.tell.progress(f'[1/5] street scenes: {train + val} images, in {self.scenes}')
+        self.tell.progress(f'[1/4] street scenes: {train + val} images, in {self.scenes}')
         scenes.write(self.scenes, progress=sys.stderr.isatty())
-        self.tell.done(f'[1/5] {train + val} street scenes are in {self.scenes}')
+        self.tell.done(f'[1/4] {train + val} street scenes are in {self.scenes}')
 
-    def _train(self, role: str, number: int, places: Mapping[str, str] | None = None) -> Path:
-        """Train one model, or go on with it, and return its last checkpoint."""
-        folder = self.work_dir / role
-        training = Training(
+    def _training(self, role: str, places: Mapping[str, str] | None = None) -> Training:
+        return Training(
+            title=ROLES[role],
             config=self.configs / getattr(TASKS[self.task], role),
-            folder=folder,
+            folder=self.work_dir / role,
             package=TASKS[self.task].package,
+            images=self.images[0],
             changes=self.changes,
             places=places or {},
-            images=self.images[0],
-            title=f'[{number}/5] {ROLES[role]}',
         )
-        training.run(self.tell)
-        checkpoint = find_checkpoint(folder)
-        if checkpoint is None:
-            raise DemoError(f'{folder} holds no checkpoint any more: delete the folder and run the same command again')
-        return checkpoint
+
+    def _train(self, step: str, *trainings: Training) -> None:
+        """Train models side by side, each to its end, from where an earlier call stopped."""
+        waiting = [training for training in trainings if not training.is_done()]
+        for training in trainings:
+            if training not in waiting:
+                self.tell.done(f'{step} {training.title} is trained, in {training.folder}')
+        threads = max(1, (os.cpu_count() or 1) // max(1, len(waiting)))
+        with ExitStack() as running:
+            for training in waiting:
+                running.enter_context(training.running(threads))
+            while waiting:
+                self.tell.progress(f'{step} {"; ".join(training.progress() for training in waiting)}')
+                time.sleep(0.5)
+                for training in [training for training in waiting if training.has_ended()]:
+                    waiting.remove(training)
+                    training.finish()
+                    self.tell.done(f'{step} {training.title} is trained, in {training.seconds / 60:.1f} minutes')
 
     def _report(self) -> list[str]:
         state = self.work_dir / STATE
         trainings = {role: _read_state(self.work_dir / role / STATE) for role in ROLES}
         done = _read_state(state)
         if done.get('trainings') == trainings and self.page.is_file():
-            self.tell.done(f'[5/5] the report is there: {self.page}')
+            self.tell.done(f'[4/4] the report is there: {self.page}')
             return list(done['summary'])
         folders = {role: self.work_dir / role for role in ROLES}
         command = ['python', 'tools/report.py', '--out', self.page]
@@ -190,80 +209,121 @@ class Demo:
             folders['plain'],
             folders['teacher'],
             command=shlex.join(map(str, command)),
-            say=lambda text: self.tell.progress(f'[5/5] report: {text}'),
+            say=lambda text: self.tell.progress(f'[4/4] report: {text}'),
         )
-        self.tell.done(f'[5/5] the report is written: {self.page}')
+        self.tell.done(f'[4/4] the report is written: {self.page}')
         minutes = {ROLES[role]: trainings[role]['seconds'] / 60 for role in ROLES}
         times = ', '.join(f'{title} {time:.1f}' for title, time in minutes.items())
         summary = [
             *report.summary(),
-            f'trained in {sum(minutes.values()):.1f} minutes ({times}), measured on {self.images[1]} images, one seed',
+            f'minutes of training: {times}; measured on {self.images[1]} images, one seed',
             f'the report is {self.page}',
         ]
         _write_state(state, dict(trainings=trainings, summary=summary))
         return summary
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Training:
-    """One training with the script of mmdet or mmseg.
+    """One training with the script of mmdet or mmseg, in a process of its own.
 
     Args:
+        title: How to call it.
         config: What to train.
         folder: Its work_dir.
         package: ``'mmdet'`` or ``'mmseg'``.
+        images: How many images it learns from.
         changes: To the config, by key, as after ``--cfg-options``.
         places: More of them, which only say where files are: a work_dir may be moved.
-        images: How many images it learns from.
-        title: How to call it.
     """
 
+    title: str
     config: Path
     folder: Path
     package: str
+    images: int
     changes: Mapping[str, Any]
     places: Mapping[str, str]
-    images: int
-    title: str
 
-    def run(self, tell: Teller) -> None:
-        """Train to the end, from where an earlier call stopped."""
-        settings = self._settings()
+    def __post_init__(self) -> None:
+        self.seconds = 0.0
+        self._begun = time.monotonic()
+        self._is_finished = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._first: tuple[float, float] | None = None  # when the first step was heard of, and its number
+
+    def is_done(self) -> bool:
+        """Tell whether it came to its end in an earlier call; raise a :class:`DemoError` if something else is there."""
         state = _read_state(self.folder / STATE)
-        if state and state['settings'] != settings:
+        if state and state['settings'] != self._settings:
             raise DemoError(
                 f'{self.folder} holds a training of other settings: delete it, or choose another folder with --work-dir'
             )
-        if state.get('done'):
-            tell.done(f'{self.title} is trained, in {self.folder}')
-            return
-        before = state.get('seconds', 0.0)
-        started = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _write_state(self.folder / STATE, dict(settings=settings, done=False, seconds=before))
-        try:
-            self._call(tell)
-        finally:
-            seconds = before + time.monotonic() - started
-            _write_state(self.folder / STATE, dict(settings=settings, done=False, seconds=seconds))
-        _write_state(self.folder / STATE, dict(settings=settings, done=True, seconds=seconds))
-        tell.done(f'{self.title} is trained, in {seconds / 60:.1f} minutes')
+        return bool(state.get('done'))
 
-    def _call(self, tell: Teller) -> None:
+    @contextmanager
+    def running(self, threads: int) -> Iterator[None]:
+        """Train in the background, and end with the block, at the latest."""
+        self._begun = time.monotonic() - _read_state(self.folder / STATE).get('seconds', 0.0)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write_state(done=False)
         command = self._command()
         (self.folder / COMMAND).write_text(f'{SCENES}={shlex.quote(os.environ[SCENES])} {shlex.join(command)}\n')
-        log = self.folder / 'output.log'
-        with log.open('a') as output:
-            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-            try:
-                self._watch(process, tell)
-            finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-        if process.returncode != 0:
-            reason = next((line for line in reversed(log.read_text().splitlines()) if line.strip()), '')
-            raise DemoError(f'{self.title} stopped with an error: {reason}; see {log}')
+        with self._log.open('a') as output:
+            environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            yield
+        finally:
+            self._process.terminate()
+            self._process.wait()
+            if not self._is_finished:
+                self._write_state(done=False)
+
+    def has_ended(self) -> bool:
+        """Tell whether the process has come to its end."""
+        return self._process is not None and self._process.poll() is not None
+
+    def finish(self) -> None:
+        """Note that it is done, or raise a :class:`DemoError` with the reason if it failed."""
+        assert self._process is not None
+        if self._process.returncode != 0:
+            lines = [line for line in self._log.read_text().splitlines() if line.strip()]
+            raise DemoError(
+                f'{self.title} stopped with an error: {lines[-1] if lines else "no output"}; see {self._log}'
+            )
+        self._write_state(done=True)
+        self._is_finished = True
+
+    def checkpoint(self) -> Path:
+        """Return its last checkpoint."""
+        found = find_checkpoint(self.folder)
+        if found is None:
+            raise DemoError(f'{self.folder} holds no checkpoint any more: delete the folder and run the command again')
+        return found
+
+    def progress(self) -> str:
+        """Say how far it is."""
+        record, steps = last_record(self.folder, of_training=True), self._steps
+        if record is None:
+            return f'{self.title}: starting'
+        self._first = self._first or (time.monotonic(), record['step'])
+        left = _left(time.monotonic() - self._first[0], record['step'] - self._first[1], steps - record['step'])
+        validation = last_record(self.folder, of_training=False) or {}
+        metrics = [
+            f', {Metric.of(key).label} {Metric.of(key).written(validation[key])}'
+            for key in HEADLINES
+            if key in validation
+        ]
+        return f'{self.title} {record["step"]:.0f}/{steps}, loss {record.get("loss", math.nan):.2f}{"".join(metrics)}{left}'
+
+    @property
+    def _log(self) -> Path:
+        return self.folder / 'output.log'
+
+    def _write_state(self, done: bool) -> None:
+        self.seconds = time.monotonic() - self._begun
+        _write_state(self.folder / STATE, dict(settings=self._settings, done=done, seconds=self.seconds))
 
     def _command(self) -> list[str]:
         script = Path(get_installed_path(self.package)) / '.mim' / 'tools' / 'train.py'
@@ -273,30 +333,7 @@ class Training:
             command.extend(['--cfg-options', *(f'{key}={value}' for key, value in changes.items())])
         return command
 
-    def _watch(self, process: subprocess.Popen[bytes], tell: Teller) -> None:
-        steps = self._steps()
-        first: tuple[float, float] | None = None  # when the first step was heard of, and its number
-        while process.poll() is None:
-            record = last_record(self.folder, of_training=True)
-            if record is None:
-                tell.progress(f'{self.title}: starting')
-            else:
-                first = first or (time.monotonic(), record['step'])
-                left = _left(time.monotonic() - first[0], record['step'] - first[1], steps - record['step'])
-                tell.progress(f'{self.title}: {self._progress(record, steps)}{left}')
-            time.sleep(0.5)
-
-    def _progress(self, record: Mapping[str, float], steps: int) -> str:
-        validation = last_record(self.folder, of_training=False) or {}
-        metrics = [
-            f'{key.rpartition("/")[2]} {validation[key]:.3g}'
-            for key in ('coco/bbox_mAP', 'mIoU', 'abs_rel')
-            if key in validation
-        ]
-        return ', '.join(
-            [f'iteration {record["step"]:.0f} of {steps}', f'loss {record.get("loss", math.nan):.3f}', *metrics]
-        )
-
+    @cached_property
     def _steps(self) -> int:
         config = self._read()
         if 'max_iters' in config.train_cfg:
@@ -308,6 +345,7 @@ class Training:
         config.merge_from_dict(dict(self.changes))
         return config
 
+    @cached_property
     def _settings(self) -> str:
         """Return a digest of what makes this training what it is."""
         text = json.dumps(self._read().to_dict(), sort_keys=True, default=str).replace(os.environ[SCENES], SCENES)

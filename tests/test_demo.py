@@ -88,8 +88,8 @@ def test_it_goes_from_nothing_to_a_report(task, done):
 def test_it_says_how_far_it_is(done):
     _, printed = done('detection')
     assert printed[0] == 'starting'
-    for number in range(1, 6):
-        assert any(line.startswith(f'[{number}/5]') for line in printed)
+    for number in range(1, 5):
+        assert any(line.startswith(f'[{number}/4]') for line in printed)
 
 
 def test_a_second_call_does_nothing_twice(done, scenes):
@@ -130,7 +130,7 @@ def test_interrupted_it_goes_on_where_it_was(scenes, tmp_path):
     reached = last_record(folder / 'teacher', of_training=True)['step']
     assert reached < 60
     process = start('segmentation', folder, scenes, *longer)
-    while not (folder / 'plain').exists() and process.poll() is None and time.monotonic() < deadline:
+    while not (folder / 'distilled').exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
@@ -151,8 +151,9 @@ def test_a_training_that_fails_says_why_and_where_to_look(scenes, tmp_path):
     process = start('segmentation', tmp_path / 'demo', scenes, 'model.backbone.depth=17')
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert 'error: [2/5] teacher stopped with an error: KeyError' in output
-    assert f'see {tmp_path}/demo/teacher/output.log' in output
+    found = re.search(r'error: (.*) stopped with an error: KeyError.*; see (.*)/output.log', output)
+    role = {'teacher': 'teacher', 'plain student': 'plain'}[found[1]]
+    assert found[2] == f'{tmp_path}/demo/{role}'
     assert 'Traceback' not in output
 
 
@@ -193,7 +194,9 @@ def test_where_lines_cannot_be_renewed_they_come_now_and_then(capsys):
 def test_on_a_terminal_the_line_is_renewed(capsys, monkeypatch):
     monkeypatch.setattr('sys.stdout.isatty', lambda: True, raising=False)
     tell = Teller()
+    monkeypatch.setattr('shutil.get_terminal_size', lambda: os.terminal_size((12, 24)))
     tell.progress('a long line')
+    tell.progress('a line that would wrap')
     tell.progress('short')
     tell.done('done')
-    assert capsys.readouterr().out == '\ra long line\rshort      \rdone \n'
+    assert capsys.readouterr().out == '\ra long line\ra line that\rshort      \rdone \n'

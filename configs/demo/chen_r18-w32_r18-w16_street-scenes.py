@@ -8,7 +8,7 @@ model = dict(
     student={{_base_.model}},
     teacher=dict(
         config='configs/demo/faster-rcnn_r18-w32_street-scenes.py',
-        checkpoint='work_dirs/demo/teacher/epoch_5.pth',
+        checkpoint='work_dirs/demo/teacher/epoch_6.pth',
     ),
     objectives={{_base_.objectives}},
 )

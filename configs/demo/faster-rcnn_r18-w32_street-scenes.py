@@ -9,8 +9,8 @@ model = dict(
     roi_head=dict(bbox_roi_extractor=dict(out_channels=64), bbox_head=dict(in_channels=64, fc_out_channels=512)),
 )
 
-max_epochs = 5
-train_cfg = dict(max_epochs=max_epochs, val_interval=5)
+max_epochs = 6
+train_cfg = dict(max_epochs=max_epochs, val_interval=6)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
     dict(
