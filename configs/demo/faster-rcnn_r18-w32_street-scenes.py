@@ -4,9 +4,8 @@ _base_ = './faster-rcnn_r18-w16_street-scenes.py'
 
 model = dict(
     backbone=dict(base_channels=32),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64),
-    roi_head=dict(bbox_roi_extractor=dict(out_channels=64), bbox_head=dict(in_channels=64, fc_out_channels=512)),
+    neck=dict(in_channels=[32, 64, 128, 256]),
+    roi_head=dict(bbox_head=dict(fc_out_channels=512)),
 )
 
 max_epochs = 6
