@@ -233,6 +233,7 @@ class ToyTask:
         config.work_dir = str(work_dir)
         config.log_level = 'ERROR'
         config.experiment_name = f'toy_{next(_numbers)}'
+        config.visualizer.name = f'toy_{next(_numbers)}'  # mmengine would go on with that of an earlier run
         return Runner.from_cfg(config)
 
     def train(self, config: Any, work_dir: Path) -> Any:

@@ -210,6 +210,8 @@ def test_every_command_is_run_somewhere():
         'bash tools/dist_train.sh',
         'python tools/train.py configs/chen2017/faster-rcnn_r18_fpn_bccd.py',  # tests/test_configs.py builds it
         'python -m kddense.compat',
+        'make demo',  # tests/test_demo.py
+        'python tools/report.py',  # tests/visualization/test_report.py
     )
     set_up = ('make setup', 'source .venv/bin/activate', 'make test', 'make test-legacy', "pip install '.[")
     unknown = [line for line in commands() if not line.startswith(here + set_up)]

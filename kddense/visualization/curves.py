@@ -10,6 +10,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 GREY = '#5f6368'
 PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
@@ -71,6 +72,7 @@ def plot(curves: Sequence[Curve], title: str, x_label: str, levels: Mapping[str,
         axes.set_xlabel(x_label, color=GREY)
         axes.set_axisbelow(True)
         axes.ticklabel_format(axis='y', useOffset=False)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
         if len(axes.get_legend_handles_labels()[0]) > 1:
             axes.legend(frameon=False, fontsize=9)
         buffer = io.StringIO()

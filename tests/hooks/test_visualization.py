@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import cv2
 import numpy as np
 import pytest
@@ -13,14 +11,11 @@ from kddense.hooks import DistillVisualizationHook
 from kddense.random_state import get_random_state
 from kddense.taps import tensors_of
 
-_numbers = itertools.count()
-
 
 def hooked(task, **options):
     """A short training with the hook."""
     short = dict(train_cfg__max_epochs=1) if task.package == 'mmdet' else dict(train_cfg__max_iters=4)
     config = task.distilled(**short)
-    config.visualizer.name = f'visualizer_{next(_numbers)}'  # mmengine would go on with that of an earlier run
     config.custom_hooks = [dict(type='kddense.DistillVisualizationHook', **dict(dict(interval=3, images=1), **options))]
     return config
 

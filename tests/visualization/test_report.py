@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import re
@@ -17,7 +16,6 @@ from kddense.visualization.report import write_report
 from kddense.visualization.runs import find_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope='module')
@@ -45,7 +43,6 @@ def runs(tmp_path_factory):
 
 
 def _train(task, config, folder: Path) -> None:
-    config.visualizer.name = f'visualizer_{next(_numbers)}'  # mmengine would go on with that of an earlier run
     config.default_hooks.checkpoint = dict(type='CheckpointHook', interval=2, by_epoch=task.package == 'mmdet')
     task.train(config, folder)
 
