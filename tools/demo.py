@@ -17,6 +17,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'demo'
 
 def main() -> None:
     warnings.filterwarnings('ignore', message='pkg_resources')  # mmengine's way to read 'package::path' configs
+    warnings.filterwarnings('ignore', module=r'mm(cv|det|engine|seg)\b')
     print('starting', flush=True)  # the imports take seconds
     from mmengine.config import DictAction
     from mmengine.logging import MMLogger
