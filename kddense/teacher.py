@@ -77,7 +77,7 @@ class Teacher(nn.Module):
         self.dtype = PRECISIONS[precision]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         package = config.partition('::')[0] if isinstance(config, str) and '::' in config else None
-        config = _read_config(config, name)
+        config = read_teacher_config(config, name)
         self.model: Any = _build_model(config, package, name)  # a class of another library
         self.classes = _classes_of(config)
         self.pixel_format = PixelFormat.of(self.model.data_preprocessor)
@@ -247,7 +247,8 @@ def current_scope() -> str | None:
     return current.scope_name if current is not None else None
 
 
-def _read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def read_teacher_config(config: str | Path | Config | Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return what a teacher's ``config`` stands for; ``name`` is how messages call the teacher."""
     if isinstance(config, (Config, Mapping)):
         return config
     package, separator, _ = str(config).partition('::')

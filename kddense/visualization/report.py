@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.hub import get_config
 from mmengine.runner import set_random_seed
 from torch import nn
 
 from kddense.random_state import forked_random_state
-from kddense.teacher import is_distiller
+from kddense.teacher import is_distiller, read_teacher_config
 from kddense.views import build_view
 
 from .curves import GREY, PALETTE, Curve, plot
@@ -130,17 +129,18 @@ def _teacher_of(run: Run) -> Run:
     named = named if 'config' in named else next(iter(named.values()), {})
     checkpoint = Path(named['checkpoint']) if named.get('checkpoint') else None
     try:
-        config = _config_of(named.get('config'))
+        config = _whole(read_teacher_config(named['config'], TEACHER))
     except Exception as error:  # a config is code, which may fail in any way
         return Run(TEACHER, run.folder, faults=[f'{TEACHER}: its config cannot be read: {error}'])
     faults = [] if checkpoint else [f'{TEACHER}: {run.title} was taught without a checkpoint of a teacher']
     return Run(TEACHER, run.folder, config, None, checkpoint, faults=faults)
 
 
-def _config_of(named: Any) -> Config:
-    if isinstance(named, str):
-        return get_config(named) if '::' in named else Config.fromfile(named)
-    return Config(named if 'model' in named else dict(model=named))
+def _whole(config: Mapping[str, Any]) -> Config:
+    """Return a whole config: a teacher's may be that of its model alone."""
+    if isinstance(config, Config):
+        return config
+    return Config(config if 'model' in config else dict(model=config))
 
 
 def _measure(report: Report, entrant: Entrant, device: str, images: int, trust: bool, say: Say) -> None:
@@ -171,8 +171,13 @@ def _first_line(error: Exception) -> str:
     return text if isinstance(error, (ValueError, FileNotFoundError)) else f'{type(error).__name__} {text}'.strip()
 
 
+def _at_work(report: Report) -> list[Entrant]:
+    """Return the entrants whose model and images are there."""
+    return [entrant for entrant in report.entrants if entrant.model is not None and entrant.examples]
+
+
 def _add_costs(report: Report) -> None:
-    able = [entrant for entrant in report.entrants if entrant.model is not None and entrant.examples]
+    able = _at_work(report)
     try:
         costs = measure_costs(
             {entrant.title: entrant.model for entrant in able if entrant.model is not None},
@@ -186,7 +191,7 @@ def _add_costs(report: Report) -> None:
 
 
 def _add_predictions(report: Report) -> None:
-    able = [entrant for entrant in report.entrants if entrant.model is not None and entrant.examples]
+    able = _at_work(report)
     for index, example in enumerate(able[0].examples if able else []):
         try:
             row = [Figure('ground truth', picture_source(example.truth()))]
@@ -203,7 +208,7 @@ def _add_predictions(report: Report) -> None:
 
 def _add_knowledge(report: Report) -> None:
     """Show what was distilled, as teacher, untrained, plain and distilled student show it."""
-    able = [entrant for entrant in report.entrants if entrant.model is not None and entrant.examples]
+    able = _at_work(report)
     taught = next((entrant for entrant in able if entrant.role == 'distilled'), None)
     if taught is None or taught.run.config is None or not is_distiller(taught.run.config.model):
         return
