@@ -79,8 +79,11 @@ def plain_settings(task) -> dict:
     return PlainConfig.of(plain(task)).settings
 
 
-def run_settings(task) -> dict:
-    return dict(plain_settings(task), log_level='ERROR')  # as ToyTask runs it
+def run_settings(run: TrainedRun) -> dict:
+    """Return the settings of the plain student with what ToyTask set for this run."""
+    settings = plain_settings(run.task)
+    visualizer = dict(settings['visualizer'], name=run.runner.cfg.visualizer.name)
+    return dict(settings, log_level='ERROR', visualizer=visualizer)
 
 
 def weights(path: Path) -> dict:

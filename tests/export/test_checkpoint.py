@@ -36,7 +36,7 @@ class TestCheckpoint:
         assert_same_weights(exported['state_dict'], weights(segmentor_run.checkpoint))
 
     def test_its_config_is_the_one_beside_it(self, exported, segmentor_run):
-        assert config_from_text(exported['meta']['cfg']).to_dict() == run_settings(segmentor_run.task)
+        assert config_from_text(exported['meta']['cfg']).to_dict() == run_settings(segmentor_run)
 
     def test_an_export_can_be_exported(self, segmentor_run, tmp_path):
         export_student(segmentor_run.folder, tmp_path / 'once.pth')

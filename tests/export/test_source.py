@@ -29,7 +29,7 @@ class TestWhereTheConfigIsFound:
         shutil.copy(segmentor_run.checkpoint, tmp_path / 'moved.pth')
         (tmp_path / 'moved.py').write_text('raise RuntimeError("of something else")')
         exported = export_student(tmp_path / 'moved.pth', tmp_path / 'student.pth')
-        assert Config.fromfile(tmp_path / 'student.py').to_dict() == run_settings(segmentor_run.task)
+        assert Config.fromfile(tmp_path / 'student.py').to_dict() == run_settings(segmentor_run)
         assert exported.source == tmp_path / 'moved.pth'
 
     def test_bare_weights_have_it_beside_them(self, detector, tmp_path):
@@ -49,7 +49,7 @@ class TestWhereTheConfigIsFound:
         (tmp_path / 'run').mkdir()
         shutil.copy(segmentor_run.checkpoint, tmp_path / 'run')
         export_student(tmp_path / 'run', tmp_path / 'student.pth')
-        assert Config.fromfile(tmp_path / 'student.py').to_dict() == run_settings(segmentor_run.task)
+        assert Config.fromfile(tmp_path / 'student.py').to_dict() == run_settings(segmentor_run)
 
     def test_code_in_a_checkpoints_config_is_not_run(self, detector, tmp_path):
         state = detector.build(plain(detector).model).state_dict()
