@@ -22,7 +22,7 @@ from kddense.random_state import forked_random_state
 from kddense.registry import HOOKS
 from kddense.teacher import Teacher
 from kddense.views import build_view, in_eval_mode
-from kddense.visualization.evaluation import SPLITS, build_dataset
+from kddense.visualization.evaluation import SPLITS, build_loader
 from kddense.visualization.examples import Example, examples_of
 from kddense.visualization.knowledge import Knowledge, look
 from kddense.visualization.pictures import side_by_side
@@ -81,7 +81,7 @@ class DistillVisualizationHook(Hook):
         teacher = self._choose(distiller)
         self._objectives = runner.cfg.model.get('objectives') or {}
         with forked_random_state(), torch.no_grad():
-            self._examples = examples_of(build_dataset(runner.cfg, self.split), self.images)
+            self._examples = examples_of(build_loader(runner.cfg, self.split).dataset, self.images)
             model = copy.deepcopy(teacher.model).float()
             self._taught = [self._look_at_teacher(teacher, model, example) for example in self._examples]
         self._draw(runner, runner.iter)

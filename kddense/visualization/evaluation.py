@@ -19,6 +19,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from kddense.benchmark import timed
@@ -116,13 +117,27 @@ def scope_of(config: Config) -> Any:
     return DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmengine'))
 
 
-def build_dataset(config: Config, split: str) -> Any:
-    """Build the data set that a config is evaluated on."""
-    return _loader(config, split).dataset
+def build_loader(config: Config, split: str) -> DataLoader:
+    """Build the loader of what a config is evaluated on, in this process alone.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    if config.get(f'{split}_dataloader') is None:
+        raise ValueError(f'the config has no {split}_dataloader')
+    loader = copy.deepcopy(config[f'{split}_dataloader'])
+    loader.update(num_workers=0, persistent_workers=False)
+    loader.pop('prefetch_factor', None)
+    with scope_of(config), _quiet():
+        return Runner.build_dataloader(loader, seed=0)
 
 
 def evaluate(
-    model: nn.Module, config: Config, split: str = 'val', progress: Callable[[int, int], None] | None = None
+    model: nn.Module,
+    config: Config,
+    split: str = 'val',
+    progress: Callable[[int, int], None] | None = None,
+    loader: DataLoader | None = None,
 ) -> Evaluation:
     """Run a model over a split and return what the config's own evaluator says, without leaving logs or files.
 
@@ -131,12 +146,14 @@ def evaluate(
         config: Its config; the keys ``{split}_dataloader`` and ``{split}_evaluator`` are used.
         split: ``'val'`` or ``'test'``.
         progress: Called with the number of batches that are done, and of all.
+        loader: What :func:`build_loader` gave, if it is at hand.
     """
-    loader = _loader(config, split)
+    loader = build_loader(config, split) if loader is None else loader
+    dataset: Any = loader.dataset
     evaluator_config = config[f'{split}_evaluator']
     with scope_of(config), _quiet():
         evaluator = Evaluator(evaluator_config if isinstance(evaluator_config, list) else [evaluator_config])
-    evaluator.dataset_meta = loader.dataset.metainfo
+    evaluator.dataset_meta = dataset.metainfo
     for metric in evaluator.metrics:
         if hasattr(metric, 'classwise'):
             metric.classwise = True
@@ -147,30 +164,20 @@ def evaluate(
             progress(index + 1, len(loader))
     measure, by_class = _by_class_of_pixels(evaluator.metrics)
     with _quiet():
-        found = evaluator.evaluate(len(loader.dataset))
+        found = evaluator.evaluate(len(dataset))
     metrics = {key: float(value) for key, value in found.items() if _is_number(value)}
-    names = {f'{name}_precision': name for name in loader.dataset.metainfo.get('classes') or ()}
+    names = {f'{name}_precision': name for name in dataset.metainfo.get('classes') or ()}
     of_boxes = {
         names[key.rpartition('/')[2]]: value for key, value in metrics.items() if key.rpartition('/')[2] in names
     }
     if of_boxes:
         measure, by_class = 'AP', {name: 100 * value for name, value in of_boxes.items()}
         metrics = {key: value for key, value in metrics.items() if key.rpartition('/')[2] not in names}
-    return Evaluation(metrics, by_class, measure, len(loader.dataset))
+    return Evaluation(metrics, by_class, measure, len(dataset))
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.number))
-
-
-def _loader(config: Config, split: str) -> Any:
-    if config.get(f'{split}_dataloader') is None:
-        raise ValueError(f'the config has no {split}_dataloader')
-    loader = copy.deepcopy(config[f'{split}_dataloader'])
-    loader.update(num_workers=0, persistent_workers=False)
-    loader.pop('prefetch_factor', None)
-    with scope_of(config), _quiet():
-        return Runner.build_dataloader(loader, seed=0)
 
 
 def _quiet() -> Any:

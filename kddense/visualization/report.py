@@ -20,7 +20,7 @@ from .curves import GREY, PALETTE, Curve, plot
 from .evaluation import (
     SPLITS,
     Evaluation,
-    build_dataset,
+    build_loader,
     build_model,
     evaluate,
     load_model,
@@ -155,12 +155,13 @@ def _measure(report: Report, entrant: Entrant, device: str, images: int, trust: 
         model = load_model(entrant.config, str(entrant.run.checkpoint), trust, entrant.title)
         entrant.model = model.to(device)
         what = f'measured on the {report.split} images'
-        entrant.examples = examples_of(build_dataset(entrant.config, report.split), images)
+        loader = build_loader(entrant.config, report.split)
+        entrant.examples = examples_of(loader.dataset, images)
 
         def progress(done: int, count: int) -> None:
             say(f'{entrant.title}: {report.split} batch {done} of {count}')
 
-        entrant.evaluation = evaluate(entrant.model, entrant.config, report.split, progress)
+        entrant.evaluation = evaluate(entrant.model, entrant.config, report.split, progress, loader)
         entrant.logged = False
     except Exception as error:  # data sets and models of any library may fail in any way: the rest is still shown
         report.faults.append(f'{entrant.title}: could not be {what}: {_first_line(error)}')

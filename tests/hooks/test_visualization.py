@@ -80,11 +80,11 @@ def test_a_teacher_of_another_precision_or_scale_is_drawn_as_it_would_be_alone(o
 
 def test_a_larger_image_gives_boxes_of_the_original(detector):
     from kddense.hooks.visualization import _at_scale
-    from kddense.visualization.evaluation import build_dataset, build_model
+    from kddense.visualization.evaluation import build_loader, build_model
     from kddense.visualization.examples import examples_of
 
     config = detector.plain()
-    (example,) = examples_of(build_dataset(config, 'val'), 1)
+    (example,) = examples_of(build_loader(config, 'val').dataset, 1)
     model = build_model(config)
     with torch.no_grad():
         (sample,) = model.test_step(_at_scale(example, 2.0).batch())

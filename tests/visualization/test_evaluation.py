@@ -9,7 +9,7 @@ from torch import nn
 
 from kddense.distiller import Distiller
 from kddense.visualization.evaluation import (
-    build_dataset,
+    build_loader,
     build_model,
     evaluate,
     load_model,
@@ -59,7 +59,7 @@ def test_what_classes_measure_makes_up_the_whole(family, config, model):
     headline = 'mIoU' if family.package == 'mmseg' else 'coco/bbox_mAP'
     factor = 1 if family.package == 'mmseg' else 100
     assert evaluation.measure == ('IoU' if family.package == 'mmseg' else 'AP')
-    assert list(evaluation.by_class) == list(build_dataset(config, 'val').metainfo['classes'])
+    assert list(evaluation.by_class) == list(build_loader(config, 'val').dataset.metainfo['classes'])
     measured = factor * evaluation.metrics[headline]
     assert np.nanmean(list(evaluation.by_class.values())) == pytest.approx(measured, abs=0.06)
 
@@ -137,12 +137,12 @@ def test_costs_are_counted():
 
 def test_true_boxes_are_in_pixels_of_the_image_however_the_pipeline_resizes_it(detector):
     config = detector.plain()
-    plain = examples_of(build_dataset(config, 'val'), 2)
+    plain = examples_of(build_loader(config, 'val').dataset, 2)
     config.val_dataloader.dataset.pipeline.insert(
         2, config.val_dataloader.dataset.pipeline.pop(3 - 1)
     )  # the annotations before the image is resized
     config.val_dataloader.dataset.pipeline[1].scale = (128, 128)
-    resized = examples_of(build_dataset(config, 'val'), 2)
+    resized = examples_of(build_loader(config, 'val').dataset, 2)
 
     for own, other in zip(plain, resized, strict=True):
         np.testing.assert_array_equal(own.boxes.corners, other.boxes.corners)
@@ -151,13 +151,13 @@ def test_true_boxes_are_in_pixels_of_the_image_however_the_pipeline_resizes_it(d
 
 
 def test_images_are_spread_evenly_and_a_small_data_set_is_shown_whole(detector):
-    dataset = build_dataset(detector.plain(), 'val')
+    dataset = build_loader(detector.plain(), 'val').dataset
     assert [example.name for example in examples_of(dataset, 3)] == ['0.png', '4.png', '7.png']
     assert len(examples_of(dataset, 99)) == 8
 
 
 def test_each_family_draws_its_truth_and_its_predictions(family, config, model):
-    (example,) = examples_of(build_dataset(config, 'val'), 1)
+    (example,) = examples_of(build_loader(config, 'val').dataset, 1)
     with torch.no_grad():
         truth, prediction = example.truth(), example.prediction(model)
 
