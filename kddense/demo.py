@@ -60,9 +60,9 @@ TASKS = {
     ),
     'depth': Task(
         'mmseg',
-        'depth_r18-w32_street-scenes.py',
+        'depth_r18-w24_street-scenes.py',
         'depth_r18-w8_street-scenes.py',
-        'skd_r18-w32_r18-w8_depth_street-scenes.py',
+        'ail_r18-w24_r18-w8_depth_street-scenes.py',
     ),
 }
 ROLES = {'teacher': 'teacher', 'plain': 'plain student', 'distilled': 'distilled student'}

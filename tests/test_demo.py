@@ -83,7 +83,7 @@ def test_it_goes_from_nothing_to_a_report(task, done):
     assert 'What is missing here' not in page
     assert 'What they see' in page
     assert f'.mim/tools/train.py {CONFIGS}' in page  # the command that trained each, with the stock script
-    assert ('What was distilled: affinities' in page) == (task != 'detection')
+    assert ('What was distilled: affinities' in page) == (task == 'segmentation')
 
 
 def test_it_says_how_far_it_is(done):

@@ -1,4 +1,7 @@
-"""The segmentor of the demo, taught with structured distillation: PI + PA + HO, the discriminator narrow as the networks."""
+"""The segmentor of the demo, taught with structured distillation: PI + PA + HO, the discriminator narrow as the networks.
+
+PI is KL(teacher ‖ student), as in the released code: the paper's KL(student ‖ teacher) does harm in so few iterations.
+"""
 
 _base_ = ['./pspnet_r18-w8_street-scenes.py', '../_base_/recipes/skd.py']
 
@@ -11,7 +14,7 @@ model = dict(
         checkpoint='work_dirs/demo_segmentation/teacher/iter_500.pth',
     ),
     objectives=dict(
-        pixel={{_base_.objectives.pixel}},
+        pixel=dict(type='kddense.PixelWiseObjective', direction='teacher_student'),
         pair={{_base_.objectives.pair}},
         holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=16)),
     ),

@@ -1,0 +1,14 @@
+"""The depth estimator of the demo, taught with attentive imitation: the teacher's depths, and a hint, where it is right."""
+
+_base_ = ['./depth_r18-w8_street-scenes.py', '../_base_/recipes/ail_depth.py']
+
+model = dict(
+    _delete_=True,
+    type='kddense.Distiller',
+    student={{_base_.model}},
+    teacher=dict(
+        config='configs/demo/depth_r18-w24_street-scenes.py',
+        checkpoint='work_dirs/demo_depth/teacher/iter_500.pth',
+    ),
+    objectives={{_base_.objectives}},
+)
