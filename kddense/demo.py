@@ -48,9 +48,9 @@ class Task:
 TASKS = {
     'detection': Task(
         'mmdet',
-        'faster-rcnn_r18-w32_street-scenes.py',
+        'faster-rcnn_r18-w24_street-scenes.py',
         'faster-rcnn_r18-w16_street-scenes.py',
-        'chen_r18-w32_r18-w16_street-scenes.py',
+        'chen_r18-w24_r18-w16_street-scenes.py',
     ),
     'segmentation': Task(
         'mmseg',

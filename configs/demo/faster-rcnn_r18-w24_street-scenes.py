@@ -1,10 +1,10 @@
-"""The teacher of the demo: twice as wide as the student, and trained longer."""
+"""The teacher of the demo: half as wide again as the student, and trained longer."""
 
 _base_ = './faster-rcnn_r18-w16_street-scenes.py'
 
 model = dict(
-    backbone=dict(base_channels=32),
-    neck=dict(in_channels=[32, 64, 128, 256]),
+    backbone=dict(base_channels=24),
+    neck=dict(in_channels=[24, 48, 96, 192]),
     roi_head=dict(bbox_head=dict(fc_out_channels=512)),
 )
 
