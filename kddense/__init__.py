@@ -9,7 +9,6 @@ from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.hooks import DistillVisualizationHook, RandomStateHook, UnlabelledImagesHook  # noqa: E402
 from kddense.models import VGG, DepthHead, Discriminator  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     AttentiveBoxObjective,
@@ -29,8 +28,14 @@ from kddense.objectives import (  # noqa: E402
     PixelObjective,
     PixelWiseObjective,
 )
-from kddense.optim import JointOptimWrapper, JointOptimWrapperConstructor  # noqa: E402
-from kddense.teacher import Teacher  # noqa: E402
+from kddense.report.hook import DistillVisualizationHook  # noqa: E402
+from kddense.teachers import Teacher  # noqa: E402
+from kddense.training import (  # noqa: E402
+    JointOptimWrapper,
+    JointOptimWrapperConstructor,
+    RandomStateHook,
+    UnlabelledImagesHook,
+)
 
 __version__ = '0.1.0'
 

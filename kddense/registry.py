@@ -8,12 +8,12 @@ from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='kddense', locations=['kddense'])
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='kddense', locations=['kddense.hooks'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='kddense', locations=['kddense'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='kddense', locations=['kddense.evaluation'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='kddense', locations=['kddense.datasets'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='kddense',
-    locations=['kddense.optim'],
+    locations=['kddense.training'],
 )

@@ -18,7 +18,7 @@ import kddense
 from kddense import views
 from kddense.registry import MODELS
 
-from . import tiny
+from .helpers import tiny
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'

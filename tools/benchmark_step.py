@@ -16,7 +16,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 import kddense  # noqa: F401
-from kddense.benchmark import Costs, measure
+from kddense.apps.benchmark import Costs, measure
 
 
 def parse_args() -> argparse.Namespace:

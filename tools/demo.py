@@ -22,7 +22,7 @@ def main() -> None:
     from mmengine.config import DictAction
     from mmengine.logging import MMLogger
 
-    from kddense.demo import TASKS, Demo, DemoError
+    from kddense.apps.demo import TASKS, Demo, DemoError
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--task', choices=list(TASKS), default='detection')

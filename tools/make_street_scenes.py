@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from kddense.datasets.street_scenes import DIFFICULTIES, StreetScenes
+from kddense.apps.street_scenes import DIFFICULTIES, StreetScenes
 
 
 def parse_args() -> argparse.Namespace:

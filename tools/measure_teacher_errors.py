@@ -13,8 +13,8 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 import kddense  # noqa: F401
-from kddense.prepass import measure_teacher_errors
-from kddense.teacher_error import write_teacher_errors
+from kddense.objectives.ail.prepass import measure_teacher_errors
+from kddense.objectives.ail.teacher_error import write_teacher_errors
 
 
 def parse_args() -> argparse.Namespace:

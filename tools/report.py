@@ -14,7 +14,7 @@ import torch
 from mmengine.logging import MMLogger
 
 import kddense  # noqa: F401
-from kddense.visualization.report import write_report
+from kddense.report.report import write_report
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 
-from kddense.command_line import add_common_arguments, build_runner, read_config
-from kddense.teacher import is_distiller
+from kddense.apps.command_line import add_common_arguments, build_runner, read_config
+from kddense.teachers.frozen import is_distiller
 
 
 def parse_args() -> argparse.Namespace:

@@ -9,7 +9,7 @@ import argparse
 
 from mmengine.config import Config
 
-from kddense.command_line import add_common_arguments, build_runner, read_config
+from kddense.apps.command_line import add_common_arguments, build_runner, read_config
 
 
 def parse_args() -> argparse.Namespace:

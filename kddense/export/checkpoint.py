@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
-from kddense.teacher import require_library
+from kddense.teachers.frozen import require_library
 
 from .errors import first_sentence
 from .source import Source

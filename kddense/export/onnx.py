@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kddense.pixels import PixelFormat
+from kddense.teachers.image_format import PixelFormat
 
 from .errors import first_sentence
 from .network import Network, exportable

@@ -2,7 +2,7 @@
 
 A regressor's teacher can be wrong, and its output hides nothing that its value does not say. It is therefore imitated
 only as far as it is right: each sample by ``Φ = 1 - e / η``, with ``e`` the teacher's error on that sample and ``η`` the
-range of its errors over the whole training set (:mod:`kddense.teacher_error`).
+range of its errors over the whole training set (:mod:`kddense.objectives.ail.teacher_error`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from kddense.schedules import WeightSchedule, build_schedule
+from kddense.objectives.schedules import WeightSchedule, build_schedule
 from kddense.taps import Taps
 from kddense.views import Answer, ModelView, ViewError
 
@@ -29,7 +29,7 @@ class Objective(nn.Module):
         ...         return dict(loss_logits=sum((s.logits - t.logits).square().mean() for s, t in pairs))
 
     Args:
-        weight: A number, or a dict of the arguments of :class:`kddense.schedules.WeightSchedule`.
+        weight: A number, or a dict of the arguments of :class:`kddense.objectives.schedules.WeightSchedule`.
         teacher: The name of the teacher to learn from; needed only if there are several.
 
     Attributes:
@@ -37,7 +37,7 @@ class Objective(nn.Module):
         student_taps: Places in the student that it listens to.
         teacher_taps: Places in the teacher.
         trains_adversary: Whether it learns something against the student, which needs an optimiser of its own; see
-            :class:`kddense.optim.JointOptimWrapperConstructor`.
+            :class:`kddense.JointOptimWrapperConstructor`.
         own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
         has_optimizer: Set by the constructor of the optimisers.
     """

@@ -178,7 +178,7 @@ class HolisticObjective(PixelObjective):
     The student's term is ``-mean D(student)`` with the discriminator held fixed; the discriminator's term,
     ``mean D(student) - mean D(teacher) + penalty · GP``, sees the student's maps detached. Their sum, in one backward
     pass, gives each the gradient of alternating updates made from one forward pass. Needs an optimiser for the
-    discriminator, see :class:`kddense.optim.JointOptimWrapperConstructor`. Gradient penalties are averaged over images.
+    discriminator, see :class:`kddense.JointOptimWrapperConstructor`. Gradient penalties are averaged over images.
 
     On depth estimators the maps are depths, on a logarithmic scale from 0 at the least depth to 1 at the greatest; the
     paper does not tell its scale. On dense heads one discriminator judges the score maps of all levels; levels below its

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from kddense.export import PlainConfig
 
-from .runs import distilled, plain, plain_settings
+from ..helpers.export_runs import distilled, plain, plain_settings
 
 ROOT = Path(__file__).parents[2]
 

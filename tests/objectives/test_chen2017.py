@@ -9,7 +9,7 @@ from torch.autograd import gradcheck
 from kddense import ChenRoIObjective, ChenRPNObjective, HintObjective
 from kddense.views import AnchorSample, Answer, BoxOpinion, RoISample
 
-from .. import tiny
+from ..helpers import tiny
 
 NO_BOXES = torch.zeros(0, 4)
 NOBODY = torch.zeros(0, dtype=torch.long)

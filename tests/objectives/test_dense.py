@@ -13,7 +13,7 @@ from kddense import ChenDenseObjective, DenseHintonObjective
 from kddense.losses import pair_wise_similarity, pixel_wise_divergence, sigmoid_soft_target_divergence
 from kddense.views import Answer, DenseOpinion, DenseSample
 
-from .. import detectors, tiny
+from ..helpers import detectors, tiny
 
 SOFT = dict(type='kddense.DenseHintonObjective')
 CHEN = dict(type='kddense.ChenDenseObjective')

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from kddense.connectors import ConvConnector, LinearConnector
 from kddense.views import Question, build_view
 
-from .. import tiny
+from ..helpers import tiny
 
 
 def step(student, teacher, objective, data=None, scope='mmdet', **options):

@@ -14,7 +14,7 @@ from kddense.objectives import LDObjective
 from kddense.objectives.ld import region_of
 from kddense.views import Answer
 
-from .. import detectors, tiny
+from ..helpers import detectors, tiny
 
 ALL = dict(type='kddense.LDObjective', class_weight=1.0)
 

@@ -8,7 +8,7 @@ import torch
 
 from kddense.views import DenseHeadView, Question, RoISample, SegmentorView, TwoStageView, build_view
 
-from .. import tiny
+from ..helpers import tiny
 
 DETECTOR_PARTS = ['backbone', 'neck', 'rpn_head', 'roi_head.bbox_head', 'roi_head.mask_head', 'roi_head']
 

@@ -7,7 +7,7 @@ from mmengine.structures import PixelData
 
 from kddense.views import PixelSample, Question, ViewError, build_view
 
-from .. import segmentors, tiny
+from ..helpers import segmentors, tiny
 
 CONFIGS = dict(
     pspnet=lambda: tiny.segmentor('pspnet_r50-d8'),

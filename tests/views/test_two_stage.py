@@ -5,7 +5,7 @@ import torch
 
 from kddense.views import Question, RoISample, build_view
 
-from .. import tiny
+from ..helpers import tiny
 
 
 @pytest.mark.parametrize('order', [[0, 3], [-1, 0]])

@@ -1,0 +1,7 @@
+"""How a student trains beside its objectives: several optimisers on one backward pass, and hooks of mmengine."""
+
+from .joint_optim import JointOptimWrapper, JointOptimWrapperConstructor
+from .random_state_hook import RandomStateHook
+from .unlabelled import UnlabelledImagesHook
+
+__all__ = ['JointOptimWrapper', 'JointOptimWrapperConstructor', 'RandomStateHook', 'UnlabelledImagesHook']
