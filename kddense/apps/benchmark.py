@@ -19,11 +19,11 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from kddense.distiller import Distiller
+from kddense.exchange import Answer, Question
 from kddense.models import DepthHead
 from kddense.registry import MODELS
 from kddense.taps import Taps, map_tensors
-from kddense.teachers.frozen import Teacher
-from kddense.views import Answer, Question
+from kddense.teachers import Teacher
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def measure(
     optimizers = _optimizers(distiller)
     seen, taught, question = _one_exchange(distiller, batch)
     seen = _detached(seen)
-    look = reference._look(batch['inputs'], batch['data_samples'], distiller.pixel_format)[0]
+    look = reference._look(batch['inputs'], batch['data_samples'], distiller.image_format)[0]
 
     pieces: dict[str, Callable[[], object]] = {
         'student': lambda: _step(distiller.student, batch, optimizers),
