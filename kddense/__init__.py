@@ -9,7 +9,7 @@ from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.models import VGG, DepthHead, Discriminator  # noqa: E402
+from kddense.models import VGG, DepthHead, Discriminator, MemoryBank  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     AttentiveBoxObjective,
     AttentiveDepthHintObjective,
@@ -66,6 +66,7 @@ __all__ = [
     'LDObjective',
     'LinearConnector',
     'MapObjective',
+    'MemoryBank',
     'ModuleTeacher',
     'Objective',
     'PairWiseObjective',

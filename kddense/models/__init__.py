@@ -2,6 +2,7 @@
 
 from kddense.models.depth_head import DepthHead
 from kddense.models.discriminator import Discriminator
+from kddense.models.memory_bank import MemoryBank
 from kddense.models.vgg import VGG
 
-__all__ = ['VGG', 'DepthHead', 'Discriminator']
+__all__ = ['VGG', 'DepthHead', 'Discriminator', 'MemoryBank']
