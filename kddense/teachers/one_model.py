@@ -97,11 +97,11 @@ class ModelTeacher(Teacher):
 
     def _loaded(self, checkpoint: str | None) -> nn.Module:
         model = self.build_model()
-        self.checkpoint = checkpoint
         if checkpoint is None:
             print_log(f'{self.name}.checkpoint is None: the teacher is untrained', logger='current', level=30)
         else:
             self.classes = load_weights(model, checkpoint, self.trust_checkpoint, self.name) or self.classes
+        self.checkpoint = checkpoint
         return model
 
     def _install(self, model: Any) -> None:
