@@ -152,7 +152,6 @@ class BoxOpinion:
     @classmethod
     def join(cls, opinions: Sequence[BoxOpinion]) -> BoxOpinion:
         """Put the opinions on single images together."""
-        samples = [opinion.sample for opinion in opinions]
-        join: Any = type(samples[0]).join
         logits, deltas = ([getattr(one, name) for one in opinions] for name in ('logits', 'deltas'))
-        return cls(torch.cat(logits), torch.cat(deltas), join(samples))
+        kind: Any = type(opinions[0].sample)
+        return cls(torch.cat(logits), torch.cat(deltas), kind.join([opinion.sample for opinion in opinions]))
