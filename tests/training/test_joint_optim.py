@@ -19,7 +19,7 @@ from torch import nn
 
 from kddense.compat import load_checkpoint
 from kddense.compat.amp import CpuAmpOptimWrapper
-from kddense.training.joint_optim import JointOptimWrapper, JointOptimWrapperConstructor
+from kddense.training import JointOptimWrapper, JointOptimWrapperConstructor
 from kddense.views import Question
 
 from ..conftest import SCRIPTS
