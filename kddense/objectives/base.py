@@ -9,6 +9,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
+from kddense.exchange import Shown
 from kddense.objectives.schedules import WeightSchedule, build_schedule
 from kddense.taps import Taps
 from kddense.views import Answer, ModelView, ViewError
@@ -98,6 +99,10 @@ class Objective(nn.Module):
     def task_scales(self) -> dict[str, float]:
         """Return factors for the student's own losses at full weight, by regular expression of their names."""
         return {}
+
+    def shown(self) -> Shown:
+        """Return what a report can show of this objective; nothing by default."""
+        return Shown()
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         """Return scalar losses by name, not yet multiplied with :attr:`schedule`.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kddense.connectors import build_connector, match_size
+from kddense.exchange import Shown
 from kddense.registry import MODELS
 from kddense.taps import tensors_of
 from kddense.views import Answer, ModelView
@@ -105,6 +106,9 @@ class FeatureObjective(Objective):
                 f"tap '{self.tap}' has {student.shape[dim]} classes in the student and {teacher.shape[dim]} in the teacher; "
                 f'{type(self.loss).__name__} needs a teacher of the same classes'
             )
+
+    def shown(self) -> Shown:
+        return Shown(student_tap=self.tap or None, teacher_tap=self.teacher_tap or None)
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         losses = [self.loss(*pair) for pair in self.pairs(seen, taught)]

@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kddense.connectors import match_size
+from kddense.exchange import Shown
 from kddense.losses import PairWiseLoss, PixelWiseLoss
 from kddense.losses.adversarial import (
     adversarial_loss,
@@ -151,6 +152,9 @@ class PairWiseObjective(PixelObjective):
             connections=connections,
             detach_norm=as_code if detach_norm is None else detach_norm,
         )
+
+    def shown(self) -> Shown:
+        return Shown(pairs=self.kind)
 
     def compare(self, index: int, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> Tensor:
         student, teacher = match_size(own.feature, other.feature, self.resize)

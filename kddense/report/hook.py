@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from kddense.distiller import Distiller
+from kddense.exchange import Shown
+from kddense.objectives import Objective
 from kddense.random_state import forked_random_state
 from kddense.registry import HOOKS
 from kddense.report.evaluation import SPLITS, build_loader
@@ -72,14 +74,14 @@ class DistillVisualizationHook(Hook):
         self.teacher = teacher
         self._examples: list[Example] = []
         self._taught: list[tuple[np.ndarray | None, Knowledge]] = []
-        self._objectives: Mapping[str, Any] = {}
+        self._shown: Sequence[Shown] = ()
 
     @master_only
     def before_train(self, runner: Runner) -> None:
         """Look at the teacher, which will not change, and at the student before its first step."""
         distiller = _distiller_of(runner)
         teacher = self._choose(distiller)
-        self._objectives = runner.cfg.model.get('objectives') or {}
+        self._shown = [one.shown() for one in distiller.objectives.values() if isinstance(one, Objective)]
         with forked_random_state(), torch.no_grad():
             self._examples = examples_of(build_loader(runner.cfg, self.split).dataset, self.images)
             model = copy.deepcopy(teacher.model).float()
@@ -116,14 +118,14 @@ class DistillVisualizationHook(Hook):
             print_log(f'the predictions of the {teacher.name} cannot be drawn: {error}', logger='current', level=30)
             prediction = None
         view = build_view(model, teacher.name)
-        return prediction, look(view, scaled.batch(), self._objectives, 'teacher')
+        return prediction, look(view, scaled.batch(), self._shown, 'teacher')
 
     def _draw(self, runner: Runner, step: int) -> None:
         student: nn.Module = _distiller_of(runner).student
         with forked_random_state(), torch.no_grad(), in_eval_mode(student):
             view = build_view(student, 'student')
             for index, (example, (prediction, taught)) in enumerate(zip(self._examples, self._taught, strict=True)):
-                shown = look(view, example.batch(), self._objectives, 'student')
+                shown = look(view, example.batch(), self._shown, 'student')
                 predictions = {'ground truth': example.truth()}
                 if prediction is not None:
                     predictions['teacher'] = prediction

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kddense.report.report import write_report
-from kddense.report.runs import find_checkpoint
+from kddense.training.runs import find_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 
