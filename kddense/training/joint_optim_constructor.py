@@ -76,6 +76,25 @@ class JointOptimWrapperConstructor:
             objectives[name].has_optimizer = True
         return wrapper
 
+    @staticmethod
+    def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the optimiser and the schedules that the plain student has of a run.
+
+        Args:
+            settings: The config of the run.
+
+        Returns:
+            The keys that differ, with their values.
+        """
+        wrapper = settings['optim_wrapper']
+        own = {key: value for key, value in wrapper.items() if key not in ('constructor', 'objectives')}
+        if 'student_constructor' in own:
+            own['constructor'] = own.pop('student_constructor')
+        schedules = settings.get('param_scheduler')
+        if not isinstance(schedules, Mapping) or STUDENT not in schedules:
+            return dict(optim_wrapper=own)
+        return dict(optim_wrapper=own, param_scheduler=schedules[STUDENT])
+
     def _check_names(self, distiller: Distiller) -> None:
         there = quoted(distiller.objectives) or 'none'
         for name in self.entries:
