@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-TEACHER_IMAGE = 'teacher_img'  # of a data sample: the image that is kept for the teacher
-
 
 @dataclass(frozen=True)
 class Shown:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from mmengine.registry import TRANSFORMS as ALL_TRANSFORMS
 
-from kddense.exchange import TEACHER_IMAGE
 from kddense.registry import TRANSFORMS, Plain
 
+TEACHER_IMAGE = 'teacher_img'  # of a data sample: the image that is kept for the teacher
 PIPELINES_OF_TESTS = ('val', 'test', 'tta')
 
 

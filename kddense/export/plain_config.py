@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from kddense.exchange import TEACHER_IMAGE
+from kddense.datasets import TEACHER_IMAGE
 from kddense.registry import SCOPE, find, plain_of
 from kddense.teachers.frozen import is_distiller, plain_model
 
