@@ -18,7 +18,7 @@ from kddense.registry import MODELS
 def sample_error(
     prediction: Tensor, target: Tensor, mask: Tensor | None = None, norm: str = 'l2', entries: str = 'sum'
 ) -> Tensor:
-    """How far each sample's prediction is from its target: the paper's ``‖p - y‖²``, over the entries that count.
+    """Error of each sample's prediction over the entries that count: the paper's ``‖p - y‖²``.
 
     Args:
         prediction: Shape ``(N, ...)``, of any floating dtype; computed in float32, or in float64 if either input is.
@@ -43,7 +43,7 @@ def sample_error(
 
 
 def attention_weight(error: Tensor, error_range: float | Tensor, clamp: bool = False) -> Tensor:
-    """How far to trust the teacher: ``Φ = 1 - e / η``.
+    """The paper's attention, how far to trust the teacher: ``Φ = 1 - e / η``.
 
     The paper's η is ``max e - min e`` over the training set. So the worst sample's Φ is below 0 (by ``min e / η``), and
     so is that of any sample whose error is above η: one that the set did not hold, an augmented one, one above the
@@ -76,7 +76,7 @@ def attention_weight(error: Tensor, error_range: float | Tensor, clamp: bool = F
 def attentive_imitation(
     student: Tensor, teacher: Tensor, attention: Tensor, mask: Tensor | None = None, entries: str = 'sum'
 ) -> Tensor:
-    """Distance to the teacher, as far as it is to be trusted: ``Φ · ‖s - t‖²`` for every sample.
+    """Squared distance to the teacher, weighted by the attention: ``Φ · ‖s - t‖²`` for each sample.
 
     The imitation term of the paper's loss; on features, in the place of predictions, its attentive hint.
 

@@ -146,7 +146,7 @@ def pair_wise_similarity(
     connections: int | None = None,
     detach_norm: bool = False,
 ) -> Tensor:
-    """Squared difference of how alike any two places are, in the student's feature and in the teacher's.
+    """Mean squared difference of the student's and the teacher's cosine similarities between positions of a feature map.
 
     The map is pooled into nodes; ``a_ij`` is the cosine of the features of nodes i and j. The loss is
     ``mean over images of 1 / (nodes · α) · Σ_i Σ_j in α nodes near i (a_ij^s - a_ij^t)²``, which is the paper's
@@ -158,10 +158,10 @@ def pair_wise_similarity(
     Args:
         student: Features, shape ``(N, C, H, W)``, of any floating dtype.
         teacher: The teacher's, shape ``(N, C', H, W)``. No gradient flows into it.
-        granularity: The paper's β: height and width of a node in pixels. At the right and lower edge a node may be
-            smaller; it is the mean of the pixels that it has.
+        granularity: The paper's β: height and width of a node in positions of the map. At the right and lower edge a node
+            may be smaller; it is the mean of the positions that it has.
         pool: ``'average'`` or ``'max'``.
-        pool_scale: Height and width of a node relative to the map, rounded down to pixels, instead of ``granularity``.
+        pool_scale: Height and width of a node relative to the map, rounded down to positions, instead of ``granularity``.
         connections: The paper's α: the number of nodes, those nearest by Chebyshev distance, that each node is compared
             with, itself included; 9 is a window of 3x3 nodes, but at an edge, where further ones make up for those
             that are not there. ``None`` connects all.
@@ -233,7 +233,7 @@ class PairWiseLoss(nn.Module):
     """:func:`pair_wise_similarity` with its options, averaged over pairs of nodes and images.
 
     Args:
-        granularity: The paper's β, height and width of a node in pixels.
+        granularity: The paper's β, height and width of a node in positions of the map.
         pool: ``'average'`` or ``'max'``.
         pool_scale: Height and width of a node relative to the map, instead of ``granularity``.
         connections: The paper's α; ``None`` connects all.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .comparisons import add_knowledge, add_predictions
 from .contents import Entrant, Report, first_line
 from .costs import measure_costs
 from .entrants import read_entrants
 from .evaluation import SPLITS, Evaluation, build_loader, evaluate, load_model
 from .examples import examples_of
 from .page import render
-from .sights import add_knowledge, add_predictions
 from .training_curves import add_curves
 
 Say = Callable[[str], None]

@@ -33,7 +33,7 @@ class Demo:
         scenes: Where the street scenes are or go; demos of other tasks can share them.
         images: Street scenes to make, to learn from and to validate on.
         changes: To the configs of all trainings, by key.
-        tell: Who says how far it is.
+        tell: Prints the progress.
 
     Raises:
         ValueError: If the task is unknown.

@@ -1,4 +1,4 @@
-"""Lines on a terminal that say how far something is."""
+"""Progress of the demo, printed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 
 
 class Teller:
-    """Says how far the demo is: a line that renews itself on a terminal, a line now and then elsewhere.
+    """Prints progress: on a terminal a line that is overwritten, elsewhere a line now and then.
 
     Args:
         every: Seconds between two lines where they cannot be renewed.
@@ -21,12 +21,12 @@ class Teller:
         self._width = 0
 
     def done(self, text: str) -> None:
-        """Say that something is done, on a line that stays."""
+        """Print a line that stays."""
         print(f'\r{text:<{self._width}}' if self._width else text, flush=True)
         self._width, self._said = 0, -math.inf
 
     def progress(self, text: str) -> None:
-        """Say how far something is."""
+        """Print a line that the next one replaces."""
         if sys.stdout.isatty():
             text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps cannot be renewed
             print(f'\r{text:<{self._width}}', end='', flush=True)

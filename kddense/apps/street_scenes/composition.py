@@ -1,4 +1,4 @@
-"""Composing a scene: the street, who looks at it, and who stands and drives where."""
+"""Composing a scene at random: street, camera, light, and the things on the street."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .traffic import add_cyclists, add_parked, add_people, add_traffic
 
 
 def make_scene(numbers: Numbers, width: int, height: int, difficulty: float) -> Scene:
-    """Draw a scene.
+    """Compose a scene at random.
 
     Args:
-        numbers: Where chance comes from.
+        numbers: Random numbers.
         width: Pixels of the picture.
         height: Pixels of the picture.
         difficulty: 0 to 1: the higher, the more crowded, the farther away, the duller and the less visible things are.

@@ -1,4 +1,4 @@
-"""A scene: all that a picture is made from."""
+"""A scene: camera, light, street, and the things on it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Scene:
     """A scene.
 
     Attributes:
-        camera: Who looks.
-        light: Time of day and weather.
-        street: The ground.
+        camera: The camera.
+        light: Light by time of day and weather.
+        street: The ground and how it is divided.
         things: What stands on it; those of a counted class are one instance each.
-        salt: Which clouds.
+        salt: Seed of the clouds' pattern.
         difficulty: 0 to 1.
     """
 

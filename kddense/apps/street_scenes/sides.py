@@ -11,7 +11,7 @@ END = 115.0  # metres ahead, beyond which nothing stands
 
 
 def add_sides(numbers: Numbers, scene: Scene) -> None:
-    """Line both sides with houses or green, and with what stands on the pavement."""
+    """Add houses or green on both sides, and what stands on the pavement."""
     season = numbers.choice(roadside.AUTUMN if numbers.chance(0.15) else roadside.GREENS)
     floors = numbers.choice(((1, 2), (2, 4), (3, 6), (4, 9)))
     for index, side in ((0, -1), (1, 1)):
@@ -36,7 +36,7 @@ def _add_plot(
     numbers: Numbers, scene: Scene, index: int, side: int, start: float, end: float, floors: tuple[int, int],
     season: tuple[float, float, float],
 ) -> None:  # fmt: skip
-    """Fill a plot with a house, a garden or a bit of park."""
+    """Fill a plot with a house, a garden or a park."""
     edge = scene.street.verge[index]
     kind = numbers.uniform()
     if kind < 0.68:
@@ -61,7 +61,7 @@ def _add_plot(
 
 
 def _add_furniture(numbers: Numbers, scene: Scene, index: int, side: int, season: tuple[float, float, float]) -> None:
-    """Put lamps, signs, lights and trees at the kerb."""
+    """Add lamps, signs, lights and trees at the kerb."""
     street = scene.street
     kerb = street.road[index] + side * 0.5
     spacing, along = numbers.uniform(18.0, 30.0), numbers.uniform(5.0, 20.0)
@@ -83,7 +83,7 @@ def _add_furniture(numbers: Numbers, scene: Scene, index: int, side: int, season
 
 
 def add_ends(numbers: Numbers, scene: Scene) -> None:
-    """Close some streets with a house at their end."""
+    """Add a house at the end of some streets."""
     if numbers.chance(0.4):
         left = scene.street.road[0] - 6
         end = house(numbers, left, 1, END + 12, END + 24, (3, 6), 0.45 + 0.55 * scene.difficulty)

@@ -1,4 +1,4 @@
-"""Who drives, parks, walks and rides in a scene."""
+"""Vehicles, people and two-wheelers of a scene."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ END = 80.0  # metres ahead, beyond which nobody drives
 
 
 def add_traffic(numbers: Numbers, scene: Scene) -> None:
-    """Drive vehicles along every lane, and now and then across."""
+    """Add vehicles to every lane, and sometimes one on the cross street."""
     street, difficulty = scene.street, scene.difficulty
     ego = int(scene.camera.offset // street.lane)
     for index in range(-street.lanes[0], street.lanes[1]):
@@ -46,7 +46,7 @@ def _vehicle(numbers: Numbers, difficulty: float) -> Thing:
 
 
 def add_parked(numbers: Numbers, scene: Scene) -> None:
-    """Park cars along the kerbs; and tip a corner of each out of line."""
+    """Add parked cars along the kerbs, none quite in line."""
     street = scene.street
     for side, strip, edge in ((-1, street.parking[0], street.road[0]), (1, street.parking[1], street.road[1])):
         if not strip:
@@ -61,7 +61,7 @@ def add_parked(numbers: Numbers, scene: Scene) -> None:
 
 
 def add_people(numbers: Numbers, scene: Scene) -> None:
-    """Let people walk on the pavements, some of them in groups, and across the street."""
+    """Add people on the pavements, some in groups, and crossing the street."""
     street, difficulty = scene.street, scene.difficulty
     for _ in range(numbers.integer(2, 4 + round(9 * difficulty))):
         side = numbers.integer(0, 1)
@@ -88,7 +88,7 @@ def _stand(numbers: Numbers, scene: Scene, across: float, along: float, figure: 
 
 
 def add_cyclists(numbers: Numbers, scene: Scene) -> None:
-    """Let two-wheelers ride at the kerb and across, and lean some against it."""
+    """Add two-wheelers with riders, and some parked on the pavement."""
     street, difficulty = scene.street, scene.difficulty
     for _ in range(numbers.integer(0, 2 + round(3 * difficulty))):
         make = vehicles.bicycle if numbers.chance(0.6) else vehicles.motorcycle

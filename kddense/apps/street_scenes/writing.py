@@ -29,13 +29,13 @@ _SETTINGS, _PARTS = '.settings.json', '.parts'
 
 @dataclass(frozen=True)
 class StreetScenes:
-    """What to generate.
+    """A data set of street scenes to generate.
 
     Args:
         train: Number of images to train on, at least 1.
         val: Number of images to validate on, at least 1.
-        width: Of an image in pixels, at least 64.
-        height: Of an image in pixels, at least 32.
+        width: Width of an image in pixels, at least 64.
+        height: Height of an image in pixels, at least 32.
         difficulty: ``'easy'`` (0), ``'medium'`` (0.5), ``'hard'`` (1), or any number from 0 to 1: the higher, the more
             crowded, the farther away, the duller and the less visible things are.
         seed: At least 0. The same seed gives the same bytes in every file, on every machine.
@@ -175,7 +175,7 @@ def _part(partial: Path, split: str, index: int) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file that is there as a whole or not at all."""
+    """Write a file atomically."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f'{path.name}.{os.getpid()}.tmp')

@@ -1,4 +1,4 @@
-"""Pictures of what the models of a report predict, and of what was distilled."""
+"""Rows of pictures that compare the models of a report: what they predict, and what was distilled."""
 
 from __future__ import annotations
 
