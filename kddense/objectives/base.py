@@ -96,6 +96,10 @@ class Objective(nn.Module):
             ValueError: If this objective does not fit the run; the message says why and what to do.
         """
 
+    def note_optimizer(self) -> None:
+        """Note that what it learns has an optimiser of its own (called by the constructor of the optimisers)."""
+        self.has_optimizer = True
+
     def task_scales(self) -> dict[str, float]:
         """Return factors for the student's own losses at full weight, by regular expression of their names."""
         return {}
