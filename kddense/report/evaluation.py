@@ -19,7 +19,6 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from kddense.distiller import Distiller
 from kddense.registry import MODELS
 from kddense.teachers.frozen import load_weights, plain_model
 
@@ -54,7 +53,6 @@ def build_model(config: Config) -> nn.Module:
     """Build the model of a plain config in eval mode, with the initial weights that its training starts from."""
     with scope_of(config):
         model = MODELS.build(config.model)
-        assert not isinstance(model, Distiller)
         model.init_weights()
     return model.eval()
 
