@@ -30,6 +30,9 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=['kddense.training'],
 )
 
+TEACHERS = Registry('teacher', scope='kddense', locations=['kddense.teachers'])
+VIEWS = Registry('view', scope='kddense', locations=['kddense.views'])
+
 
 @dataclass(frozen=True)
 class Plain:

@@ -27,11 +27,12 @@ from torch import Tensor, nn
 
 from kddense.apps.made_up_batch import made_up_batch
 from kddense.distiller import Distiller
+from kddense.distiller.build import build_teachers
+from kddense.exchange import Answer, Batch, ImageFormat, Question
 from kddense.registry import MODELS
 from kddense.report.costs import timed
 from kddense.taps import Taps, map_tensors
-from kddense.teachers.frozen import Teacher
-from kddense.views import Answer, Question
+from kddense.teachers import ModelTeacher
 
 
 @dataclass(frozen=True)
@@ -77,16 +78,16 @@ def measure(
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
     distiller = _build(config.model, device)
-    reference = _reference_teacher(config.model, device)
+    reference = _reference_teacher(config.model, device, distiller.image_format)
     batch = made_up_batch(distiller.student, shape, device)
     optimizers = _optimizers(distiller)
     seen, taught, question = _one_exchange(distiller, batch)
     seen = _detached(seen)
-    look = reference._look(batch['inputs'], batch['data_samples'], distiller.pixel_format)[0]
+    images, _ = reference.images.of(Batch(**batch, image_format=distiller.image_format))
 
     pieces: dict[str, Callable[[], object]] = {
         'student': lambda: _step(distiller.student, batch, optimizers),
-        'teacher': lambda: _plain_forward(reference, question, look),
+        'teacher': lambda: _plain_forward(reference, question, images),
         'step': lambda: _step(distiller, batch, optimizers),
     }
     for name, objective in distiller.objectives.items():
@@ -119,9 +120,12 @@ def _build(model: dict[str, Any], device: str) -> Distiller:
     return revert_sync_batchnorm(MODELS.build(model)).to(device).train()
 
 
-def _reference_teacher(model: dict[str, Any], device: str) -> Teacher:
+def _reference_teacher(model: dict[str, Any], device: str, student: ImageFormat) -> ModelTeacher:
     config = {**model['teacher'], 'checkpoint': None, 'precision': 'fp32', 'channels_last': False}
-    return Teacher(**config).to(device)
+    (teacher,) = build_teachers(config, student).values()
+    if not isinstance(teacher, ModelTeacher):
+        raise ValueError(f'only a teacher of one model can be timed alone, not a {type(teacher).__name__}')
+    return teacher.to(device)
 
 
 def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, Answer, Question]:
@@ -158,7 +162,7 @@ def _step(model: Any, batch: dict[str, Any], optimizers: list[torch.optim.Optimi
 
 
 @torch.no_grad()
-def _plain_forward(teacher: Teacher, question: Question, images: Tensor) -> None:
+def _plain_forward(teacher: ModelTeacher, question: Question, images: Tensor) -> None:
     teacher.view.run(question, images)
 
 
@@ -174,7 +178,8 @@ def _detached(seen: Answer) -> Answer:
         kind: [replace(opinion, **map_tensors(_leaf, vars(opinion))) for opinion in group]
         for kind, group in seen.opinions.items()
     }
-    return Answer(map_tensors(_leaf, dict(seen.taps)), seen.samples, opinions)
+    taps, losses = (map_tensors(_leaf, dict(values)) for values in (seen.taps, seen.losses))
+    return replace(seen, taps=taps, opinions=opinions, losses=losses)
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 
 from kddense.apps.command_line import add_common_arguments, build_runner, read_config
-from kddense.teachers.frozen import is_distiller
+from kddense.configs import is_distiller
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from kddense.configs import is_distiller, plain_model
 from kddense.datasets import TEACHER_IMAGE
 from kddense.registry import SCOPE, find, plain_of
-from kddense.teachers.frozen import is_distiller, plain_model
 
 from .custom_imports import builds_on_kddense, is_kddense, names_defined_in
 from .errors import first_sentence

@@ -9,8 +9,8 @@ import torch
 from mmengine.runner import set_random_seed
 from torch import nn
 
+from kddense.configs import is_distiller
 from kddense.random_state import forked_random_state
-from kddense.teachers.frozen import is_distiller
 from kddense.views import build_view
 
 from .contents import Entrant, Report, first_line

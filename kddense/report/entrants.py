@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from kddense.teachers.frozen import is_distiller, read_teacher_config
+from kddense.configs import is_distiller, read_config
 from kddense.training.runs import Run, read_run
 
 from .contents import Entrant
@@ -61,7 +61,7 @@ def _teacher_of(run: Run) -> Run:
     named = named if 'config' in named else next(iter(named.values()), {})
     checkpoint = Path(named['checkpoint']) if named.get('checkpoint') else None
     try:
-        config = _whole(read_teacher_config(named['config'], TEACHER))
+        config = _whole(read_config(named['config'], TEACHER))
     except Exception as error:  # a config is code, which may fail in any way
         return Run(TEACHER, run.folder, faults=[f'{TEACHER}: its config cannot be read: {error}'])
     faults = [] if checkpoint else [f'{TEACHER}: {run.title} was taught without a checkpoint of a teacher']

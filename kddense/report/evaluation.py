@@ -19,8 +19,9 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from kddense.configs import plain_model
 from kddense.registry import MODELS
-from kddense.teachers.frozen import load_weights, plain_model
+from kddense.teachers import load_weights
 
 SPLITS = ('val', 'test')
 

@@ -19,14 +19,13 @@ from torch.nn import functional as F
 
 from kddense.distiller import Distiller
 from kddense.exchange import Shown
-from kddense.objectives import Objective
 from kddense.random_state import forked_random_state
 from kddense.registry import HOOKS
 from kddense.report.evaluation import SPLITS, build_loader
 from kddense.report.examples import Example, examples_of
 from kddense.report.knowledge import Knowledge, look
 from kddense.report.pictures import side_by_side
-from kddense.teachers.frozen import Teacher
+from kddense.teachers import Teacher
 from kddense.views import build_view, in_eval_mode
 
 
@@ -81,7 +80,7 @@ class DistillVisualizationHook(Hook):
         """Look at the teacher, which will not change, and at the student before its first step."""
         distiller = _distiller_of(runner)
         teacher = self._choose(distiller)
-        self._shown = [one.shown() for one in distiller.objectives.values() if isinstance(one, Objective)]
+        self._shown = [objective.shown() for objective in distiller.named_objectives.values()]
         with forked_random_state(), torch.no_grad():
             self._examples = examples_of(build_loader(runner.cfg, self.split).dataset, self.images)
             model = copy.deepcopy(teacher.model).float()

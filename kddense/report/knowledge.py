@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kddense.exchange import Shown
+from kddense.exchange import Question, Shown
 from kddense.objectives import Objective
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.taps import tensors_of
-from kddense.views import ModelView, Question
+from kddense.views import ModelView
 
 from .pictures import draw_heat, mark
 

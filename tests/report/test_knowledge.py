@@ -84,9 +84,9 @@ def test_an_objective_that_cannot_be_built_or_is_off_shows_nothing(objective):
 
 
 def test_a_model_is_asked_for_both(structured):
-    from kddense.teachers.frozen import Teacher
+    from kddense.teachers import FrozenTeacher
 
-    teacher = Teacher(**structured.teacher)
+    teacher = FrozenTeacher(**structured.teacher)
     answer = teacher.view.answer(question('backbone', 'pixels'), torch.rand(1, 3, 64, 64))
     assert map_at(answer.taps['backbone']).ndim == 3
     (opinion,) = answer.opinions['pixels']

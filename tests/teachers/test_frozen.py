@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 
 import kddense
 from kddense.registry import TRANSFORMS
-from kddense.teachers.image_format import PixelFormat
+from kddense.teachers.image_format import ImageFormat
 from kddense.views import Question, RoISample
 
 from ..helpers import tiny
@@ -36,7 +36,7 @@ def mmdet_scope():
 def student_batch(student=None, sizes=SIZES, boxes=BOXES):
     data = tiny.detection_data(sizes, boxes)
     preprocessor = tiny.build(student or tiny.faster_rcnn()).data_preprocessor
-    return data, preprocessor(copy.deepcopy(data), True), PixelFormat.of(preprocessor)
+    return data, preprocessor(copy.deepcopy(data), True), ImageFormat.of(preprocessor)
 
 
 def pixels_seen(teacher, prepared, pixels):
@@ -77,7 +77,7 @@ def test_a_segmentor_sees_what_its_own_preprocessor_makes():
     prepared = preprocessor(copy.deepcopy(data), True)
     assert prepared['inputs'].shape[-2:] == (64, 64)
     teacher = kddense.Teacher(**tiny.teacher_of(other, 'mmseg'))
-    images, _ = teacher._look(prepared['inputs'], prepared['data_samples'], PixelFormat.of(preprocessor))
+    images, _ = teacher._look(prepared['inputs'], prepared['data_samples'], ImageFormat.of(preprocessor))
     expected = teacher.model.data_preprocessor(copy.deepcopy(data), True)['inputs']
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-4)
 
@@ -274,7 +274,7 @@ def test_it_is_frozen_in_eval_mode_for_good_and_draws_nothing():
     prepared = teacher.model.data_preprocessor(data, True)
     before, weights = torch.get_rng_state(), copy.deepcopy(teacher.state_dict())
     answers = [
-        teacher.answer(Question(frozenset({'decode_head'})), *prepared.values(), teacher.pixel_format) for _ in 'ab'
+        teacher.answer(Question(frozenset({'decode_head'})), *prepared.values(), teacher.image_format) for _ in 'ab'
     ]
     assert torch.equal(answers[0].taps['decode_head'], answers[1].taps['decode_head'])
     assert torch.equal(torch.get_rng_state(), before)
@@ -334,7 +334,7 @@ def test_a_data_preprocessor_beside_the_model():
     preprocessor = config['model'].pop('data_preprocessor')
     preprocessor.mean = [1.0, 2.0, 3.0]
     teacher = kddense.Teacher(dict(config, data_preprocessor=preprocessor), None)
-    assert teacher.pixel_format.mean == (1.0, 2.0, 3.0)
+    assert teacher.image_format.mean == (1.0, 2.0, 3.0)
 
 
 def batch_norms(model):

@@ -127,7 +127,7 @@ def observe(distiller, batch):
     prepared = distiller.data_preprocessor(batch, True)
     question = Question(MAPS | distiller.objectives['hint'].teacher_taps)
     inputs, samples = prepared['inputs'], prepared['data_samples']
-    taught = distiller.teachers['teacher'].answer(question, inputs, samples, distiller.pixel_format)
+    taught = distiller.teachers['teacher'].answer(question, inputs, samples, distiller.image_format)
     taps = MAPS | distiller.objectives['hint'].student_taps
     with distiller.student_view.listening(taps, ()) as recording:
         losses = distiller.student(inputs, samples, mode='loss')
