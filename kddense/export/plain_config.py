@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from kddense.configs import is_distiller, plain_model
+from kddense.configs import is_distiller, plain_model, teachers_in
 from kddense.datasets import TEACHER_IMAGE
 from kddense.registry import SCOPE, find, plain_of
 
@@ -55,7 +55,10 @@ class PlainConfig:
         settings['model'] = plain_model(settings)
         _give_back_optimizer(settings, dropped)
         settings = _without_kddense(settings, dropped)
-        parts = _parts_of_distiller(trained) if is_distiller(trained) else []
+        parts = []
+        if is_distiller(trained):
+            parts = _parts_of_distiller(trained)
+            settings = _without_meta_keys(settings, {one.get('image') for one in _all_teachers(trained)})
         settings = {key: value for key, value in settings.items() if not _is_only_for_distilling(key, value, parts)}
         needs = [f'{name} in {place}' for place, name in _names_of_kddense(settings)]
         needs = needs or _clear_imports(settings, dropped)
@@ -129,6 +132,15 @@ def _cleared(value: Any, place: str, dropped: list[str]) -> Any:
     return {key: _cleared(item, f'{place}.{key}', dropped) for key, item in value.items()}
 
 
+def _without_meta_keys(value: Any, keys: set[Any], is_list: bool = False) -> Any:
+    """Copy a setting without ``keys`` in the lists that are called ``meta_keys``: images that a teacher is given."""
+    if isinstance(value, dict):
+        return {name: _without_meta_keys(item, keys, name == 'meta_keys') for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_meta_keys(item, keys) for item in value if not is_list or item not in keys)
+    return value
+
+
 def _substitutes(item: Any, place: str, dropped: list[str]) -> list[Any]:
     """Return what stands in an item's place: itself, something of the stock libraries, or nothing."""
     if not _is_ours(item):
@@ -148,11 +160,16 @@ def _is_ours(value: Any) -> bool:
 
 def _parts_of_distiller(distiller: Mapping[str, Any]) -> list[Any]:
     """Return what a config may keep in variables beside the model: student, teacher, its files, objectives."""
-    teacher = distiller.get('teacher') or {}
-    teachers = [teacher] if 'config' in teacher else list(teacher.values())
-    files = [one.get(key) for one in teachers for key in ('config', 'checkpoint')]
-    parts = [distiller.get('student'), teacher, distiller.get('objectives'), *teachers, *files]
+    teachers = _all_teachers(distiller)
+    files = [one.get(key) for one in teachers for key in ('config', 'checkpoint', 'module')]
+    parts = [*(distiller.get(key) for key in ('student', 'teacher', 'objectives')), *teachers, *files]
     return [part for part in parts if part]
+
+
+def _all_teachers(distiller: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the configs of all teachers, and of those that they are made of."""
+    teachers = list(teachers_in(distiller).values())
+    return teachers + [member for one in teachers for member in one.get('members') or ()]
 
 
 def _is_only_for_distilling(key: str, value: Any, parts: Sequence[Any]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from kddense.configs import is_distiller, read_config
+from kddense.configs import is_distiller, read_config, teachers_in
 from kddense.training.runs import Run, read_run
 
 from .contents import Entrant
@@ -55,10 +55,13 @@ def _teacher_of(run: Run) -> Run:
     """Return what a distillation's config says of its teacher, of the first if there are several."""
     if run.config is None:
         return Run(TEACHER, run.folder)
-    if not is_distiller(run.config.get('model', {'type': ''})):
+    model = run.config.get('model', {'type': ''})
+    named = next(iter(teachers_in(model).values()), None) if is_distiller(model) else None
+    if named is None:
         return Run(TEACHER, run.folder, faults=[f'{run.title}: its config names no teacher to show beside it'])
-    named = run.config.model.get('teacher') or {}
-    named = named if 'config' in named else next(iter(named.values()), {})
+    if 'config' not in named:
+        fault = f'{TEACHER}: a {named.get("type")} is no model of OpenMMLab and not shown; give the work_dir of one'
+        return Run(TEACHER, run.folder, faults=[fault])
     checkpoint = Path(named['checkpoint']) if named.get('checkpoint') else None
     try:
         config = _whole(read_config(named['config'], TEACHER))

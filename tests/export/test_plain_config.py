@@ -125,6 +125,32 @@ class TestPlainConfig:
         )
         assert found.settings['optim_wrapper'] == plain(detector).optim_wrapper.to_dict()
 
+    def test_images_for_teachers_are_not_packed(self, detector):
+        config = distilled(detector)
+        config.model.teacher = dict(sees=dict(config.model.teacher, image='depth_image'), blind=config.model.teacher)
+        pack = config.train_dataloader.dataset.pipeline[-1]
+        keys = tuple(pack.get('meta_keys') or ('img_shape', 'ori_shape'))
+        pack.meta_keys = (*keys, 'depth_image')
+        pipeline = PlainConfig.of(config).settings['train_dataloader']['dataset']['pipeline']
+        assert pipeline[-1]['meta_keys'] == keys
+
+    @pytest.mark.parametrize(
+        'teacher',
+        [
+            dict(type='kddense.ModuleTeacher', module=dict(type='torchvision.models.resnet18'), checkpoint='a.pth'),
+            dict(
+                type='kddense.EnsembleTeacher',
+                members=[dict(config='a.py', checkpoint='a.pth'), dict(config='b.py', checkpoint='b.pth')],
+            ),
+        ],
+        ids=['module', 'ensemble'],
+    )
+    def test_teachers_of_every_type_are_gone(self, detector, teacher):
+        config = distilled(detector)
+        config.model.teacher = config.teacher = teacher
+        config.file = 'a.pth'
+        assert PlainConfig.of(config).settings == plain_settings(detector)
+
     def test_variables_for_distilling_are_gone(self, detector):
         config = distilled(detector)
         config.teacher, config.teacher_file = config.model.teacher, config.model.teacher.checkpoint
