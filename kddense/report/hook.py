@@ -12,7 +12,7 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn import functional as F
@@ -25,7 +25,7 @@ from kddense.report.evaluation import SPLITS, build_loader
 from kddense.report.examples import Example, examples_of
 from kddense.report.knowledge import Knowledge, look
 from kddense.report.pictures import side_by_side
-from kddense.teachers import Teacher
+from kddense.teachers import ModelTeacher, Teacher
 from kddense.views import build_view, in_eval_mode
 
 
@@ -40,7 +40,8 @@ class DistillVisualizationHook(Hook):
     - with a pair-wise term, how alike every place is to the one in the ring, in both.
 
     The first pictures are of the student before the first step. Training goes on as if nobody had looked: random numbers,
-    modes and statistics are left as they are. Not for models that are sharded over processes (FSDP).
+    modes and statistics are left as they are. Not for models that are sharded over processes (FSDP). Of a teacher that is no
+    model of OpenMMLab there are no pictures, only of the student.
 
     Args:
         interval: Iterations between two looks; the last iteration is always drawn.
@@ -72,7 +73,7 @@ class DistillVisualizationHook(Hook):
         self.split = split
         self.teacher = teacher
         self._examples: list[Example] = []
-        self._taught: list[tuple[np.ndarray | None, Knowledge]] = []
+        self._taught: list[tuple[np.ndarray | None, Knowledge | None]] = []
         self._shown: Sequence[Shown] = ()
 
     @master_only
@@ -83,8 +84,7 @@ class DistillVisualizationHook(Hook):
         self._shown = [objective.shown() for objective in distiller.named_objectives.values()]
         with forked_random_state(), torch.no_grad():
             self._examples = examples_of(build_loader(runner.cfg, self.split).dataset, self.images)
-            model = copy.deepcopy(teacher.model).float()
-            self._taught = [self._look_at_teacher(teacher, model, example) for example in self._examples]
+            self._taught = self._look_at_teacher(teacher)
         self._draw(runner, runner.iter)
 
     @master_only
@@ -105,8 +105,17 @@ class DistillVisualizationHook(Hook):
             )
         return teachers[name]
 
-    def _look_at_teacher(
-        self, teacher: Teacher, model: nn.Module, example: Example
+    def _look_at_teacher(self, teacher: Teacher) -> list[tuple[np.ndarray | None, Knowledge | None]]:
+        """Return what it predicts and shows of each image."""
+        if not isinstance(teacher, ModelTeacher) or not isinstance(teacher.model, BaseModel):
+            what = f'the {teacher.name} ({type(teacher).__name__}) is no model of OpenMMLab'
+            print_log(f'{what}: there are no pictures of it', logger='current', level=30)
+            return [(None, None)] * len(self._examples)
+        model = copy.deepcopy(teacher.model).float()
+        return [self._look_at_model(teacher, model, example) for example in self._examples]
+
+    def _look_at_model(
+        self, teacher: ModelTeacher, model: nn.Module, example: Example
     ) -> tuple[np.ndarray | None, Knowledge]:
         scaled = _at_scale(example, teacher.input_scale)
         if teacher.classes is not None:
@@ -138,12 +147,12 @@ class DistillVisualizationHook(Hook):
                         runner.visualizer.add_image(f'distill_{index}_{name}', side_by_side(row), step)
 
 
-def _pair(taught: Knowledge, shown: Knowledge) -> list[tuple[str, Knowledge]]:
-    return [('teacher', taught), ('student', shown)]
+def _pair(taught: Knowledge | None, shown: Knowledge) -> list[tuple[str, Knowledge]]:
+    return [('student', shown)] if taught is None else [('teacher', taught), ('student', shown)]
 
 
-def _affinities(example: Example, taught: Knowledge, shown: Knowledge) -> dict[str, np.ndarray]:
-    if taught.affinities is None or shown.affinities is None:
+def _affinities(example: Example, taught: Knowledge | None, shown: Knowledge) -> dict[str, np.ndarray]:
+    if taught is None or taught.affinities is None or shown.affinities is None:
         return {}
     place = taught.most_telling_place()
     return {key: one.draw_affinities(example.image, one.nearest(place, taught)) for key, one in _pair(taught, shown)}
