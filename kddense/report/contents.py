@@ -1,4 +1,4 @@
-"""What stands in the report, before it is a page."""
+"""The contents of a report, before they are a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was distilled, made visible: where features are strong, and which places are alike."""
+"""What was distilled, for pictures: feature energy, and affinities between positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a student trains beside its objectives: several optimisers on one backward pass, and hooks of mmengine."""
+"""How a student trains beside its objectives: several optimisers on one backward pass, hooks, and what a run leaves."""
 
 from .joint_optim import JointOptimWrapper
 from .joint_optim_constructor import JointOptimWrapperConstructor
