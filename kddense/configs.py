@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +101,25 @@ def classes_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     return None if classes is None else tuple(classes)
 
 
-def pretrained_in(model: Any, path: str = '') -> Iterator[str]:
-    """Yield the keys of a model's config that name weights to begin with: ``init_cfg`` of the type ``Pretrained``."""
-    if isinstance(model, Mapping):
-        if model.get('type') == 'Pretrained' and model.get('checkpoint'):
-            yield path
-        if isinstance(model.get('pretrained'), str):
-            yield f'{path}.pretrained'.strip('.')
-        for key, value in model.items():
-            yield from pretrained_in(value, f'{path}.{key}'.strip('.'))
-    elif isinstance(model, (list, tuple)):
-        for index, value in enumerate(model):
-            yield from pretrained_in(value, f'{path}[{index}]')
+def pretrained_in(config: Any, key: str = '') -> bool:
+    """Tell whether a model's config names weights to begin with: an ``init_cfg`` of the type ``Pretrained``."""
+    if _names_weights(key, config):
+        return True
+    if isinstance(config, Mapping):
+        return any(pretrained_in(value, name) for name, value in config.items())
+    return isinstance(config, (list, tuple)) and any(map(pretrained_in, config))
+
+
+def without_pretrained(config: Any) -> Any:
+    """Return a copy of a config whose models begin with random weights."""
+    if isinstance(config, Mapping):
+        return {key: None if _names_weights(key, value) else without_pretrained(value) for key, value in config.items()}
+    if not isinstance(config, (list, tuple)):
+        return config
+    return type(config)(without_pretrained(value) for value in config if not _names_weights('', value))
+
+
+def _names_weights(key: str, value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return value.get('type') == 'Pretrained'
+    return key == 'pretrained' and isinstance(value, str)

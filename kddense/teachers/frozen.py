@@ -62,6 +62,6 @@ class FrozenTeacher(ModelTeacher):
         require_library(model, scope, f'{self._key}.config')
         with forked_random_state(), DefaultScope.overwrite_default_scope(scope):
             built: Any = MODELS.build(model)
-            if self._pretrained and any(pretrained_in(model)):
+            if self._pretrained and pretrained_in(model):
                 built.init_weights()
         return built

@@ -54,10 +54,10 @@ class SegmentorView(ModelView):
             self._check_class_map(head.out_channels)
 
     def is_sigmoid(self, kind: str) -> bool:
-        """Tell whether each class is decided on its own: by the cross-entropy if there is one, else by all losses."""
+        """Tell whether each class is decided on its own: as a cross-entropy says if there is one, else any loss."""
         losses = [loss for head in self._heads(kind).values() for loss in _losses_of(head)]
         deciding = [loss for loss in losses if is_a(loss, 'CrossEntropyLoss')] or losses
-        return all(getattr(loss, 'use_sigmoid', False) for loss in deciding)
+        return any(getattr(loss, 'use_sigmoid', False) for loss in deciding)
 
     def _heads(self, kind: str) -> dict[str, Any]:
         """Return the heads that speak for ``kind``, by their path in the model."""

@@ -19,8 +19,8 @@ from torch import nn
 
 from kddense.compat import load_checkpoint
 from kddense.compat.amp import CpuAmpOptimWrapper
+from kddense.exchange import Batch, Question
 from kddense.training import JointOptimWrapper, JointOptimWrapperConstructor
-from kddense.views import Question
 
 from ..conftest import SCRIPTS
 from ..contracts.scripts import toy_adversary  # noqa: F401  (registers it)
@@ -127,7 +127,7 @@ def observe(distiller, batch):
     prepared = distiller.data_preprocessor(batch, True)
     question = Question(MAPS | distiller.objectives['hint'].teacher_taps)
     inputs, samples = prepared['inputs'], prepared['data_samples']
-    taught = distiller.teachers['teacher'].answer(question, inputs, samples, distiller.image_format)
+    taught = distiller.teachers['teacher'].answer(question, Batch(inputs, samples, distiller.image_format))
     taps = MAPS | distiller.objectives['hint'].student_taps
     with distiller.student_view.listening(taps, ()) as recording:
         losses = distiller.student(inputs, samples, mode='loss')

@@ -5,7 +5,8 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 
-from kddense.views import MapSample, Question, ViewError, build_view
+from kddense.exchange import MapSample, Question
+from kddense.views import ViewError, build_view
 
 from ..helpers import segmentors, tiny
 

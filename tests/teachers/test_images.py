@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.model import ImgDataPreprocessor
 
-from kddense.teachers.image_format import ImageFormat, fit_canvas, pad_to_divisor, rescale, translate
+from kddense.exchange import ImageFormat
+from kddense.teachers.images import fit_canvas, pad_to_divisor, rescale, translate
 
 from ..helpers import tiny
 
