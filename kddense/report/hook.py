@@ -25,7 +25,7 @@ from kddense.report.evaluation import SPLITS, build_loader
 from kddense.report.examples import Example, examples_of
 from kddense.report.knowledge import Knowledge, look
 from kddense.report.pictures import side_by_side
-from kddense.teachers import ModelTeacher, Teacher
+from kddense.teachers import Teacher
 from kddense.views import build_view, in_eval_mode
 
 
@@ -107,17 +107,18 @@ class DistillVisualizationHook(Hook):
 
     def _look_at_teacher(self, teacher: Teacher) -> list[tuple[np.ndarray | None, Knowledge | None]]:
         """Return what it predicts and shows of each image."""
-        if not isinstance(teacher, ModelTeacher) or not isinstance(teacher.model, BaseModel):
+        model = getattr(teacher, 'model', None)
+        if not isinstance(model, BaseModel):
             what = f'the {teacher.name} ({type(teacher).__name__}) is no model of OpenMMLab'
             print_log(f'{what}: there are no pictures of it', logger='current', level=30)
             return [(None, None)] * len(self._examples)
-        model = copy.deepcopy(teacher.model).float()
+        model = copy.deepcopy(model).float()
         return [self._look_at_model(teacher, model, example) for example in self._examples]
 
     def _look_at_model(
-        self, teacher: ModelTeacher, model: nn.Module, example: Example
+        self, teacher: Teacher, model: nn.Module, example: Example
     ) -> tuple[np.ndarray | None, Knowledge]:
-        scaled = _at_scale(example, teacher.input_scale)
+        scaled = _at_scale(example, teacher.view.input_scale)
         if teacher.classes is not None:
             scaled = replace(scaled, meta={**example.meta, 'classes': teacher.classes})
         try:
