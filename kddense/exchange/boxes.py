@@ -144,9 +144,10 @@ class BoxOpinion:
     def cut(self, images: int) -> list[BoxOpinion]:
         """Return the opinions on the single images."""
         divided = rows_by_image(self.sample.image, self.sample.positive, images)
+        samples: Any = self.sample.cut(images)
         return [
             BoxOpinion(self.logits[rows], self.deltas[which], sample)
-            for (rows, _, which), sample in zip(divided, self.sample.cut(images), strict=True)
+            for (rows, _, which), sample in zip(divided, samples, strict=True)
         ]
 
     @classmethod

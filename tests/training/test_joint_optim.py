@@ -20,7 +20,7 @@ from torch import nn
 from kddense.compat import load_checkpoint
 from kddense.compat.amp import CpuAmpOptimWrapper
 from kddense.exchange import Batch, Question
-from kddense.training.joint_optim import JointOptimWrapper, JointOptimWrapperConstructor
+from kddense.training import JointOptimWrapper, JointOptimWrapperConstructor
 
 from ..conftest import SCRIPTS
 from ..contracts.scripts import toy_adversary  # noqa: F401  (registers it)
