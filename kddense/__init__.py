@@ -9,8 +9,13 @@ from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.hooks import DistillVisualizationHook, RandomStateHook, UnlabelledImagesHook  # noqa: E402
-from kddense.models import VGG, DepthHead, Discriminator  # noqa: E402
+from kddense.hooks import (  # noqa: E402
+    ChannelsLastHook,
+    DistillVisualizationHook,
+    RandomStateHook,
+    UnlabelledImagesHook,
+)
+from kddense.models import VGG, DepthHead, Discriminator, EfficientNetLite  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     AttentiveBoxObjective,
     AttentiveDepthHintObjective,
@@ -40,6 +45,7 @@ __all__ = [
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
     'CWDObjective',
+    'ChannelsLastHook',
     'ChenDenseObjective',
     'ChenRPNObjective',
     'ChenRoIObjective',
@@ -49,6 +55,7 @@ __all__ = [
     'Discriminator',
     'DistillVisualizationHook',
     'Distiller',
+    'EfficientNetLite',
     'FeatureObjective',
     'HintObjective',
     'HolisticObjective',

@@ -6,6 +6,8 @@ _base_ = [
     '../_base_/schedules/camvid_700i.py',
 ]
 
+custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+custom_hooks = [dict(type='kddense.ChannelsLastHook')]
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     pretrained=None,

@@ -1,7 +1,8 @@
 """Hooks of mmengine."""
 
+from .channels_last import ChannelsLastHook
 from .random_state import RandomStateHook
 from .unlabelled import UnlabelledImagesHook
 from .visualization import DistillVisualizationHook
 
-__all__ = ['DistillVisualizationHook', 'RandomStateHook', 'UnlabelledImagesHook']
+__all__ = ['ChannelsLastHook', 'DistillVisualizationHook', 'RandomStateHook', 'UnlabelledImagesHook']

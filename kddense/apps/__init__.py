@@ -1,0 +1,1 @@
+"""What stands on the library: demo, street scenes, benchmark."""
