@@ -8,3 +8,12 @@ model = dict(
     neck=dict(in_channels=[24, 48, 120, 352], out_channels=96),
     decode_head=dict(in_channels=[96] * 4, channels=96),
 )
+
+max_iters = 700
+train_dataloader = dict(batch_size=8)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='PolyLR', eta_min=1e-5, power=0.9, by_epoch=False, begin=50, end=max_iters),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+default_hooks = dict(checkpoint=dict(interval=max_iters))

@@ -1,14 +1,11 @@
 """The student on CamVid, without distillation: a semantic FPN on a ResNet-18 a quarter as wide, from random weights."""
 
-_base_ = [
-    'mmseg::_base_/models/fpn_r50.py',
-    '../_base_/datasets/camvid.py',
-    '../_base_/schedules/camvid_700i.py',
-]
+_base_ = ['mmseg::_base_/models/fpn_r50.py', '../_base_/datasets/camvid.py', '../_base_/schedules/camvid_600i.py']
 
 custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
-custom_hooks = [dict(type='kddense.ChannelsLastHook')]
+custom_hooks = [dict(type='kddense.ChannelsLastHook')]  # a fifth faster on a CPU
 norm_cfg = dict(type='BN', requires_grad=True)
+train_dataloader = dict(batch_size=4)
 model = dict(
     pretrained=None,
     data_preprocessor=dict(size=(180, 240)),
