@@ -2,6 +2,7 @@
 
 _base_ = './fpn_r18-w16_camvid.py'
 
+custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
 model = dict(
     data_preprocessor=dict(mean=[127.0] * 3, std=[128.0] * 3),
     backbone=dict(_delete_=True, type='kddense.EfficientNetLite', arch='lite2'),

@@ -21,7 +21,7 @@ from typing import Any
 
 from .markdown import markdown
 from .result import Result, read_result
-from .runs import Plan, _parsed, done, run, scores_in
+from .runs import Plan, parsed, done, run, scores_in
 from .settings import steps_of
 from .table import Table, make_table, read_table
 from .timing import step_times, steps_that_fit
@@ -38,6 +38,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path)
     parser.add_argument('--package', choices=['mmdet', 'mmseg'], default='mmdet', help='whose scripts to run')
     parser.add_argument('--cfg-options', nargs='*', default=[], help='passed on to every training')
+    parser.add_argument('--channels-last', action='store_true', help='train students in the memory format that suits CPUs')
     parser.add_argument('--same-time', action='store_true', help='also train the plain student for as long as the dearest config')
     parser.add_argument('--teacher', nargs=2, metavar=('CONFIG', 'JSON'), help='its config, and the metrics that its test wrote')
     parser.add_argument('--metric', help='what decides; mAP, mIoU or abs_rel by default')
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work_dir=args.work_dir,
         package=args.package,
         options=tuple(args.cfg_options),
+        channels_last=args.channels_last,
         same_time_steps=same_time,
     )
     if not args.report_only:
@@ -116,6 +118,7 @@ def _command(args: argparse.Namespace) -> str:
     words = ['kddense measure', '--plain', args.plain, '--configs', *args.configs, '--seeds', *map(str, args.seeds)]
     words += ['--package', args.package, '--work-dir', str(args.work_dir)]
     words += ['--same-time'] if args.same_time else []
+    words += ['--channels-last'] if args.channels_last else []
     words += ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     return ' '.join(words)
 
@@ -131,13 +134,13 @@ def _same_time_steps(args: argparse.Namespace) -> int:
     """Return how long the plain student trains in the time of the dearest config; timed once in a work_dir."""
     from mmengine.config import Config
 
-    options = _parsed(args.cfg_options)
+    options = parsed(args.cfg_options)
     file = args.work_dir / 'step_times.json'
     if file.exists():
         times = json.loads(file.read_text())
     else:
         args.work_dir.mkdir(parents=True, exist_ok=True)
-        times = step_times([args.plain, *args.configs], args.work_dir, options)
+        times = step_times([args.plain, *args.configs], args.work_dir, options, args.channels_last)
         file.write_text(json.dumps(times, indent=2) + '\n')
     config = Config.fromfile(args.plain)
     config.merge_from_dict(options)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.utils import get_installed_path
 
 from .result import Result, read_result, this_machine, write_result
@@ -31,6 +31,7 @@ class Plan:
         work_dir: Where runs go, ``<config>/seed_<seed>``.
         package: Whose scripts run, ``'mmdet'`` or ``'mmseg'``.
         options: ``key=value`` for every training.
+        channels_last: Whether students are trained in the channels-last memory format.
         same_time_steps: How long the plain student trains in the row "plain, same time"; ``None`` for no such row.
     """
 
@@ -40,6 +41,7 @@ class Plan:
     work_dir: Path
     package: str
     options: tuple[str, ...] = ()
+    channels_last: bool = False
     same_time_steps: int | None = None
 
     def jobs(self) -> list[Job]:
@@ -78,13 +80,7 @@ def run(plan: Plan, job: Job) -> Result:
     if (folder / DONE).exists():
         return read_result(folder / DONE)
     folder.mkdir(parents=True, exist_ok=True)
-    config = Config.fromfile(job.config)
-    config.merge_from_dict(_parsed(plan.options))
-    trained = job.config
-    if job.role == 'plain, same time':
-        config = stretched(config, plan.same_time_steps or steps_of(config)[0])
-        trained = str(folder / 'stretched.py')
-        config.dump(trained)
+    config, trained = _config(plan, job)
     started = time.time()
     options = [f'randomness.seed={job.seed}', *plan.options]
     commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, '--resume', '--cfg-options', *options)]
@@ -107,6 +103,31 @@ def run(plan: Plan, job: Job) -> Result:
     )
     write_result(result, folder / DONE)
     return result
+
+
+def _config(plan: Plan, job: Job) -> tuple[Config, str]:
+    """Return what is trained, and the file of it: the config itself, or one in the run's folder if something is changed."""
+    config = Config.fromfile(job.config)
+    config.merge_from_dict(parsed(plan.options))
+    stretches = job.role == 'plain, same time' and plan.same_time_steps is not None
+    if not stretches and not plan.channels_last:
+        return config, job.config
+    if stretches:
+        config = stretched(config, plan.same_time_steps or 0)
+    if plan.channels_last:
+        use_channels_last(config)
+    file = str(plan.folder(job) / 'trained.py')
+    config.dump(file)
+    return config, file
+
+
+def use_channels_last(config: Config) -> None:
+    """Add the hook that brings the student into the channels-last memory format."""
+    imports = config.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    if 'kddense' not in imports['imports']:
+        imports['imports'] = [*imports['imports'], 'kddense']
+    config.custom_imports = imports
+    config.custom_hooks = [*(config.get('custom_hooks') or []), dict(type='kddense.ChannelsLastHook')]
 
 
 def scores_in(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -171,8 +192,7 @@ def _parameters(checkpoint: Path) -> int:
     return sum(value.numel() for key, value in weights.items() if not key.endswith(statistics))
 
 
-def _parsed(options: Sequence[str]) -> dict[str, Any]:
-    from mmengine.config import DictAction
-
+def parsed(options: Sequence[str]) -> dict[str, Any]:
+    """Return ``key=value`` options as a dict, values as mmengine reads them."""
     pairs = (option.partition('=') for option in options)
     return {key: DictAction._parse_iterable(value) for key, _, value in pairs}

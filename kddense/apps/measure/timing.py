@@ -13,20 +13,23 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 
-def step_times(configs: Sequence[str], work_dir: Path, options: Mapping[str, Any], rounds: int = 8) -> dict[str, Any]:
+def step_times(
+    configs: Sequence[str], work_dir: Path, options: Mapping[str, Any], channels_last: bool = False, rounds: int = 8
+) -> dict[str, Any]:
     """Time whole training steps, loading of images included, interleaved; weights do not matter and none are loaded.
 
     Args:
         configs: The plain student's first.
         work_dir: For what mmengine's runners write.
         options: Changes to every config.
+        channels_last: Whether students are in the channels-last memory format.
         rounds: Each times one step of every config; one round more comes first and is not counted.
 
     Returns:
         ``seconds``: the median step of each config; ``ratio``: the median over rounds of its step divided by the plain
         student's of the same round; ``rounds``.
     """
-    steps = {config: _stepper(config, work_dir, options) for config in configs}
+    steps = {config: _stepper(config, work_dir, options, channels_last) for config in configs}
     times: dict[str, list[float]] = {config: [] for config in configs}
     for index in range(rounds + 1):
         for config, step in steps.items():
@@ -53,13 +56,15 @@ def steps_that_fit(steps: int, ratio: float, unit: str) -> int:
     return int(fit) if unit == 'iterations' else -int(-fit // 1)
 
 
-def _stepper(path: str, work_dir: Path, options: Mapping[str, Any]) -> Callable[[], None]:
+def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_last: bool) -> Callable[[], None]:
     config = Config.fromfile(path)
     config.merge_from_dict(dict(options))
     _forget_checkpoints(config.model.get('teacher'))
     config.work_dir = str(work_dir / 'timing' / Path(path).stem)
     config.experiment_name = f'timing_{Path(path).stem}_{len(list(Path(work_dir).glob("timing/*")))}'
     runner = Runner.from_cfg(config)
+    if channels_last:
+        runner.model.to(memory_format=torch.channels_last)
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     wrapper.initialize_count_status(runner.model, 0, 10**9)
     batches = _endless(runner.build_dataloader(config.train_dataloader))
