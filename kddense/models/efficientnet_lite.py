@@ -82,7 +82,9 @@ class EfficientNetLite(BaseModule):
             raise ValueError(f'expansion must be 2 to 6, got {expansion}')
         if frozen_stages not in range(6):
             raise ValueError(f'frozen_stages must be 0 to 5, got {frozen_stages}')
-        super().__init__(init_cfg or [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', layer='BatchNorm2d', val=1)])
+        super().__init__(
+            init_cfg or [dict(type='Kaiming', layer='Conv2d'), dict(type='Constant', layer='BatchNorm2d', val=1)]
+        )
         self.arch = arch
         self.out_indices = tuple(out_indices)
         self.weights = weights
@@ -138,7 +140,9 @@ class EfficientNetLite(BaseModule):
                 chosen.update(_thinned(chosen, prefix, block._project_conv.in_channels))
         wrong = [key for key in own if key not in chosen or chosen[key].shape != own[key].shape]
         if wrong:
-            raise ValueError(f"{source} does not hold the weights of arch='{self.arch}': {wrong[0]} is missing or of another shape")
+            raise ValueError(
+                f"{source} does not hold the weights of arch='{self.arch}': {wrong[0]} is missing or of another shape"
+            )
         self.load_state_dict({key: chosen[key] for key in own})
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

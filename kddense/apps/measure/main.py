@@ -38,9 +38,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path)
     parser.add_argument('--package', choices=['mmdet', 'mmseg'], default='mmdet', help='whose scripts to run')
     parser.add_argument('--cfg-options', nargs='*', default=[], help='passed on to every training')
-    parser.add_argument('--channels-last', action='store_true', help='train students in the memory format that suits CPUs')
-    parser.add_argument('--same-time', action='store_true', help='also train the plain student for as long as the dearest config')
-    parser.add_argument('--teacher', nargs=2, metavar=('CONFIG', 'JSON'), help='its config, and the metrics that its test wrote')
+    parser.add_argument(
+        '--channels-last', action='store_true', help='train students in the memory format that suits CPUs'
+    )
+    parser.add_argument(
+        '--same-time', action='store_true', help='also train the plain student for as long as the dearest config'
+    )
+    parser.add_argument(
+        '--teacher', nargs=2, metavar=('CONFIG', 'JSON'), help='its config, and the metrics that its test wrote'
+    )
     parser.add_argument('--metric', help='what decides; mAP, mIoU or abs_rel by default')
     parser.add_argument('--add', nargs='*', type=Path, default=[], help='results of other machines: result.json files')
     parser.add_argument('--json', type=Path, help='also record the table in this file')
@@ -104,8 +110,19 @@ def _record(args: argparse.Namespace, plan: Plan) -> Table | None:
     table = make_table(results, args.metric, [_command(args)], folders, _teacher(args.teacher))
     table.faults[:0] = faults
     if args.json:
+        if args.json.exists():
+            keep_names(table.contents, read_table(args.json))
         table.write(args.json)
     return table
+
+
+def keep_names(contents: dict[str, Any], before: dict[str, Any]) -> None:
+    """Take over what a person wrote into the recorded table: titles of rows, and the teacher."""
+    titles = {row['config']: row['title'] for row in before['rows'] if 'title' in row}
+    for row in contents['rows']:
+        if row['config'] in titles:
+            row['title'] = titles[row['config']]
+    contents['teacher'] = contents['teacher'] or before.get('teacher')
 
 
 def _job(result: Result) -> Any:

@@ -19,15 +19,28 @@ def markdown(table: Mapping[str, Any], others: tuple[str, ...] = ()) -> str:
     """
     metric = table['metric']
     names = [metric, *others]
-    heads = ['', 'seeds', *(SHORT.get(name, name) for name in names), 'gain, 95 % interval', 'verdict', 'at the same time', 'minutes']
+    heads = [
+        '',
+        'seeds',
+        *(SHORT.get(name, name) for name in names),
+        'gain, 95 % interval',
+        'verdict',
+        'at the same time',
+        'minutes',
+    ]
     lines = [_line(heads), '|---' * len(heads) + '|']
     for title, row in (('plain student', table['plain']), ('plain student, same time', table['plain_same_time'])):
         if row:
             lines.append(_line([f'{title}{_size(row)}', *_measured(row, names), '', '', '', _minutes(row)]))
     for row in table['rows']:
         longer = row.get('same_time')
-        same = f'{gain(longer, metric)}, {longer["verdict"]}' if longer and longer['paired_mean'] is not None else 'not measured'
-        cells = [Path(row['config']).stem, *_measured(row, names), gain(row, metric), row['verdict'], same, _minutes(row)]
+        same = (
+            f'{gain(longer, metric)}, {longer["verdict"]}'
+            if longer and longer['paired_mean'] is not None
+            else 'not measured'
+        )
+        title = row.get('title') or Path(row['config']).stem
+        cells = [title, *_measured(row, names), gain(row, metric), row['verdict'], same, _minutes(row)]
         lines.append(_line(cells))
     teacher = table.get('teacher')
     if teacher:
@@ -66,7 +79,10 @@ def scores_of(row: Mapping[str, Any], name: str) -> Mapping[str, float]:
 
 def _measured(row: Mapping[str, Any], names: list[str]) -> list[str]:
     found = [scores_of(row, name) for name in names]
-    return [str(len(row['seeds'])), *(spread(values, digits(name)) if values else '' for values, name in zip(found, names, strict=True))]
+    return [
+        str(len(row['seeds'])),
+        *(spread(values, digits(name)) if values else '' for values, name in zip(found, names, strict=True)),
+    ]
 
 
 def _size(row: Mapping[str, Any]) -> str:

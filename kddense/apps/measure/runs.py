@@ -133,7 +133,7 @@ def use_channels_last(config: Config) -> None:
 def scores_in(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return what a test measured, COCO's fractions as percentages, without its times."""
     scores = {key: value for key, value in metrics.items() if isinstance(value, (int, float)) and 'time' not in key}
-    return {key: round(100 * value, 4) if key.startswith('coco/') else value for key, value in scores.items()}
+    return {key: round(100 * value if key.startswith('coco/') else value, 6) for key, value in scores.items()}
 
 
 def done(plan: Plan) -> tuple[list[Result], list[str]]:
@@ -147,7 +147,9 @@ def done(plan: Plan) -> tuple[list[Result], list[str]]:
             except ValueError as error:
                 faults.append(str(error))
         elif file.parent.exists():
-            faults.append(f'{job.config}, seed {job.seed}: {_how_far(file.parent)}; call the same command again to go on')
+            faults.append(
+                f'{job.config}, seed {job.seed}: {_how_far(file.parent)}; call the same command again to go on'
+            )
     return results, faults
 
 

@@ -34,7 +34,7 @@ def paired_interval(differences: Sequence[float]) -> tuple[float, tuple[float, f
     if count < 2:
         return mean, None
     reach = t.ppf(0.975, count - 1) * statistics.stdev(differences) / math.sqrt(count)
-    return mean, (mean - reach, mean + reach)
+    return mean, (float(mean - reach), float(mean + reach))
 
 
 def verdict(interval: tuple[float, float] | None) -> str:
@@ -73,9 +73,13 @@ def bootstrap_iou(pairs: Sequence[tuple[Path, Path]], draws: int = 2000, seed: i
     for pair, files in zip(areas, pairs, strict=True):
         for one, file in zip(pair, files, strict=True):
             if one.shape[1] != images:
-                raise ValueError(f'{file} holds {one.shape[1]} test images, {pairs[0][0]} {images}: not the same test set')
+                raise ValueError(
+                    f'{file} holds {one.shape[1]} test images, {pairs[0][0]} {images}: not the same test set'
+                )
     draw = np.random.default_rng(seed)
-    times = draw.multinomial(images, np.full(images, 1 / images), size=draws).astype(np.float64)  # of each image in each draw
+    times = draw.multinomial(images, np.full(images, 1 / images), size=draws).astype(
+        np.float64
+    )  # of each image in each draw
     gains = np.mean([_miou(times, own) - _miou(times, base) for own, base in areas], axis=0)
     low, high = np.percentile(gains, [2.5, 97.5])
     return float(low), float(high)

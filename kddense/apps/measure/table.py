@@ -69,9 +69,8 @@ def make_table(
         if own:
             row = _row(own, metric)
             row.update(_against(plain, own, metric, located, faults, 'plain run'))
-            row['same_time'] = _against(longer, own, metric, located, faults, 'run of the plain student with the same time')
-            if not longer:
-                row['same_time'] = None
+            what = 'run of the plain student with the same time'
+            row['same_time'] = _against(longer, own, metric, located, faults, what) if longer else None
             rows.append(row)
     contents = {
         'metric': metric,
@@ -108,7 +107,9 @@ def _fits(result: Result, results: Sequence[Result], metric: str, faults: list[s
     first = next((other for other in results if other.role == 'plain'), results[0])
     differing = _first_difference(first.setting, result.setting)
     if differing:
-        faults.append(f"{result.label}: {differing}; runs of other data stand in a table of their own, so it is left out")
+        faults.append(
+            f'{result.label}: {differing}; runs of other data stand in a table of their own, so it is left out'
+        )
         return False
     if metric not in result.scores:
         has = ', '.join(result.scores) or 'no metric at all'
@@ -136,7 +137,7 @@ def _as_long(result: Result, steps: int | None, faults: list[str]) -> bool:
     if steps is None or result.steps == steps:
         return True
     faults.append(
-        f"{result.label}: it was trained for {result.steps} steps, the plain student for {steps}, so it is left out; "
+        f'{result.label}: it was trained for {result.steps} steps, the plain student for {steps}, so it is left out; '
         'train both alike'
     )
     return False
@@ -174,7 +175,11 @@ def _against(
 ) -> dict[str, Any]:
     """Return mean, interval and verdict of the pairs."""
     seeds = [seed for seed in sorted(own) if seed in base]
-    faults += [f'{own[seed].label}: there is no {what} of this seed to pair it with' for seed in sorted(own) if seed not in base]
+    faults += [
+        f'{own[seed].label}: there is no {what} of this seed to pair it with'
+        for seed in sorted(own)
+        if seed not in base
+    ]
     if not seeds or not base:
         return {'seeds': [], 'paired_mean': None, 'paired_ci95': None, 'verdict': verdict(None)}
     differences = [sign_of(metric) * (own[seed].scores[metric] - base[seed].scores[metric]) for seed in seeds]
@@ -223,7 +228,9 @@ def read_table(path: Path) -> dict[str, Any]:
     if not isinstance(contents, dict) or not isinstance(contents.get('rows'), list):
         raise ValueError(f"{path} is no table of measured runs: it must be a dict with 'rows'")
     for row in contents['rows']:
-        lacking = [key for key in ('config', 'metric', 'seeds', 'scores', 'paired_mean', 'paired_ci95') if key not in row]
+        lacking = [
+            key for key in ('config', 'metric', 'seeds', 'scores', 'paired_mean', 'paired_ci95') if key not in row
+        ]
         if lacking:
             raise ValueError(f"{path}: the row of {row.get('config', 'no config')} lacks '{lacking[0]}'")
     return contents
