@@ -16,7 +16,8 @@ class ImageIoUMetric(IoUMetric):
     """mmseg's ``IoUMetric``, which also writes every image's areas, so that a bootstrap can draw images again.
 
     Args:
-        file: Where to write: ``intersect`` and ``union`` in pixels, float32, shape ``(images, classes)``, in the order of the test.
+        file: Where to write: ``intersect`` and ``union`` in pixels, float32, shape ``(images, classes)``, in the order of
+            the test.
         **kwargs: See mmseg's.
     """
 

