@@ -10,6 +10,7 @@ that the student no longer learns the task; a cosine below 0 that the two disagr
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import tempfile
@@ -45,7 +46,7 @@ def gradient_shares(config: Config, student: str | None = None, batches: int = 4
     if 'objectives' not in config.model:
         raise ValueError('model.objectives is missing: gradients are compared in a config that distils')
     with tempfile.TemporaryDirectory() as folder:
-        config = config.copy()
+        config = copy.deepcopy(config)
         config.work_dir = folder
         runner = Runner.from_cfg(config)
         model = runner.model.train()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -73,7 +74,7 @@ def stretched(config: Config, steps: int) -> Config:
         config: A training config.
         steps: Iterations, or epochs, whichever its loop counts.
     """
-    config = config.copy()
+    config = copy.deepcopy(config)
     before, unit = steps_of(config)
     config.train_cfg['max_iters' if unit == 'iterations' else 'max_epochs'] = steps
     if config.train_cfg.get('val_interval') == before:
