@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from .markdown import markdown
 from .result import Result, read_result
 from .runs import Plan, done, parsed, run, scores_in
@@ -147,18 +149,20 @@ def _teacher(given: Sequence[str] | None) -> dict[str, Any] | None:
     return {'config': config, 'scores': scores_in(json.loads(Path(file).read_text()))}
 
 
-def _same_time_steps(args: argparse.Namespace) -> int:
-    """Return how long the plain student trains in the time of the dearest config; timed once in a work_dir."""
-    from mmengine.config import Config
-
+def _same_time_steps(args: argparse.Namespace) -> int | None:
+    """Return how long the plain student trains in the time of the dearest config; each is timed once in a work_dir."""
     options = parsed(args.cfg_options)
     file = args.work_dir / 'step_times.json'
-    if file.exists():
-        times = json.loads(file.read_text())
-    else:
+    times: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    missing = [config for config in args.configs if config not in times.get('ratio', {})]
+    if missing and not args.report_only:
         args.work_dir.mkdir(parents=True, exist_ok=True)
-        times = step_times([args.plain, *args.configs], args.work_dir, options, args.channels_last)
+        more = step_times([args.plain, *missing], args.work_dir, options, args.channels_last)
+        for key in ('seconds', 'ratio'):
+            times[key] = {**more[key], **times.get(key, {})}
         file.write_text(json.dumps(times, indent=2) + '\n')
+    if not times:
+        return None
     config = Config.fromfile(args.plain)
     config.merge_from_dict(options)
     steps, unit = steps_of(config)
