@@ -20,7 +20,7 @@ $(VENV)/.done: setup.cfg pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt setuptools wheel
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,onnx,test,lint,docs]'
+	    --editable '.[detection,segmentation,lite,weights,onnx,test,lint,docs]'
 	$(VENV)/bin/python -m kddense.compat install
 	touch $@
 
@@ -49,7 +49,7 @@ $(LEGACY)/.done: setup.cfg pyproject.toml requirements/constraints-legacy.txt
 	$(PYTHON) -m venv $(LEGACY)
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt setuptools wheel
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,onnx,test]'
+	    --editable '.[detection,segmentation,lite,weights,onnx,test]'
 	$(LEGACY)/bin/python -m kddense.compat install
 	touch $@
 

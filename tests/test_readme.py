@@ -221,7 +221,7 @@ def test_every_command_is_run_somewhere():
         STOCK_TEST,
         'python tools/test.py my_detector.py',
         'python tools/benchmark_step.py',
-        'python tools/measure_table.py',
+        'python tools/measure.py',
         'bash tools/dist_train.sh',
         'python tools/train.py configs/chen2017/faster-rcnn_r18_fpn_bccd.py',  # tests/test_configs.py builds it
         'python -m kddense.compat',

@@ -22,14 +22,16 @@ def pixel_wise_divergence(
     student: Tensor,
     teacher: Tensor,
     mode: str = 'paper',
-    direction: str | None = None,
+    direction: str = 'teacher_student',
     temperature: float = 1.0,
     mask: Tensor | None = None,
     classes: str = 'softmax',
 ) -> Tensor:
     """Divergence of the class probabilities, pixel by pixel.
 
-    ``mode='paper'``: ``τ² · mean over pixels of KL(student ‖ teacher)``, without temperature in the paper.
+    ``mode='paper'``: ``τ² · mean over pixels of KL(teacher ‖ student)``, without temperature in the paper. The paper's text
+    has ``KL(student ‖ teacher)``; every released code that made published numbers has the other, which is the default
+    therefore, and ``direction='student_teacher'`` is the text's.
     ``mode='code'``, what the authors released: the cross-entropy with the teacher's probabilities, which is
     ``KL(teacher ‖ student)`` plus the teacher's own entropy, summed over the images of the batch and averaged over the
     positions of one: it grows with the batch. With a mask, it is averaged over the kept positions of an image.
@@ -38,8 +40,7 @@ def pixel_wise_divergence(
         student: Logits, shape ``(N, K, H, W)``, of any floating dtype; computed in float32, or in float64 if either is.
         teacher: Logits of the same shape. No gradient flows into it.
         mode: ``'paper'`` or ``'code'``.
-        direction: ``'student_teacher'`` for ``KL(student ‖ teacher)``, ``'teacher_student'`` for the other; by default that
-            of ``mode``.
+        direction: ``'teacher_student'`` for ``KL(teacher ‖ student)``, ``'student_teacher'`` for the other.
         temperature: Above 0; 1 in the paper.
         mask: True where a pixel counts, boolean, shape ``(N, H, W)``. All count without it, as in the paper.
         classes: ``'softmax'``, or ``'sigmoid'`` for heads that decide each class on its own: then summed over classes.
@@ -54,7 +55,7 @@ def pixel_wise_divergence(
         >>> teacher = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1)
         >>> student = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
         >>> pixel_wise_divergence(student, teacher)
-        tensor(0.0826)
+        tensor(0.0671)
     """
     _check_pixel_options(mode, direction, temperature, classes)
     check_same_shape(student=student, teacher=teacher)
@@ -66,21 +67,19 @@ def pixel_wise_divergence(
     student, teacher = full_precision(student, teacher.detach())
     if temperature != 1:
         student, teacher = student / temperature, teacher / temperature
-    student_first = direction == 'student_teacher' or (direction is None and mode == 'paper')
     diverge = _sigmoid_divergence if classes == 'sigmoid' else _softmax_per_pixel
-    per_pixel = diverge(student, teacher, student_first)
+    per_pixel = diverge(student, teacher, direction == 'student_teacher')
     if mode == 'code':
         per_pixel = per_pixel + _entropy(teacher, classes)
     mean = mean_over(per_pixel, mask)
     return temperature**2 * mean * (len(student) if mode == 'code' else 1)
 
 
-def _check_pixel_options(mode: str, direction: str | None, temperature: float, classes: str) -> None:
+def _check_pixel_options(mode: str, direction: str, temperature: float, classes: str) -> None:
     check_choice('mode', mode, ('paper', 'code'))
     check_choice('classes', classes, ('softmax', 'sigmoid'))
     check_positive('temperature', temperature)
-    if direction is not None:
-        check_choice('direction', direction, DIRECTIONS)
+    check_choice('direction', direction, DIRECTIONS)
     if mode == 'code' and direction == 'student_teacher':
         raise ValueError("direction must be 'teacher_student' in mode 'code', which is a cross-entropy")
 
@@ -109,7 +108,7 @@ class PixelWiseLoss(nn.Module):
 
     Args:
         mode: ``'paper'`` or ``'code'``.
-        direction: ``'student_teacher'``, ``'teacher_student'`` or ``None`` for that of ``mode``.
+        direction: ``'teacher_student'`` or ``'student_teacher'``.
         temperature: Above 0.
         classes: ``'softmax'`` or ``'sigmoid'``.
 
@@ -120,7 +119,11 @@ class PixelWiseLoss(nn.Module):
     compares_classes = True
 
     def __init__(
-        self, mode: str = 'paper', direction: str | None = None, temperature: float = 1.0, classes: str = 'softmax'
+        self,
+        mode: str = 'paper',
+        direction: str = 'teacher_student',
+        temperature: float = 1.0,
+        classes: str = 'softmax',
     ) -> None:
         super().__init__()
         _check_pixel_options(mode, direction, temperature, classes)

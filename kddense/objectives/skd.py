@@ -51,9 +51,10 @@ class PixelWiseObjective(HeadObjective):
     over the positions of a level.
 
     Args:
-        mode: ``'paper'``: KL(student ‖ teacher), averaged over pixels. ``'code'``: cross-entropy with the teacher's
-            probabilities, summed over the images of a batch and averaged over the positions.
-        direction: ``'student_teacher'`` or ``'teacher_student'``; by default that of ``mode``.
+        mode: ``'paper'``: averaged over pixels. ``'code'``: cross-entropy with the teacher's probabilities, summed over the
+            images of a batch and averaged over the positions.
+        direction: ``'teacher_student'``: KL(teacher ‖ student), which every released code runs and which did better in
+            all our measurements. ``'student_teacher'``: the other way round, as the paper's text has it.
         temperature: Softens both; the paper has none.
         ignore_unlabelled_pixels: Leave out pixels whose label is the ignore index. Padding that the preprocessor adds
             bears that label too. The paper compares all.
@@ -65,7 +66,7 @@ class PixelWiseObjective(HeadObjective):
     def __init__(
         self,
         mode: str = 'paper',
-        direction: str | None = None,
+        direction: str = 'teacher_student',
         temperature: float = 1.0,
         ignore_unlabelled_pixels: bool = False,
         classes: str | None = None,
