@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,18 @@ def project(detector, tmp_path_factory):
     return folder
 
 
-def measure(project, *options: str) -> str:
-    configs = ['--plain', 'plain.py', '--configs', 'distilled.py', '--seeds', '0', '1', '--work-dir', 'runs']
-    command = [sys.executable, str(SCRIPT), *configs, *options]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True).stdout
+@pytest.fixture(scope='module')
+def measure(python):
+    def run(project, *options: str) -> str:
+        configs = ['--plain', 'plain.py', '--configs', 'distilled.py', '--seeds', '0', '1', '--work-dir', 'runs']
+        command = [python, str(SCRIPT), *configs, *options]
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
+        return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=True).stdout
+
+    return run
 
 
-def test_mean_and_deviation_of_every_config(project):
+def test_mean_and_deviation_of_every_config(measure, project):
     table = measure(project)
     rows = re.findall(r'^\| (plain|distilled) \| 2 \| (.*) \|$', table, flags=re.MULTILINE)
     assert [name for name, _ in rows] == ['plain', 'distilled']
@@ -47,7 +50,7 @@ def test_mean_and_deviation_of_every_config(project):
     assert [file.stat().st_mtime_ns for file in files] == before  # nothing was run again
 
 
-def test_depth_metrics_have_digits_enough(project, tmp_path):
+def test_depth_metrics_have_digits_enough(measure, tmp_path):
     """They are metres and fractions, where the others are percentages."""
     for seed, value in enumerate((0.1234, 0.1236)):
         result = dict(scores={'abs_rel': value, 'mIoU': 21.741}, seconds=60)
@@ -60,7 +63,7 @@ def test_depth_metrics_have_digits_enough(project, tmp_path):
     assert '| plain | 2 | 0.1235 ± 0.0001 | 21.74 ± 0.00 |' in measure(tmp_path, '--report-only')
 
 
-def test_a_report_alone_trains_nothing(project, tmp_path):
+def test_a_report_alone_trains_nothing(measure, project):
     measure(project)
     (project / 'runs' / 'distilled' / 'seed_1' / 'result.json').unlink()
     assert '| distilled | 1 |' in measure(project, '--report-only')
