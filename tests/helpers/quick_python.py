@@ -49,8 +49,8 @@ request = dict(program=sys.argv[0], arguments=sys.argv[1:], folder=os.getcwd(), 
 connection.sendall(json.dumps(request).encode() + b'\\n')
 answers = connection.makefile()
 process = int(next(answers))
-for number in forwarded:
-    signal.signal(number, lambda number, frame: os.kill(process, number))
+signal.signal(signal.SIGTERM, lambda number, frame: os.kill(process, number))
+signal.signal(signal.SIGINT, lambda number, frame: os.killpg(process, number))  # as a terminal does
 signal.pthread_sigmask(signal.SIG_UNBLOCK, forwarded)
 status = int(next(answers))
 if status < 0:
@@ -142,6 +142,7 @@ def _run(program: str, arguments: list[str], folder: str, variables: dict[str, s
     """Do what Python does with such arguments, in this process; returns the exit status."""
     import numpy as np
 
+    os.setsid()
     ours = os.environ.get('PYTHONPATH', '').split(os.pathsep)
     os.chdir(folder)
     os.environ.clear()
