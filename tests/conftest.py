@@ -14,7 +14,7 @@ import torch
 import kddense  # noqa: F401  (before mmcv.ops)
 
 from .helpers.processes import StockScript
-from .helpers.quick_python import QuickPython
+from .helpers.quick_python import QuickPython, quick_configs
 from .helpers.toy_task import ToyTask, losses_of, make_toy_data
 
 _numbers = itertools.count()
@@ -36,17 +36,11 @@ def no_run_before():
 
 
 @pytest.fixture(scope='session', autouse=True)
-def quick_configs():
-    """mmengine formats a run's config for the log and for each checkpoint, which takes longer than a toy training.
-
-    And for each config of another package it reads all of that package's metafiles; here, once.
-    """
-    from mmengine.config import config, utils
-
+def quick_mmengine() -> Iterator[None]:
+    """What takes mmengine long, and changes no result, is left out."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, 'FormatCode', lambda text, **_: (text, True))
-        patch.setattr(config, 'is_installed', functools.cache(config.is_installed))
-        patch.setattr(utils, 'load', functools.cache(utils.load))
+        for change in quick_configs():
+            patch.setattr(*change)
         yield
 
 
