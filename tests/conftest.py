@@ -17,7 +17,18 @@ from .helpers.processes import StockScript
 from .helpers.quick_python import QuickPython, quick_configs
 from .helpers.toy_task import ToyTask, losses_of, make_toy_data
 
+TESTS = Path(__file__).parent
+SHARING = ('contracts', 'export')  # folders of tests that share trained runs
+
 _numbers = itertools.count()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes test, let each run of a file, or of a folder that shares trained runs, stay in one."""
+    for item in items:
+        path = item.path.relative_to(TESTS)
+        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] in SHARING else str(path)))
 
 
 @pytest.fixture(scope='session', autouse=True)

@@ -50,6 +50,13 @@ def start(scenes, python):
     return run
 
 
+def wait_until(happened) -> None:
+    deadline = time.monotonic() + 300
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def finished(process) -> list[str]:
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
@@ -121,9 +128,7 @@ def test_interrupted_it_goes_on_where_it_was(start, tmp_path):
     folder = tmp_path / 'demo'
     longer = ['train_cfg.max_iters=20', 'default_hooks.checkpoint.interval=1', 'default_hooks.logger.interval=1']
     process = start('segmentation', folder, *longer)
-    deadline = time.monotonic() + 300
-    while not list((folder / 'teacher').glob('iter_*.pth')) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: list((folder / 'teacher').glob('iter_*.pth')))
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=300)
 
@@ -135,8 +140,7 @@ def test_interrupted_it_goes_on_where_it_was(start, tmp_path):
     reached = last_record(folder / 'teacher', of_training=True)['step']
     assert reached < 20
     process = start('segmentation', folder, *longer)
-    while not (folder / 'distilled').exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: (folder / 'distilled').exists() or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=300)
     log = (folder / 'teacher' / 'output.log').read_text()
@@ -199,7 +203,7 @@ def test_where_lines_cannot_be_renewed_they_come_now_and_then(capsys):
 def test_on_a_terminal_the_line_is_renewed(capsys, monkeypatch):
     monkeypatch.setattr('sys.stdout.isatty', lambda: True, raising=False)
     tell = Teller()
-    monkeypatch.setattr('shutil.get_terminal_size', lambda: os.terminal_size((12, 24)))
+    monkeypatch.setattr('shutil.get_terminal_size', lambda *_, **__: os.terminal_size((12, 24)))
     tell.progress('a long line')
     tell.progress('a line that would wrap')
     tell.progress('short')
