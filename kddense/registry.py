@@ -17,3 +17,6 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='kddense',
     locations=['kddense.training'],
 )
+
+TEACHERS = Registry('teacher', scope='kddense', locations=['kddense.teachers'])
+VIEWS = Registry('view', scope='kddense', locations=['kddense.views'])

@@ -19,11 +19,12 @@ from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
 from kddense.distiller import Distiller
+from kddense.configs import read_config, without_pretrained
+from kddense.exchange import Answer, Batch, Question
 from kddense.models import DepthHead
 from kddense.registry import MODELS
 from kddense.taps import Taps, map_tensors
-from kddense.teachers.frozen import Teacher
-from kddense.views import Answer, Question
+from kddense.teachers import FrozenTeacher
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ def measure(
     optimizers = _optimizers(distiller)
     seen, taught, question = _one_exchange(distiller, batch)
     seen = _detached(seen)
-    look = reference._look(batch['inputs'], batch['data_samples'], distiller.pixel_format)[0]
+    given = Batch(batch['inputs'], batch['data_samples'], distiller.image_format)
+    look = reference.images.of(given)[0].to(reference.view.image_dtype())
 
     pieces: dict[str, Callable[[], object]] = {
         'student': lambda: _step(distiller.student, batch, optimizers),
@@ -152,13 +154,17 @@ def _num_classes(student: Any) -> int:
 
 def _build(model: dict[str, Any], device: str) -> Distiller:
     model = copy.deepcopy(model)
-    model['teacher']['checkpoint'] = None
+    model['teacher'] = _untrained(model['teacher'])
     return revert_sync_batchnorm(MODELS.build(model)).to(device).train()
 
 
-def _reference_teacher(model: dict[str, Any], device: str) -> Teacher:
-    config = {**model['teacher'], 'checkpoint': None, 'precision': 'fp32', 'channels_last': False}
-    return Teacher(**config).to(device)
+def _reference_teacher(model: dict[str, Any], device: str) -> FrozenTeacher:
+    config = {**_untrained(model['teacher']), 'precision': 'fp32', 'channels_last': False}
+    return FrozenTeacher(**config).to(device)
+
+
+def _untrained(teacher: dict[str, Any]) -> dict[str, Any]:
+    return {**teacher, 'config': without_pretrained(read_config(teacher['config'], 'teacher')), 'checkpoint': None}
 
 
 def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, Answer, Question]:
@@ -195,7 +201,7 @@ def _step(model: Any, batch: dict[str, Any], optimizers: list[torch.optim.Optimi
 
 
 @torch.no_grad()
-def _plain_forward(teacher: Teacher, question: Question, images: Tensor) -> None:
+def _plain_forward(teacher: FrozenTeacher, question: Question, images: Tensor) -> None:
     teacher.view.run(question, images)
 
 
@@ -211,7 +217,7 @@ def _detached(seen: Answer) -> Answer:
         kind: [replace(opinion, **map_tensors(_leaf, vars(opinion))) for opinion in group]
         for kind, group in seen.opinions.items()
     }
-    return Answer(map_tensors(_leaf, dict(seen.taps)), seen.samples, opinions)
+    return replace(seen, taps=map_tensors(_leaf, dict(seen.taps)), opinions=opinions, losses={})
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from kddense.teachers.frozen import is_distiller, plain_model
+from kddense.configs import is_distiller, plain_model
 
 from .custom_imports import builds_on_kddense, is_kddense, names_defined_in
 from .errors import first_sentence

@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kddense.connectors import match_size
+from kddense.exchange import Answer, DepthOpinion, MapOpinion, MapSample, Shown
 from kddense.losses import PairWiseLoss, PixelWiseLoss
 from kddense.losses.adversarial import (
     adversarial_loss,
@@ -29,17 +30,9 @@ from kddense.losses.adversarial import (
 )
 from kddense.models import Discriminator
 from kddense.registry import MODELS
-from kddense.views import (
-    Answer,
-    DepthOpinion,
-    DepthView,
-    ModelView,
-    PixelOpinion,
-    PixelSample,
-    check_depth_scale,
-)
+from kddense.views import ModelView, check_depth_scale
 
-from .pixels import PixelObjective
+from .heads import HeadObjective
 
 MODES = ('paper', 'code')
 
@@ -50,7 +43,7 @@ def _check_mode(mode: str) -> None:
 
 
 @MODELS.register_module()
-class PixelWiseObjective(PixelObjective):
+class PixelWiseObjective(HeadObjective):
     """Pixel-wise distillation (section 3.2.1): the class probabilities of every pixel, one by one.
 
     On depth estimators that classify into bins, the probabilities of the bins; the paper found no gain from it there. On
@@ -66,7 +59,7 @@ class PixelWiseObjective(PixelObjective):
             bears that label too. The paper compares all.
         classes: ``'softmax'`` or ``'sigmoid'``; by default what the student's own loss says.
         weight: The paper's λ1.
-        **kwargs: See :class:`PixelObjective`.
+        **kwargs: See :class:`HeadObjective`.
     """
 
     def __init__(
@@ -96,14 +89,14 @@ class PixelWiseObjective(PixelObjective):
         super().bind(student, teacher)
         self.loss.classes = self.classes or _kind_of_classes(student, self.kind)
 
-    def compare(self, index: int, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> Tensor:
+    def judge(self, index: int, sample: MapSample, own: MapOpinion, other: MapOpinion) -> Tensor:
         student, teacher = match_size(own.logits, other.logits, self.resize)
         mask = sample.valid_at(student.shape[-2:]) if self.ignore_unlabelled_pixels else None
         return self.loss(student, teacher, mask)
 
 
 @MODELS.register_module()
-class PairWiseObjective(PixelObjective):
+class PairWiseObjective(HeadObjective):
     """Pair-wise distillation (section 3.2.2): how alike the features of any two places are, before the classifier.
 
     Needs no connector, and no common classes. On dense heads, of the levels of the pyramid: where a level has no room for
@@ -121,7 +114,7 @@ class PairWiseObjective(PixelObjective):
         max_nodes: With more places than so many, both lengths of ``granularity`` are multiplied by the least whole number
             that leaves no more, for each map on its own.
         weight: The paper's λ1.
-        **kwargs: See :class:`PixelObjective`.
+        **kwargs: See :class:`HeadObjective`.
     """
 
     def __init__(
@@ -152,7 +145,7 @@ class PairWiseObjective(PixelObjective):
             detach_norm=as_code if detach_norm is None else detach_norm,
         )
 
-    def compare(self, index: int, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> Tensor:
+    def judge(self, index: int, sample: MapSample, own: MapOpinion, other: MapOpinion) -> Tensor:
         student, teacher = match_size(own.feature, other.feature, self.resize)
         height, width = student.shape[-2:]
         granularity = self._granularity(height, width)
@@ -160,6 +153,9 @@ class PairWiseObjective(PixelObjective):
         if self.kind == 'scores' and connections is not None:
             connections = min(connections, _nodes(height, width, granularity))
         return self.loss(student, teacher, granularity, connections)
+
+    def shown(self) -> Shown:
+        return Shown(pairs=self.kind)
 
     def _granularity(self, height: int, width: int) -> tuple[int, int]:
         high, wide = self.loss.granularity
@@ -172,7 +168,7 @@ class PairWiseObjective(PixelObjective):
 
 
 @MODELS.register_module()
-class HolisticObjective(PixelObjective):
+class HolisticObjective(HeadObjective):
     """Holistic distillation (section 3.2.3): a discriminator learns to tell the student's score maps from the teacher's.
 
     The student's term is ``-mean D(student)`` with the discriminator held fixed; the discriminator's term,
@@ -193,10 +189,11 @@ class HolisticObjective(PixelObjective):
         penalty: Weight of the gradient penalty, λ_gp; 0 leaves it out.
         discriminator: More arguments of :class:`kddense.models.Discriminator`, such as ``dict(channels=32)``.
         weight: The paper's λ2, of the student's term alone.
-        **kwargs: See :class:`PixelObjective`.
+        **kwargs: See :class:`HeadObjective`.
     """
 
     trains_adversary = True
+    loss_names = ('loss_student', 'loss_discriminator')
     own_losses = frozenset({'loss_discriminator'})
 
     def __init__(
@@ -230,6 +227,7 @@ class HolisticObjective(PixelObjective):
         self.discriminator_loss = losses[loss]
         self.options = {'input_norm': as_code, **(discriminator or {})}
         self.classes = 'softmax'
+        self.condition_channels = 3
         self.discriminator: Any = None
 
     @property
@@ -240,15 +238,19 @@ class HolisticObjective(PixelObjective):
         self.on_depth = _either_is_depth(student, teacher)
         if self.on_depth:
             check_depth_scale(student, teacher)
+        if self.kind in student.kinds:
+            self.classes = _kind_of_classes(student, self.kind)
+        self.condition_channels = student.image_format.channels or 3
         super().bind(student, teacher)
 
-    def bind_pair(self, student: ModelView, own: PixelOpinion, other: PixelOpinion) -> None:
-        super().bind_pair(student, own, other)
+    def bind_pair(self, own: MapOpinion, other: MapOpinion) -> None:
+        super().bind_pair(own, other)
         if self.discriminator is not None:  # the levels of a pyramid share it
             return
-        self.classes = _kind_of_classes(student, self.kind)
         self.discriminator = Discriminator(
-            self._read(own).shape[1], condition_channels=3 if self.conditional else 0, **self.options
+            self._read(own).shape[1],
+            condition_channels=self.condition_channels if self.conditional else 0,
+            **self.options,
         )
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
@@ -257,7 +259,7 @@ class HolisticObjective(PixelObjective):
         judged = [self._judge(*triple) for triple in large or triples[:1]]  # which says so if it is too small
         return {name: sum((one[name] for one in judged[1:]), judged[0][name]) / len(judged) for name in judged[0]}
 
-    def _judge(self, sample: PixelSample, own: PixelOpinion, other: PixelOpinion) -> dict[str, Tensor]:
+    def _judge(self, sample: MapSample, own: MapOpinion, other: MapOpinion) -> dict[str, Tensor]:
         sized = match_size(own.logits, other.logits, self.resize)
         student, teacher = (
             self._read(replace(one, logits=logits)) for one, logits in zip((own, other), sized, strict=True)
@@ -276,7 +278,7 @@ class HolisticObjective(PixelObjective):
             'score_teacher': real.detach().mean(),
         }
 
-    def _read(self, opinion: PixelOpinion) -> Tensor:
+    def _read(self, opinion: MapOpinion) -> Tensor:
         if isinstance(opinion, DepthOpinion):
             return opinion.position
         if self.maps == 'logits':
@@ -285,7 +287,7 @@ class HolisticObjective(PixelObjective):
 
 
 def _either_is_depth(student: ModelView, teacher: ModelView) -> bool:
-    return isinstance(student, DepthView) or isinstance(teacher, DepthView)
+    return student.shows_depth or teacher.shows_depth
 
 
 def _kind_of_classes(view: ModelView, kind: str) -> str:

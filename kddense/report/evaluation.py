@@ -23,9 +23,10 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from kddense.apps.benchmark import timed
+from kddense.configs import plain_model
 from kddense.distiller import Distiller
 from kddense.registry import MODELS
-from kddense.teachers.frozen import load_weights, plain_model
+from kddense.teachers import load_weights
 
 from .examples import Example
 

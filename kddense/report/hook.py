@@ -24,7 +24,7 @@ from kddense.report.evaluation import SPLITS, build_loader
 from kddense.report.examples import Example, examples_of
 from kddense.report.knowledge import Knowledge, look
 from kddense.report.pictures import side_by_side
-from kddense.teachers.frozen import Teacher
+from kddense.teachers import Teacher
 from kddense.views import build_view, in_eval_mode
 
 

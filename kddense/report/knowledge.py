@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kddense.exchange import Question
 from kddense.taps import tensors_of
-from kddense.views import ModelView, Question
+from kddense.views import ModelView
 
 from .pictures import draw_heat, mark
 

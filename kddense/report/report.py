@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.runner import set_random_seed
 from torch import nn
 
+from kddense.configs import is_distiller, read_config
 from kddense.random_state import forked_random_state
-from kddense.teachers.frozen import is_distiller, read_teacher_config
 from kddense.views import build_view
 
 from .curves import GREY, PALETTE, Curve, plot
@@ -129,7 +129,7 @@ def _teacher_of(run: Run) -> Run:
     named = named if 'config' in named else next(iter(named.values()), {})
     checkpoint = Path(named['checkpoint']) if named.get('checkpoint') else None
     try:
-        config = _whole(read_teacher_config(named['config'], TEACHER))
+        config = _whole(read_config(named['config'], TEACHER))
     except Exception as error:  # a config is code, which may fail in any way
         return Run(TEACHER, run.folder, faults=[f'{TEACHER}: its config cannot be read: {error}'])
     faults = [] if checkpoint else [f'{TEACHER}: {run.title} was taught without a checkpoint of a teacher']

@@ -243,7 +243,7 @@ class JointOptimWrapperConstructor:
         wrapper = JointOptimWrapper(student, **adversaries)
         objectives: dict[str, Any] = dict(distiller.objectives.items())
         for name in self.entries:
-            objectives[name].has_optimizer = True
+            objectives[name].note_optimizer()
         return wrapper
 
     def _check_names(self, distiller: Distiller) -> None:

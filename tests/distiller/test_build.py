@@ -159,7 +159,7 @@ def test_objectives_without_a_teacher():
         (dict(tap='neck:outputs'), "tap 'neck:outputs': 'outputs' is unknown"),
         (dict(tap='backbone.bn1'), "tap 'backbone.bn1': .*overwrites .* in place .*write 'backbone.bn1:copy'"),
         (dict(tap='roi_head.mask_head'), "has no part 'roi_head.mask_head'"),
-        (dict(tap='neck', levels=[7]), r"levels must lie in 0..4, what tap 'neck' holds, got \[7\]"),
+        (dict(tap='neck', levels=[7]), r"levels must name some of 0..4 of what tap 'neck' holds, got \[7\]"),
         (dict(teacher_tap='backbone'), "'neck' holds 5 tensors in the student and 'backbone' 4 in the teacher; name"),
         (
             dict(tap='backbone', connector=None),
@@ -366,7 +366,7 @@ def test_half_of_openmmlab_is_enough_and_the_other_half_is_asked_for(absent, ext
         whole = dict(model=dict(type='Any'), default_scope='{absent}')
         for config in ('{absent}::any/config.py', dict(type='{absent}.Any'), whole):
             try:
-                kddense.Teacher(config, None)
+                kddense.FrozenTeacher(config, None)
             except ImportError as error:
                 print(error)
         assert not any(name.startswith('{absent}.') for name in sys.modules)
@@ -446,7 +446,7 @@ def test_objectives_are_named():
 
 
 def test_the_students_library_is_absent(monkeypatch):
-    from kddense import teacher
+    from kddense import configs
 
-    monkeypatch.setattr(teacher.importlib.util, 'find_spec', lambda package: None)
+    monkeypatch.setattr(configs.importlib.util, 'find_spec', lambda package: None)
     assert complaint().startswith('student needs mmdet, which is not installed')

@@ -62,9 +62,10 @@ def test_the_pair_wise_term_tells_which_features_are_compared():
 
 
 def test_a_model_is_asked_for_both(structured):
-    from kddense.teachers.frozen import Teacher
 
-    teacher = Teacher(**structured.teacher)
+    from kddense import FrozenTeacher
+
+    teacher = FrozenTeacher(**structured.teacher)
     answer = teacher.view.answer(question('backbone', 'pixels'), torch.rand(1, 3, 64, 64))
     assert map_at(answer.taps['backbone']).ndim == 3
     (opinion,) = answer.opinions['pixels']

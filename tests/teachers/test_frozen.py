@@ -10,9 +10,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 import kddense
+from kddense.exchange import Batch, ImageFormat, Question, RoISample
 from kddense.registry import TRANSFORMS
-from kddense.teachers.image_format import PixelFormat
-from kddense.views import Question, RoISample
 
 from ..helpers import tiny
 
@@ -36,14 +35,14 @@ def mmdet_scope():
 def student_batch(student=None, sizes=SIZES, boxes=BOXES):
     data = tiny.detection_data(sizes, boxes)
     preprocessor = tiny.build(student or tiny.faster_rcnn()).data_preprocessor
-    return data, preprocessor(copy.deepcopy(data), True), PixelFormat.of(preprocessor)
+    return data, preprocessor(copy.deepcopy(data), True), ImageFormat.of(preprocessor)
 
 
 def pixels_seen(teacher, prepared, pixels):
     """Return what the teacher's backbone is given."""
     seen = []
     hook = teacher.model.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
-    answer = teacher.answer(Question(frozenset({'neck'})), prepared['inputs'], prepared['data_samples'], pixels)
+    answer = teacher.answer(Question(frozenset({'neck'})), Batch(**prepared, image_format=pixels))
     hook.remove()
     assert len(seen) == 1
     return seen[0], answer
@@ -61,7 +60,7 @@ def test_it_sees_what_its_own_preprocessor_makes_of_the_raw_images(eyes):
     data, prepared, pixels = student_batch()
     assert prepared['inputs'].shape[-2:] == (64, 96)
     before = prepared['inputs'].clone()
-    teacher = kddense.Teacher(**tiny.teacher_of(tiny.faster_rcnn(eyes)))
+    teacher = kddense.FrozenTeacher(**tiny.teacher_of(tiny.faster_rcnn(eyes)))
     seen, answer = pixels_seen(teacher, prepared, pixels)
     expected = teacher.model.data_preprocessor(copy.deepcopy(data), True)['inputs']
     torch.testing.assert_close(seen, expected, rtol=0, atol=1e-4)
@@ -76,15 +75,15 @@ def test_a_segmentor_sees_what_its_own_preprocessor_makes():
     preprocessor = tiny.build(config, scope='mmseg').data_preprocessor
     prepared = preprocessor(copy.deepcopy(data), True)
     assert prepared['inputs'].shape[-2:] == (64, 64)
-    teacher = kddense.Teacher(**tiny.teacher_of(other, 'mmseg'))
-    images, _ = teacher._look(prepared['inputs'], prepared['data_samples'], PixelFormat.of(preprocessor))
+    teacher = kddense.FrozenTeacher(**tiny.teacher_of(other, 'mmseg'))
+    images, _ = teacher.images.of(Batch(**prepared, image_format=ImageFormat.of(preprocessor)))
     expected = teacher.model.data_preprocessor(copy.deepcopy(data), True)['inputs']
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-4)
 
 
 def test_equal_pixels_are_handed_on_untouched():
     _, prepared, pixels = student_batch()
-    teacher = kddense.Teacher(**tiny.teacher_of(tiny.faster_rcnn()))
+    teacher = kddense.FrozenTeacher(**tiny.teacher_of(tiny.faster_rcnn()))
     seen, _ = pixels_seen(teacher, prepared, pixels)
     assert seen.data_ptr() == prepared['inputs'].data_ptr()
 
@@ -95,7 +94,7 @@ def test_equal_pixels_are_handed_on_untouched():
 @pytest.mark.parametrize('scale', [2, 0.5])
 def test_rois_and_images_are_scaled_together(scale):
     _, prepared, pixels = student_batch(sizes=((64, 64),) * 2)
-    plain, scaled = (kddense.Teacher(**tiny.teacher_of(tiny.faster_rcnn()), input_scale=s) for s in (1, scale))
+    plain, scaled = (kddense.FrozenTeacher(**tiny.teacher_of(tiny.faster_rcnn()), input_scale=s) for s in (1, scale))
     scaled.model.load_state_dict(plain.model.state_dict())
     seen, _ = pixels_seen(scaled, prepared, pixels)
     assert seen.shape[-2:] == (64 * scale, 64 * scale)
@@ -103,7 +102,7 @@ def test_rois_and_images_are_scaled_together(scale):
     rois = torch.tensor([[0.0, 8.0, 10.0, 40.0, 44.0], [1.0, 20.0, 4.0, 36.0, 20.0]])
     nobody = torch.zeros(0, dtype=torch.long)
     question = Question(samples={'roi': [RoISample(rois, nobody, nobody, torch.zeros(0, 4))]}, opinions={'roi'})
-    answer = scaled.answer(question, prepared['inputs'], prepared['data_samples'], pixels)
+    answer = scaled.answer(question, Batch(**prepared, image_format=pixels))
     with torch.no_grad():
         by_hand = scaled.model.roi_head._bbox_forward(
             scaled.model.extract_feat(seen), torch.cat([rois[:, :1], rois[:, 1:] * scale], 1)
@@ -212,15 +211,13 @@ def question_of_all(student, prepared):
 def test_every_precision_answers_in_plain_float32(precision, channels_last, tmp_path):
     _, prepared, pixels = student_batch()
     config = tiny.teacher_of(tiny.faster_rcnn({**OTHER_EYES, 'data_preprocessor.pad_size_divisor': 32}))
-    exact = kddense.Teacher(**config)
+    exact = kddense.FrozenTeacher(**config)
     tiny.shake(exact.model)
     torch.save(exact.model.state_dict(), tmp_path / 'teacher.pth')
     config['checkpoint'] = str(tmp_path / 'teacher.pth')
-    teacher = kddense.Teacher(**config, precision=precision, channels_last=channels_last)
+    teacher = kddense.FrozenTeacher(**config, precision=precision, channels_last=channels_last)
     question = question_of_all(None, prepared)
-    expected, answer = (
-        one.answer(question, prepared['inputs'], prepared['data_samples'], pixels) for one in (exact, teacher)
-    )
+    expected, answer = (one.answer(question, Batch(**prepared, image_format=pixels)) for one in (exact, teacher))
     values = [*answer.taps['neck'], *answer.taps['rpn_head'][0], answer.opinions['roi'][0].logits]
     exacts = [*expected.taps['neck'], *expected.taps['rpn_head'][0], expected.opinions['roi'][0].logits]
     for value, wanted in zip(values, exacts, strict=True):
@@ -231,18 +228,18 @@ def test_every_precision_answers_in_plain_float32(precision, channels_last, tmp_
         assert (value - wanted).norm() <= tolerance * wanted.norm() + 1e-6
     norms = [m for m in teacher.model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert all(m.running_mean.dtype == torch.float32 for m in norms)
-    assert teacher.model.backbone.conv1.weight.dtype == kddense.teachers.frozen.PRECISIONS[precision]
+    assert teacher.model.backbone.conv1.weight.dtype == kddense.teachers.one_model.PRECISIONS[precision]
 
 
 def test_rois_are_not_rounded_in_low_precision():
     _, prepared, pixels = student_batch()
-    teacher = kddense.Teacher(**tiny.teacher_of(tiny.faster_rcnn()), precision='bf16')
+    teacher = kddense.FrozenTeacher(**tiny.teacher_of(tiny.faster_rcnn()), precision='bf16')
     extractor = teacher.model.roi_head.bbox_roi_extractor
     seen = []
     for layer in extractor.roi_layers:
         layer.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
     question = question_of_all(None, prepared)
-    teacher.answer(question, prepared['inputs'], prepared['data_samples'], pixels)
+    teacher.answer(question, Batch(**prepared, image_format=pixels))
     pooled = torch.cat(seen)
     assert pooled.dtype == torch.float32
     assert sorted(pooled[:, 1].tolist()) == sorted(question.samples['roi'][0].rois[:, 1].tolist())
@@ -250,11 +247,11 @@ def test_rois_are_not_rounded_in_low_precision():
 
 def test_autocast_around_the_step_does_not_reach_the_teacher():
     _, prepared, pixels = student_batch()
-    teacher = kddense.Teacher(**tiny.teacher_of(tiny.faster_rcnn()))
+    teacher = kddense.FrozenTeacher(**tiny.teacher_of(tiny.faster_rcnn()))
     question = question_of_all(None, prepared)
-    plain = teacher.answer(question, prepared['inputs'], prepared['data_samples'], pixels)
+    plain = teacher.answer(question, Batch(**prepared, image_format=pixels))
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        cast = teacher.answer(question, prepared['inputs'], prepared['data_samples'], pixels)
+        cast = teacher.answer(question, Batch(**prepared, image_format=pixels))
     assert torch.equal(plain.opinions['roi'][0].logits, cast.opinions['roi'][0].logits)
 
 
@@ -265,7 +262,7 @@ def test_it_is_frozen_in_eval_mode_for_good_and_draws_nothing():
     config = tiny.segmentor('pspnet_r50-d8')
     config.decode_head.dropout_ratio = 0.5
     before = torch.get_rng_state()
-    teacher = kddense.Teacher(**tiny.teacher_of(config, 'mmseg')).train()
+    teacher = kddense.FrozenTeacher(**tiny.teacher_of(config, 'mmseg')).train()
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(module.training for module in teacher.modules())
     assert not any(p.requires_grad for p in teacher.parameters())
@@ -274,7 +271,8 @@ def test_it_is_frozen_in_eval_mode_for_good_and_draws_nothing():
     prepared = teacher.model.data_preprocessor(data, True)
     before, weights = torch.get_rng_state(), copy.deepcopy(teacher.state_dict())
     answers = [
-        teacher.answer(Question(frozenset({'decode_head'})), *prepared.values(), teacher.pixel_format) for _ in 'ab'
+        teacher.answer(Question(frozenset({'decode_head'})), Batch(**prepared, image_format=teacher.image_format))
+        for _ in 'ab'
     ]
     assert torch.equal(answers[0].taps['decode_head'], answers[1].taps['decode_head'])
     assert torch.equal(torch.get_rng_state(), before)
@@ -310,7 +308,7 @@ def test_every_form_of_config_and_checkpoint(trained, kind, file):
         'model': tiny.faster_rcnn(),
         'run of kddense': str(folder / 'run.py'),
     }[kind]
-    teacher = kddense.Teacher(config, str(folder / file))
+    teacher = kddense.FrozenTeacher(config, str(folder / file))
     assert type(teacher.model).__name__ == 'FasterRCNN'
     assert all(torch.equal(value, weights[key]) for key, value in teacher.model.state_dict().items())
 
@@ -324,7 +322,7 @@ def test_a_config_of_a_package(tmp_path, scope):
     weights = tiny.build(config).state_dict()
     torch.save(weights, checkpoint)
     with DefaultScope.overwrite_default_scope(scope):
-        teacher = kddense.Teacher(path, str(checkpoint))
+        teacher = kddense.FrozenTeacher(path, str(checkpoint))
     assert type(teacher.model).__name__ == 'RetinaNet'
     assert torch.equal(teacher.model.bbox_head.retina_cls.weight, weights['bbox_head.retina_cls.weight'])
 
@@ -333,8 +331,8 @@ def test_a_data_preprocessor_beside_the_model():
     config = dict(model=tiny.segmentor('pspnet_r50-d8'), default_scope='mmseg')
     preprocessor = config['model'].pop('data_preprocessor')
     preprocessor.mean = [1.0, 2.0, 3.0]
-    teacher = kddense.Teacher(dict(config, data_preprocessor=preprocessor), None)
-    assert teacher.pixel_format.mean == (1.0, 2.0, 3.0)
+    teacher = kddense.FrozenTeacher(dict(config, data_preprocessor=preprocessor), None)
+    assert teacher.image_format.mean == (1.0, 2.0, 3.0)
 
 
 def batch_norms(model):
@@ -343,7 +341,7 @@ def batch_norms(model):
 
 def test_batch_norms_are_folded_in_low_precision_only():
     config = tiny.teacher_of(tiny.faster_rcnn(width=16))
-    plain, folded = kddense.Teacher(**config), kddense.Teacher(**config, precision='bf16')
+    plain, folded = kddense.FrozenTeacher(**config), kddense.FrozenTeacher(**config, precision='bf16')
     assert batch_norms(plain.model.backbone) > 0
     assert batch_norms(folded.model.backbone) == 0
     assert not any(parameter.requires_grad for parameter in folded.parameters())
@@ -364,14 +362,14 @@ class Crossed(torch.nn.Module):
 
 
 def test_a_norm_that_runs_elsewhere_stays():
-    from kddense.teachers.frozen import _folded
+    from kddense.teachers.folding import _folded
 
     backbone = Crossed().eval()
-    assert _folded(backbone) is backbone
+    assert _folded(backbone, 3) is backbone
 
 
 def test_folding_heads_and_necks_leaves_shared_convolutions_alone():
-    from kddense.teachers.frozen import _fold_conv_modules
+    from kddense.teachers.folding import _fold_conv_modules
 
     def block():
         module = mmcv.cnn.ConvModule(3, 3, 1, norm_cfg=dict(type='BN'))

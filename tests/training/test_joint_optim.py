@@ -18,8 +18,8 @@ from torch import nn
 
 from kddense.compat import load_checkpoint
 from kddense.compat.amp import CpuAmpOptimWrapper
+from kddense.exchange import Batch, Question
 from kddense.training.joint_optim import JointOptimWrapper, JointOptimWrapperConstructor
-from kddense.views import Question
 
 from ..contracts.test_resume import assert_equal
 from ..contracts.test_two_processes import without_chance
@@ -126,7 +126,7 @@ def observe(distiller, batch):
     prepared = distiller.data_preprocessor(batch, True)
     question = Question(MAPS | distiller.objectives['hint'].teacher_taps)
     inputs, samples = prepared['inputs'], prepared['data_samples']
-    taught = distiller.teachers['teacher'].answer(question, inputs, samples, distiller.pixel_format)
+    taught = distiller.teachers['teacher'].answer(question, Batch(inputs, samples, distiller.image_format))
     taps = MAPS | distiller.objectives['hint'].student_taps
     with distiller.student_view.listening(taps, ()) as recording:
         losses = distiller.student(inputs, samples, mode='loss')

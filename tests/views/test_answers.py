@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from kddense.views import DenseHeadView, Question, RoISample, SegmentorView, TwoStageView, build_view
+from kddense.exchange import Question, RoISample
+from kddense.views import DenseHeadView, SegmentorView, TwoStageView, build_view
 
 from ..helpers import tiny
 

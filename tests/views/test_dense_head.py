@@ -5,7 +5,8 @@ import inspect
 import pytest
 import torch
 
-from kddense.views import DenseHeadView, DenseSample, Question, ViewError, build_view
+from kddense.exchange import DenseSample, Question
+from kddense.views import DenseHeadView, ViewError, build_view
 
 from ..helpers import detectors, tiny
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 
-from kddense.views import DepthView, Question, SegmentorView, ViewError, build_view, check_depth_scale
+from kddense.exchange import Question
+from kddense.views import DepthView, SegmentorView, ViewError, build_view, check_depth_scale
 
 from ..helpers import tiny
 from ..helpers.depth_estimators import BINS, depth_data, depth_estimator

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from kddense.views import Question, RoISample, build_view
+from kddense.exchange import Question, RoISample
+from kddense.views import build_view
 
 from ..helpers import tiny
 

@@ -15,15 +15,17 @@ import torch
 from torch import Tensor
 
 from kddense.connectors import match_size
+from kddense.exchange import Answer, DenseSample, DepthOpinion, DepthSample
 from kddense.losses import AttentiveHintLoss, AttentiveImitationLoss, sample_error
 from kddense.objectives.ail.teacher_error import RUNNING, TeacherErrorRange
 from kddense.registry import MODELS
-from kddense.views import Answer, DenseSample, DepthOpinion, DepthSample, ModelView, check_depth_scale
+from kddense.views import ModelView, check_depth_scale
 
+from .._averages import count_of
 from ..base import Objective
-from ..dense import count_of
+from ..chen2017 import names_by_stage
 from ..feature import FeatureObjective
-from ..pixels import PixelObjective
+from ..heads import HeadObjective
 
 BOX_ERROR = "squared error of a positive's box in the space of its head"
 DEPTH_ERROR = 'mean absolute difference of depth in the regressed space, per image'
@@ -97,6 +99,10 @@ class AttentiveBoxObjective(MeasuresTeacher):
         return super().is_off or self.alpha == 1
 
     @property
+    def asks_teacher(self) -> bool:
+        return True
+
+    @property
     def kind(self) -> str:
         """The kind of head that it distils."""
         return next(iter(self.kinds))
@@ -104,6 +110,7 @@ class AttentiveBoxObjective(MeasuresTeacher):
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         self.kinds = frozenset({self.on or ('dense' if 'dense' in student.kinds else 'roi')})
         super().bind(student, teacher)
+        self.loss_names = names_by_stage(student, self.kind, ['loss_bbox'])
 
     def task_scales(self) -> dict[str, float]:
         return {BOX_LOSSES[self.kind]: self.alpha}
@@ -130,7 +137,7 @@ class AttentiveBoxObjective(MeasuresTeacher):
 
 
 @MODELS.register_module()
-class AttentiveDepthObjective(PixelObjective, MeasuresTeacher):
+class AttentiveDepthObjective(HeadObjective, MeasuresTeacher):
     """Attentive imitation of a depth estimator: the teacher's depth, as far as it is right about the image or the pixel.
 
     Compared in the space that the student regresses, logarithmic unless its ``target`` is ``'linear'``, at the stride of the
@@ -146,7 +153,7 @@ class AttentiveDepthObjective(PixelObjective, MeasuresTeacher):
         percentile: With a file, the percentile of the errors that stands for the greatest.
         clamp: Keep Φ in [0, 1]; the paper does not, and so pushes the student away from the worst of the teacher.
         weight: Scales all of it, the change of the student's own losses by α too.
-        **kwargs: See :class:`PixelObjective`.
+        **kwargs: See :class:`HeadObjective`.
     """
 
     measure = DEPTH_ERROR
@@ -192,7 +199,7 @@ class AttentiveDepthObjective(PixelObjective, MeasuresTeacher):
             [_image_errors(*_compared(*triple, self.resize)[1:]) for triple in self.triples(seen, taught)]  # type: ignore[arg-type]
         )
 
-    def compare(self, index: int, sample: Any, own: Any, other: Any) -> Tensor:
+    def judge(self, index: int, sample: Any, own: Any, other: Any) -> Tensor:
         student, teacher, truth, known = _compared(sample, own, other, self.resize)
         span = self.error_range(_image_errors(teacher, truth, known))
         if self.per == 'pixel':

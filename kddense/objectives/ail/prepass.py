@@ -44,7 +44,7 @@ def measure_teacher_errors(config: Config, name: str | None = None, device: str 
     with torch.no_grad():
         for batch in track_iter_progress((loader, len(loader))):
             distiller(**distiller.data_preprocessor(batch, True), mode='loss')
-    teacher = distiller.teachers[objective.teacher]
+    teacher = distiller.teachers[objective.taught_by[0]]
     return TeacherErrors.of(
         torch.cat(errors),
         describe_dataset(config.train_dataloader.dataset),

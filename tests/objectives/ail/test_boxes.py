@@ -8,9 +8,9 @@ import torch
 from mmengine.logging import MessageHub
 
 from kddense import AttentiveBoxObjective
+from kddense.exchange import AnchorSample, Answer, BoxOpinion, RoISample
 from kddense.objectives.ail import BOX_ERROR
 from kddense.objectives.ail.teacher_error import TeacherErrors, write_teacher_errors
-from kddense.views import AnchorSample, Answer, BoxOpinion, RoISample
 
 from ...helpers import detectors, tiny
 
@@ -46,11 +46,12 @@ def answers(kind, student=STUDENT, teacher=TEACHER, targets=TARGETS, sampled=6, 
 
     def sample(weight):
         if kind == 'rpn':
-            return AnchorSample(torch.arange(sampled), positive, targets, ((1, 1),))
+            return AnchorSample(torch.arange(sampled), positive, targets, ((1, 1),), per_image=sampled)
         return RoISample(torch.zeros(sampled, 5), positive, torch.zeros_like(positive), targets, weight)
 
-    seen = Answer({}, {kind: list(map(sample, weights))}, {kind: [BoxOpinion(logits, student)] * len(weights)})
-    return seen, Answer({}, {}, {kind: [BoxOpinion(logits, teacher)] * len(weights)})
+    samples = list(map(sample, weights))
+    ours, theirs = ([BoxOpinion(logits, deltas, one) for one in samples] for deltas in (student, teacher))
+    return Answer({}, {kind: samples}, {kind: ours}), Answer({}, {}, {kind: theirs})
 
 
 def objective_on(kind, **options):
@@ -82,7 +83,7 @@ def test_example_13_over_all_sampled_boxes(kind, clamp, terms):
 def test_stages_of_a_cascade_have_their_weights_and_one_range():
     objective = objective_on('roi', alpha=0.2)
     seen, taught = answers('roi', weights=(1.0, 0.5))
-    taught.opinions['roi'][1] = BoxOpinion(torch.zeros(6, 2), 2 * TEACHER)
+    taught.opinions['roi'][1] = BoxOpinion(torch.zeros(6, 2), 2 * TEACHER, seen.samples['roi'][1])
     losses = objective(seen, taught)
     errors = np.array([[0.01, 0.09, 0.25], [0.04, 0.36, 1]])
     distances = np.array([[0.01, 0.01, 0.09], [0, 0.16, 0.64]])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from mmengine.model import ImgDataPreprocessor
 
-from kddense.teachers.image_format import PixelFormat, fit_canvas, pad_to_divisor, rescale, translate
+from kddense.exchange import ImageFormat
+from kddense.teachers.images import fit_canvas, pad_to_divisor, rescale, translate
 
 from ..helpers import tiny
 
@@ -27,7 +28,7 @@ SIZES = ((40, 52), (64, 33))
 def batch(**options):
     preprocessor = ImgDataPreprocessor(pad_size_divisor=32, **options)
     images = [tiny.image(*size, seed=i) for i, size in enumerate(SIZES)]
-    return preprocessor({'inputs': images})['inputs'].float(), PixelFormat.of(preprocessor)
+    return preprocessor({'inputs': images})['inputs'].float(), ImageFormat.of(preprocessor)
 
 
 @pytest.mark.parametrize('source, target', itertools.permutations(FORMATS, 2))
@@ -47,10 +48,10 @@ def test_equal_formats_are_not_touched(name):
 
 
 def test_one_mean_for_all_channels():
-    gray = PixelFormat((127.5,), (127.5,))
+    gray = ImageFormat((127.5,), (127.5,))
     images = torch.rand(1, 1, 4, 4)
     torch.testing.assert_close(
-        translate(images, PixelFormat(), gray, [(4, 4)]), (images - 127.5) / 127.5, rtol=0, atol=1e-6
+        translate(images, ImageFormat(), gray, [(4, 4)]), (images - 127.5) / 127.5, rtol=0, atol=1e-6
     )
 
 
@@ -64,14 +65,14 @@ def test_the_formats_of_other_libraries(scope):
         built = DetDataPreprocessor(**numbers, pad_value=3, pad_size_divisor=64)
     else:
         built = SegDataPreProcessor(**numbers, pad_val=3, size_divisor=64)
-    expected = PixelFormat(pytest.approx(tuple(IMAGENET['mean'])), pytest.approx(tuple(IMAGENET['std'])), True, 3.0, 64)
-    assert PixelFormat.of(built) == expected
+    expected = ImageFormat(pytest.approx(tuple(IMAGENET['mean'])), pytest.approx(tuple(IMAGENET['std'])), True, 3.0, 64)
+    assert ImageFormat.of(built) == expected
 
 
 def test_a_preprocessor_of_a_fixed_size_pads_to_no_multiple():
     from mmseg.models import SegDataPreProcessor
 
-    assert PixelFormat.of(SegDataPreProcessor(size=(64, 64))) == PixelFormat()
+    assert ImageFormat.of(SegDataPreProcessor(size=(64, 64))) == ImageFormat()
 
 
 @pytest.mark.parametrize('scale', [2, 0.5, 1.5])
