@@ -18,8 +18,8 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from kddense.distiller import Distiller
 from kddense.configs import read_config, without_pretrained
+from kddense.distiller import Distiller
 from kddense.exchange import Answer, Batch, Question
 from kddense.models import DepthHead
 from kddense.registry import MODELS

@@ -32,7 +32,7 @@ from kddense.apps.street_scenes.scene import make_scene
 from kddense.apps.street_scenes.surfaces import draw
 from kddense.apps.street_scenes.things import normal_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = dict(train=3, val=2, width=96, height=48)
 # Of SMALL's files. Another digest on another machine, or with another numpy, is a bug; with another renderer it is not,
 # and then writing._RENDERER has to change too.
