@@ -1,6 +1,7 @@
-"""How a student trains beside its objectives: several optimisers on one backward pass, and hooks of mmengine."""
+"""How a student trains beside its objectives: several optimisers on one backward pass, hooks, and what a run leaves."""
 
-from .joint_optim import JointOptimWrapper, JointOptimWrapperConstructor
+from .joint_optim import JointOptimWrapper
+from .joint_optim_constructor import JointOptimWrapperConstructor
 from .random_state_hook import RandomStateHook
 from .unlabelled import UnlabelledImagesHook
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kddense.apps.demo import Demo, DemoError, Teller
-from kddense.report.runs import last_record
+from kddense.training.runs import last_record
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / 'configs' / 'demo'

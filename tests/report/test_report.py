@@ -10,9 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from kddense.report.report import write_report
-from kddense.report.runs import find_checkpoint
+from kddense.training.runs import find_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -156,6 +157,18 @@ def test_a_teacher_that_is_gone_is_told_and_the_rest_shown(copied):
     change(copied / 'distilled', r"config=\s*'[^']*'", "config='nowhere.py'")
     report = report_of(copied, teacher=None)
     assert any(fault.startswith('teacher: its config cannot be read') for fault in report.faults)
+    assert [entrant.title for entrant in report.entrants] == ['plain student', 'distilled student']
+    assert report.energies
+
+
+def test_a_teacher_that_is_no_model_of_openmmlab_is_told_and_the_rest_shown(copied):
+    (file,) = (copied / 'distilled').glob('*.py')
+    config = Config.fromfile(file)
+    config.model.teacher = dict(type='kddense.ModuleTeacher', module=dict(type='torchvision.models.resnet18'))
+    config.dump(file)
+    report = report_of(copied, teacher=None)
+    expected = 'teacher: a kddense.ModuleTeacher is no model of OpenMMLab and not shown; give the work_dir of one'
+    assert expected in report.faults
     assert [entrant.title for entrant in report.entrants] == ['plain student', 'distilled student']
     assert report.energies
 

@@ -19,7 +19,7 @@ from torch import nn
 from kddense.compat import load_checkpoint
 from kddense.compat.amp import CpuAmpOptimWrapper
 from kddense.exchange import Batch, Question
-from kddense.training.joint_optim import JointOptimWrapper, JointOptimWrapperConstructor
+from kddense.training import JointOptimWrapper, JointOptimWrapperConstructor
 
 from ..contracts.test_resume import assert_equal
 from ..contracts.test_two_processes import without_chance

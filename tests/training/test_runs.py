@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from kddense.report import read_run
+from kddense.training.runs import read_run
 
 EPOCHS = "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)\n"
 ITERATIONS = "train_cfg = dict(type='IterBasedTrainLoop', max_iters=30)\n"
