@@ -1,7 +1,6 @@
 """The script: what it prints, what it refuses."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,16 @@ def checkpoint(detector, tmp_path_factory):
     return file
 
 
-def export(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def export(python):
+    def run(*arguments: object) -> subprocess.CompletedProcess:
+        command = [python, str(SCRIPT), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
 
 
-def test_it_says_what_it_wrote(checkpoint, tmp_path):
+def test_it_says_what_it_wrote(export, checkpoint, tmp_path):
     pytest.importorskip('onnxruntime')
     out = tmp_path / 'new' / 'student.pth'
     done = export(checkpoint, out, '--onnx', '--shape', 64, 96)
@@ -38,7 +41,7 @@ def test_it_says_what_it_wrote(checkpoint, tmp_path):
     assert float(difference.removeprefix('greatest relative difference between ONNX and PyTorch: ')) < 1e-5
 
 
-def test_an_error_is_one_sentence(checkpoint, tmp_path):
+def test_an_error_is_one_sentence(export, checkpoint, tmp_path):
     done = export(checkpoint, tmp_path / 'student.pth', '--ema')
 
     assert done.returncode == 1

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -269,10 +268,10 @@ def test_an_old_page_stays_if_the_new_one_fails(runs, structured, monkeypatch):
     assert text_of(folder) == 'old'
 
 
-def test_the_script_writes_it_and_says_where(runs, structured, tmp_path):
+def test_the_script_writes_it_and_says_where(runs, structured, python, tmp_path):
     folder, out = runs(structured), tmp_path / 'mine.html'
     roles = [argument for role in ('teacher', 'plain', 'distilled') for argument in (f'--{role}', folder / role)]
-    command = [sys.executable, REPOSITORY / 'tools' / 'report.py', *roles, '--out', out, '--images', '1']
+    command = [python, REPOSITORY / 'tools' / 'report.py', *roles, '--out', out, '--images', '1']
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr

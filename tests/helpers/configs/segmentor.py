@@ -1,4 +1,4 @@
-"""A PSPNet small enough for one CPU core, on the toy images of ``tests/conftest.py``."""
+"""A PSPNet small enough for one CPU core, on the toy images of ``toy_task.py``."""
 
 _base_ = ['mmseg::_base_/models/pspnet_r50-d8.py', 'mmseg::_base_/default_runtime.py']
 

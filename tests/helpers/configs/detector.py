@@ -1,4 +1,4 @@
-"""A Faster R-CNN small enough for one CPU core, on the toy images of ``tests/conftest.py``."""
+"""A Faster R-CNN small enough for one CPU core, on the toy images of ``toy_task.py``."""
 
 _base_ = ['mmdet::_base_/models/faster-rcnn_r50_fpn.py', 'mmdet::_base_/default_runtime.py']
 

@@ -1,4 +1,4 @@
-"""A depth estimator small enough for one CPU core, on the toy images of ``tests/conftest.py``."""
+"""A depth estimator small enough for one CPU core, on the toy images of ``toy_task.py``."""
 
 _base_ = './segmentor.py'
 
