@@ -9,7 +9,7 @@ from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.models import VGG, DepthHead, Discriminator, MemoryBank  # noqa: E402
+from kddense.models import VGG, DepthHead, Discriminator, EfficientNetLite, MemoryBank  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     AttentiveBoxObjective,
     AttentiveDepthHintObjective,
@@ -32,6 +32,7 @@ from kddense.objectives import (  # noqa: E402
 from kddense.report.hook import DistillVisualizationHook  # noqa: E402
 from kddense.teachers import EnsembleTeacher, FrozenTeacher, ModuleTeacher, Teacher  # noqa: E402
 from kddense.training import (  # noqa: E402
+    ChannelsLastHook,
     JointOptimWrapper,
     JointOptimWrapperConstructor,
     RandomStateHook,
@@ -46,6 +47,7 @@ __all__ = [
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
     'CWDObjective',
+    'ChannelsLastHook',
     'ChenDenseObjective',
     'ChenRPNObjective',
     'ChenRoIObjective',
@@ -55,6 +57,7 @@ __all__ = [
     'Discriminator',
     'DistillVisualizationHook',
     'Distiller',
+    'EfficientNetLite',
     'EnsembleTeacher',
     'FeatureObjective',
     'FrozenTeacher',

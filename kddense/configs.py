@@ -34,6 +34,14 @@ def plain_model(config: Mapping[str, Any]) -> dict[str, Any]:
     return model
 
 
+def teachers_in(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the configs of the teachers in the config of a :class:`kddense.Distiller`, by name."""
+    config = model.get('teacher') or {}
+    if not {'type', 'config', 'checkpoint'} & config.keys():
+        return dict(config)
+    return {'teacher': config}
+
+
 def current_scope() -> str | None:
     """Return the default scope that the runner has set, if any."""
     current = DefaultScope.get_current_instance()

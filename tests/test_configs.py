@@ -138,6 +138,7 @@ TERMS = {
     'skd-unlabelled': {'pixel', 'pair', 'holistic'},
     'code': {'pixel', 'pair', 'holistic'},
     'pi': {'pixel'},
+    'pi-student-teacher': {'pixel'},
     'pi-pa': {'pixel', 'pair'},
     'cwd': {'cwd'},
     'cwd-feature': {'cwd'},

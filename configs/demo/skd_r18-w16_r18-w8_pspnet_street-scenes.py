@@ -1,7 +1,4 @@
-"""The segmentor of the demo, taught with structured distillation: PI + PA + HO, the discriminator narrow as the networks.
-
-PI is KL(teacher ‖ student), as in the released code: the paper's KL(student ‖ teacher) does harm in so few iterations.
-"""
+"""The segmentor of the demo, taught with structured distillation: PI + PA + HO, the discriminator narrow as the networks."""
 
 _base_ = ['./pspnet_r18-w8_street-scenes.py', '../_base_/recipes/skd.py']
 
@@ -14,7 +11,7 @@ model = dict(
         checkpoint='work_dirs/demo_segmentation/teacher/iter_500.pth',
     ),
     objectives=dict(
-        pixel=dict(type='kddense.PixelWiseObjective', direction='teacher_student'),
+        pixel={{_base_.objectives.pixel}},
         pair={{_base_.objectives.pair}},
         holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=16)),
     ),

@@ -1,4 +1,7 @@
-"""All of structured distillation on CamVid: PI + PA + HO, the discriminator narrow as the networks are."""
+"""All of structured distillation on CamVid: PI + PA + HO, the discriminator narrow as the networks are.
+
+PI is KL(student ‖ teacher), the paper's text, with which the recorded table was made.
+"""
 
 _base_ = ['./pspnet_r18-w8_camvid.py', '../_base_/recipes/skd.py']
 
@@ -13,7 +16,7 @@ model = dict(
         channels_last=True,
     ),
     objectives=dict(
-        pixel={{_base_.objectives.pixel}},
+        pixel=dict(type='kddense.PixelWiseObjective', direction='student_teacher'),
         pair={{_base_.objectives.pair}},
         holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=16)),
     ),

@@ -1,30 +1,39 @@
-"""What distillation costs: the plain student's step, the teacher's forward, and the whole step, timed side by side."""
+"""Time a distillation step against the plain student's step and the teacher's forward.
+
+    python tools/benchmark_step.py --config configs/hinton/hinton_r50_r18_pspnet_512x1024_cityscapes.py --shape 2 256 512
+
+Prints medians of interleaved rounds on made-up images, the ratio step / (student + teacher in float32), each objective's
+share and the peak memory. Weights do not matter: no checkpoint is needed.
+"""
 
 from __future__ import annotations
 
+import argparse
 import copy
+import json
 import resource
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
-from mmengine.structures import InstanceData, PixelData
 from torch import Tensor, nn
 
-from kddense.distiller import Distiller
+from kddense.apps.made_up_batch import made_up_batch
 from kddense.configs import read_config, without_pretrained
-from kddense.exchange import Answer, Batch, Question
-from kddense.models import DepthHead
+from kddense.distiller import Distiller
+from kddense.distiller.build import build_teachers
+from kddense.exchange import Answer, Batch, ImageFormat, Question
 from kddense.registry import MODELS
+from kddense.report.costs import timed
 from kddense.taps import Taps, map_tensors
-from kddense.teachers import FrozenTeacher
+from kddense.teachers import ModelTeacher
 
 
 @dataclass(frozen=True)
@@ -70,17 +79,16 @@ def measure(
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
     distiller = _build(config.model, device)
-    reference = _reference_teacher(config.model, device)
+    reference = _reference_teacher(config.model, device, distiller.image_format)
     batch = made_up_batch(distiller.student, shape, device)
     optimizers = _optimizers(distiller)
     seen, taught, question = _one_exchange(distiller, batch)
     seen = _detached(seen)
-    given = Batch(batch['inputs'], batch['data_samples'], distiller.image_format)
-    look = reference.images.of(given)[0].to(reference.view.image_dtype())
+    images, _ = reference.images.of(Batch(**batch, image_format=distiller.image_format))
 
     pieces: dict[str, Callable[[], object]] = {
         'student': lambda: _step(distiller.student, batch, optimizers),
-        'teacher': lambda: _plain_forward(reference, question, look),
+        'teacher': lambda: _plain_forward(reference, question, images),
         'step': lambda: _step(distiller, batch, optimizers),
     }
     for name, objective in distiller.objectives.items():
@@ -107,64 +115,25 @@ def measure(
     )
 
 
-def made_up_batch(student: nn.Module, shape: tuple[int, int, int], device: str) -> dict[str, Any]:
-    """Return inputs and data samples for a detector (10 boxes an image), segmentor or depth estimator, always the same."""
-    number, height, width = shape
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(number, 3, height, width, generator=generator).to(device)
-    make = _detection_sample if hasattr(student, 'bbox_head') or hasattr(student, 'roi_head') else _pixel_sample
-    samples = [make(student, height, width, generator, device) for _ in range(number)]
-    return {'inputs': inputs, 'data_samples': samples}
-
-
-def _detection_sample(student: Any, height: int, width: int, generator: torch.Generator, device: str) -> Any:
-    from mmdet.structures import DetDataSample
-
-    corners = torch.rand(10, 2, generator=generator) * torch.tensor([width * 0.7, height * 0.7])
-    sizes = torch.rand(10, 2, generator=generator) * torch.tensor([width * 0.25, height * 0.25]) + 8
-    labels = torch.randint(0, _num_classes(student), (10,), generator=generator)
-    meta = {'img_shape': (height, width), 'ori_shape': (height, width), 'pad_shape': (height, width)}
-    sample = DetDataSample(metainfo={**meta, 'batch_input_shape': (height, width), 'scale_factor': (1.0, 1.0)})
-    sample.gt_instances = InstanceData(
-        bboxes=torch.cat([corners, corners + sizes], 1).to(device), labels=labels.to(device)
-    )
-    sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4, device=device))
-    return sample
-
-
-def _pixel_sample(student: Any, height: int, width: int, generator: torch.Generator, device: str) -> Any:
-    from mmseg.structures import SegDataSample
-
-    sample = SegDataSample(metainfo={'img_shape': (height, width), 'ori_shape': (height, width)})
-    if isinstance(student.decode_head, DepthHead):
-        near, far = student.decode_head.min_depth, student.decode_head.max_depth
-        depth = near + (far - near) * torch.rand(1, height, width, generator=generator)
-        sample.gt_depth_map = PixelData(data=depth.to(device))
-        return sample
-    labels = torch.randint(0, student.num_classes, (1, height, width), generator=generator)
-    sample.gt_sem_seg = PixelData(data=labels.to(device))
-    return sample
-
-
-def _num_classes(student: Any) -> int:
-    head = student.roi_head.bbox_head if hasattr(student, 'roi_head') else student.bbox_head
-    first: Any = head[0] if isinstance(head, nn.ModuleList) else head
-    return first.num_classes
-
-
 def _build(model: dict[str, Any], device: str) -> Distiller:
     model = copy.deepcopy(model)
     model['teacher'] = _untrained(model['teacher'])
     return revert_sync_batchnorm(MODELS.build(model)).to(device).train()
 
 
-def _reference_teacher(model: dict[str, Any], device: str) -> FrozenTeacher:
+def _reference_teacher(model: dict[str, Any], device: str, student: ImageFormat) -> ModelTeacher:
     config = {**_untrained(model['teacher']), 'precision': 'fp32', 'channels_last': False}
-    return FrozenTeacher(**config).to(device)
+    (teacher,) = build_teachers(config, student).values()
+    if not isinstance(teacher, ModelTeacher):
+        raise ValueError(f'only a teacher of one model can be timed alone, not a {type(teacher).__name__}')
+    return teacher.to(device)
 
 
 def _untrained(teacher: dict[str, Any]) -> dict[str, Any]:
-    return {**teacher, 'config': without_pretrained(read_config(teacher['config'], 'teacher')), 'checkpoint': None}
+    untrained = {**teacher, 'checkpoint': None}
+    if 'config' in teacher:
+        untrained['config'] = without_pretrained(read_config(teacher['config'], 'teacher'))
+    return untrained
 
 
 def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, Answer, Question]:
@@ -201,7 +170,7 @@ def _step(model: Any, batch: dict[str, Any], optimizers: list[torch.optim.Optimi
 
 
 @torch.no_grad()
-def _plain_forward(teacher: FrozenTeacher, question: Question, images: Tensor) -> None:
+def _plain_forward(teacher: ModelTeacher, question: Question, images: Tensor) -> None:
     teacher.view.run(question, images)
 
 
@@ -217,25 +186,12 @@ def _detached(seen: Answer) -> Answer:
         kind: [replace(opinion, **map_tensors(_leaf, vars(opinion))) for opinion in group]
         for kind, group in seen.opinions.items()
     }
-    return replace(seen, taps=map_tensors(_leaf, dict(seen.taps)), opinions=opinions, losses={})
+    taps, losses = (map_tensors(_leaf, dict(values)) for values in (seen.taps, seen.losses))
+    return replace(seen, taps=taps, opinions=opinions, losses=losses)
 
 
 def _leaf(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_()
-
-
-def timed(piece: Callable[[], object], device: str) -> float:
-    """Return the seconds that a call takes, until the device, ``'cpu'`` or ``'cuda'``, is done with it."""
-    _synchronize(device)
-    started = time.perf_counter()
-    piece()
-    _synchronize(device)
-    return time.perf_counter() - started
-
-
-def _synchronize(device: str) -> None:
-    if device.startswith('cuda'):
-        torch.cuda.synchronize(device)
 
 
 def _peak_memory(step: Callable[[], object], device: str) -> float:
@@ -244,3 +200,52 @@ def _peak_memory(step: Callable[[], object], device: str) -> float:
         step()
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Time the steps of a config, and print the medians.
+
+    Args:
+        argv: The arguments; those of the process by default.
+    """
+    args = _parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    config = Config.fromfile(args.config)
+    config.merge_from_dict(args.cfg_options)
+    costs = measure(config, tuple(args.shape), args.device, args.rounds)
+    print(_report(costs))
+    if args.json:
+        setting = {
+            'config': args.config,
+            'shape': args.shape,
+            'device': args.device,
+            'threads': torch.get_num_threads(),
+        }
+        args.json.write_text(json.dumps({**setting, **costs.as_dict()}, indent=2))
+
+
+def _report(costs: Costs) -> str:
+    lines = [
+        f'plain student, one step        {costs.student:9.1f} ms',
+        f'teacher, float32 forward       {costs.teacher:9.1f} ms',
+        f'distillation, one step         {costs.step:9.1f} ms',
+        f'step / (student + teacher)     {costs.ratio:9.3f}',
+        f'peak memory                    {costs.peak_memory:9.0f} MiB',
+    ]
+    for name, milliseconds in costs.objectives.items():
+        share = 100 * milliseconds / costs.step
+        lines.append(f'objective {name:<20} {milliseconds:9.1f} ms, {share:.1f} % of the step')
+    return '\n'.join(lines)
+
+
+def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', required=True, help='a training config with a kddense.Distiller')
+    parser.add_argument('--shape', nargs=3, type=int, default=[2, 320, 320], metavar=('N', 'H', 'W'))
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--rounds', type=int, default=10)
+    parser.add_argument('--threads', type=int, help="PyTorch's threads on the CPU; its own choice by default")
+    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config')
+    return parser.parse_args(argv)

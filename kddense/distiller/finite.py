@@ -47,7 +47,7 @@ class FiniteCheck:
         at = -1 if iteration is None else iteration
         self._first = torch.where(finite, self._first, self._first.clamp(max=at))
         self._steps += 1
-        if finite.device.type == 'cpu' or self._steps % self.every == 0:
+        if not waits(finite.device) or self._steps % self.every == 0:
             self.look()
 
     def look(self) -> None:
@@ -63,3 +63,8 @@ class FiniteCheck:
             f'{bad} is NaN or infinite at iteration {"unknown" if first < 0 else first}. Lower the learning rate or the '
             'weight of the objective, or add a warm-up to it; checkpoints saved before are untouched'
         )
+
+
+def waits(device: torch.device) -> bool:
+    """Tell whether reading a value from a device waits for what it is still computing."""
+    return device.type != 'cpu'

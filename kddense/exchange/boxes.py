@@ -144,15 +144,15 @@ class BoxOpinion:
     def cut(self, images: int) -> list[BoxOpinion]:
         """Return the opinions on the single images."""
         divided = rows_by_image(self.sample.image, self.sample.positive, images)
+        samples: Any = self.sample.cut(images)
         return [
             BoxOpinion(self.logits[rows], self.deltas[which], sample)
-            for (rows, _, which), sample in zip(divided, self.sample.cut(images), strict=True)
+            for (rows, _, which), sample in zip(divided, samples, strict=True)
         ]
 
     @classmethod
     def join(cls, opinions: Sequence[BoxOpinion]) -> BoxOpinion:
         """Put the opinions on single images together."""
-        samples = [opinion.sample for opinion in opinions]
-        join: Any = type(samples[0]).join
         logits, deltas = ([getattr(one, name) for one in opinions] for name in ('logits', 'deltas'))
-        return cls(torch.cat(logits), torch.cat(deltas), join(samples))
+        kind: Any = type(opinions[0].sample)
+        return cls(torch.cat(logits), torch.cat(deltas), kind.join([opinion.sample for opinion in opinions]))

@@ -1,4 +1,4 @@
-"""Measuring a trained model: its metrics, also by class, and what it costs to run."""
+"""Measuring a trained model: its metrics, also by class."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import contextlib
 import copy
 import io
 import itertools
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,23 +18,12 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
 
-from kddense.apps.benchmark import timed
 from kddense.configs import plain_model
-from kddense.distiller import Distiller
 from kddense.registry import MODELS
 from kddense.teachers import load_weights
 
-from .examples import Example
-
 SPLITS = ('val', 'test')
-UNITS = {
-    'parameters': (1e6, 'M', 2),
-    'multiply_adds': (1e9, 'G', 2),
-    'latency': (1, 'ms', 1),
-    'file_size': (1e6, 'MB', 2),
-}
 
 
 @dataclass(frozen=True)
@@ -56,29 +43,6 @@ class Evaluation:
     images: int = 0
 
 
-@dataclass(frozen=True)
-class RunningCosts:
-    """What a model costs.
-
-    Attributes:
-        parameters: Their number.
-        multiply_adds: Of one image, NMS and the like not counted; a multiplication with its addition counts once, as in
-            OpenMMLab's tables.
-        latency: Median time of one image in milliseconds, from pixels to predictions.
-        file_size: Bytes of a file of its weights alone.
-    """
-
-    parameters: int
-    multiply_adds: float
-    latency: float
-    file_size: int
-
-    def written(self, name: str) -> str:
-        """Return one of them as text with its unit."""
-        factor, unit, digits = UNITS[name]
-        return f'{getattr(self, name) / factor:.{digits}f} {unit}'
-
-
 def plain_config(config: Config) -> Config:
     """Return a config of the model that a run trained: of a distillation, its student without a teacher."""
     plain = copy.deepcopy(config)
@@ -90,7 +54,6 @@ def build_model(config: Config) -> nn.Module:
     """Build the model of a plain config in eval mode, with the initial weights that its training starts from."""
     with scope_of(config):
         model = MODELS.build(config.model)
-        assert not isinstance(model, Distiller)
         model.init_weights()
     return model.eval()
 
@@ -207,47 +170,3 @@ def _error_by_distance(results: Sequence[tuple[Tensor, Tensor]]) -> dict[str, fl
     thirds = np.searchsorted(bounds[1:3], truth, side='right')
     names = [f'{low:.1f} m to {high:.1f} m' for low, high in itertools.pairwise(bounds)]
     return {name: float(error[thirds == third].mean()) for third, name in enumerate(names) if (thirds == third).any()}
-
-
-def measure_costs(
-    models: Mapping[str, nn.Module], example: Mapping[str, Example], rounds: int = 21
-) -> dict[str, RunningCosts]:
-    """Measure models on an image each; they take turns, so that a busy machine slows them all alike.
-
-    Args:
-        models: By title, in eval mode.
-        example: The image that each is given, by title.
-        rounds: How often each is timed.
-    """
-    times: dict[str, list[float]] = {title: [] for title in models}
-    for index in range(rounds + 2):
-        for title, model in models.items():
-            seconds = timed(partial(_predict, model, example[title]), next(model.parameters()).device.type)
-            if index >= 2:
-                times[title].append(1000 * seconds)
-    return {
-        title: RunningCosts(
-            parameters=sum(parameter.numel() for parameter in model.parameters()),
-            multiply_adds=_multiply_adds(model, example[title]),
-            latency=statistics.median(times[title]),
-            file_size=_file_size(model),
-        )
-        for title, model in models.items()
-    }
-
-
-@torch.no_grad()
-def _predict(model: nn.Module, example: Example) -> None:
-    model.test_step(example.batch())  # type: ignore[operator]
-
-
-def _multiply_adds(model: nn.Module, example: Example) -> float:
-    with FlopCounterMode(display=False) as counter:
-        _predict(model, example)
-    return counter.get_total_flops() / 2
-
-
-def _file_size(model: nn.Module) -> int:
-    buffer = io.BytesIO()
-    torch.save({'state_dict': model.state_dict()}, buffer)
-    return buffer.tell()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,13 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.nn import functional as F
 
 from kddense.distiller import Distiller
+from kddense.exchange import Shown
 from kddense.random_state import forked_random_state
 from kddense.registry import HOOKS
 from kddense.report.evaluation import SPLITS, build_loader
@@ -39,7 +40,8 @@ class DistillVisualizationHook(Hook):
     - with a pair-wise term, how alike every place is to the one in the ring, in both.
 
     The first pictures are of the student before the first step. Training goes on as if nobody had looked: random numbers,
-    modes and statistics are left as they are. Not for models that are sharded over processes (FSDP).
+    modes and statistics are left as they are. Not for models that are sharded over processes (FSDP). Of a teacher that is no
+    model of OpenMMLab there are no pictures, only of the student.
 
     Args:
         interval: Iterations between two looks; the last iteration is always drawn.
@@ -71,19 +73,18 @@ class DistillVisualizationHook(Hook):
         self.split = split
         self.teacher = teacher
         self._examples: list[Example] = []
-        self._taught: list[tuple[np.ndarray | None, Knowledge]] = []
-        self._objectives: Mapping[str, Any] = {}
+        self._taught: list[tuple[np.ndarray | None, Knowledge | None]] = []
+        self._shown: Sequence[Shown] = ()
 
     @master_only
     def before_train(self, runner: Runner) -> None:
         """Look at the teacher, which will not change, and at the student before its first step."""
         distiller = _distiller_of(runner)
         teacher = self._choose(distiller)
-        self._objectives = runner.cfg.model.get('objectives') or {}
+        self._shown = [objective.shown() for objective in distiller.named_objectives.values()]
         with forked_random_state(), torch.no_grad():
             self._examples = examples_of(build_loader(runner.cfg, self.split).dataset, self.images)
-            model = copy.deepcopy(teacher.model).float()
-            self._taught = [self._look_at_teacher(teacher, model, example) for example in self._examples]
+            self._taught = self._look_at_teacher(teacher)
         self._draw(runner, runner.iter)
 
     @master_only
@@ -104,10 +105,20 @@ class DistillVisualizationHook(Hook):
             )
         return teachers[name]
 
-    def _look_at_teacher(
+    def _look_at_teacher(self, teacher: Teacher) -> list[tuple[np.ndarray | None, Knowledge | None]]:
+        """Return what it predicts and shows of each image."""
+        model = getattr(teacher, 'model', None)
+        if not isinstance(model, BaseModel):
+            what = f'the {teacher.name} ({type(teacher).__name__}) is no model of OpenMMLab'
+            print_log(f'{what}: there are no pictures of it', logger='current', level=30)
+            return [(None, None)] * len(self._examples)
+        model = copy.deepcopy(model).float()
+        return [self._look_at_model(teacher, model, example) for example in self._examples]
+
+    def _look_at_model(
         self, teacher: Teacher, model: nn.Module, example: Example
     ) -> tuple[np.ndarray | None, Knowledge]:
-        scaled = _at_scale(example, teacher.input_scale)
+        scaled = _at_scale(example, teacher.view.input_scale)
         if teacher.classes is not None:
             scaled = replace(scaled, meta={**example.meta, 'classes': teacher.classes})
         try:
@@ -116,14 +127,14 @@ class DistillVisualizationHook(Hook):
             print_log(f'the predictions of the {teacher.name} cannot be drawn: {error}', logger='current', level=30)
             prediction = None
         view = build_view(model, teacher.name)
-        return prediction, look(view, scaled.batch(), self._objectives, 'teacher')
+        return prediction, look(view, scaled.batch(), self._shown, 'teacher')
 
     def _draw(self, runner: Runner, step: int) -> None:
         student: nn.Module = _distiller_of(runner).student
         with forked_random_state(), torch.no_grad(), in_eval_mode(student):
             view = build_view(student, 'student')
             for index, (example, (prediction, taught)) in enumerate(zip(self._examples, self._taught, strict=True)):
-                shown = look(view, example.batch(), self._objectives, 'student')
+                shown = look(view, example.batch(), self._shown, 'student')
                 predictions = {'ground truth': example.truth()}
                 if prediction is not None:
                     predictions['teacher'] = prediction
@@ -137,12 +148,12 @@ class DistillVisualizationHook(Hook):
                         runner.visualizer.add_image(f'distill_{index}_{name}', side_by_side(row), step)
 
 
-def _pair(taught: Knowledge, shown: Knowledge) -> list[tuple[str, Knowledge]]:
-    return [('teacher', taught), ('student', shown)]
+def _pair(taught: Knowledge | None, shown: Knowledge) -> list[tuple[str, Knowledge]]:
+    return [('student', shown)] if taught is None else [('teacher', taught), ('student', shown)]
 
 
-def _affinities(example: Example, taught: Knowledge, shown: Knowledge) -> dict[str, np.ndarray]:
-    if taught.affinities is None or shown.affinities is None:
+def _affinities(example: Example, taught: Knowledge | None, shown: Knowledge) -> dict[str, np.ndarray]:
+    if taught is None or taught.affinities is None or shown.affinities is None:
         return {}
     place = taught.most_telling_place()
     return {key: one.draw_affinities(example.image, one.nearest(place, taught)) for key, one in _pair(taught, shown)}

@@ -1,4 +1,4 @@
-"""What was distilled, made visible: where features are strong, and which places are alike."""
+"""What was distilled, for pictures: feature energy, and affinities between positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kddense.exchange import Question
+from kddense.exchange import Question, Shown
+from kddense.objectives import Objective
+from kddense.random_state import forked_random_state
+from kddense.registry import MODELS
 from kddense.taps import tensors_of
 from kddense.views import ModelView
 
@@ -79,22 +82,39 @@ def _over(grid: Tensor, size: Sequence[int]) -> Tensor:
     )
 
 
+def shown_by(objectives: Mapping[str, Mapping[str, Any]]) -> list[Shown]:
+    """Return what the objectives of a config show.
+
+    Args:
+        objectives: Their configs by name. One that cannot be built, such as for want of a file that it reads, shows
+            nothing, and neither does one that is off.
+    """
+    shown = []
+    for config in objectives.values():
+        try:
+            with forked_random_state():
+                objective = MODELS.build(dict(config))
+        except Exception:  # of any library, for any reason; it is only asked where to look
+            continue
+        if isinstance(objective, Objective) and not objective.is_off:
+            shown.append(objective.shown())
+    return shown
+
+
 @torch.no_grad()
-def look(
-    view: ModelView, batch: Mapping[str, Any], objectives: Mapping[str, Mapping[str, Any]], side: str
-) -> Knowledge:
+def look(view: ModelView, batch: Mapping[str, Any], shown: Sequence[Shown], side: str) -> Knowledge:
     """Ask a model in eval mode what it shows of the first image of a batch.
 
     Args:
         view: The model.
         batch: As a loader gives it to the model.
-        objectives: Configs of the objectives by name: they say where to look.
+        shown: What the objectives show: they say where to look.
         side: ``'student'`` or ``'teacher'``.
     """
     data = view.model.data_preprocessor(batch, False)
     images, size = data['inputs'], data['data_samples'][0].img_shape[:2]
-    kind = pair_kind(objectives)
-    tap = shared_tap(objectives, view, side)
+    kind = next((one.pairs for one in shown if one.pairs is not None), None)
+    tap = shared_tap(shown, view, side)
     answer = view.answer(question(tap, kind), images.to(view.image_dtype()))
     padded = images.shape[-2:]
     pairs = affinities(inside(answer.opinions[kind][0].feature[0], size, padded)) if kind else None
@@ -132,20 +152,18 @@ def affinities(feature: Tensor) -> Tensor:
     return (unit.T @ unit).view(height, width, height, width).cpu()
 
 
-def shared_tap(objectives: Mapping[str, Mapping[str, Any]], view: ModelView, side: str) -> str:
-    """Return where to look at features: where an objective listens, else the neck, else the backbone.
+def shared_tap(shown: Sequence[Shown], view: ModelView, side: str) -> str:
+    """Return where to look at features: where the first objective with a tap does, else the neck, else the backbone.
 
     Args:
-        objectives: Configs of the objectives by name.
+        shown: What the objectives show.
         view: The model.
         side: ``'student'`` or ``'teacher'``.
     """
-    for objective in objectives.values():
-        tap = objective.get('tap')
-        if side == 'teacher':
-            tap = objective.get('teacher_tap') or tap
-        if tap and not view.kinds_behind([tap]):  # whatever sees single boxes shows no map of the image
-            return str(tap)
+    for one in shown:
+        tap = one.teacher_tap if side == 'teacher' else one.student_tap
+        if tap is not None and not view.kinds_behind([tap]):  # whatever sees single boxes shows no map of the image
+            return tap
     return 'neck' if getattr(view.model, 'neck', None) is not None else 'backbone'
 
 
@@ -155,14 +173,6 @@ def map_at(shown: Any) -> Tensor:
     if not maps:
         raise ValueError('the tap holds no map of shape (N, C, h, w)')
     return max(maps, key=lambda feature: feature.shape[-1])
-
-
-def pair_kind(objectives: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return which features a pair-wise objective compares, ``'pixels'`` or ``'scores'``; ``None`` without one."""
-    for objective in objectives.values():
-        if str(objective.get('type', '')).rpartition('.')[2] == 'PairWiseObjective':
-            return 'scores' if objective.get('on') == 'bbox_head' else 'pixels'
-    return None
 
 
 def question(tap: str, kind: str | None) -> Question:

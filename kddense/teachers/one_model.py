@@ -143,7 +143,9 @@ class ModelTeacher(Teacher):
 
     def through(self, path: str, *values: Tensor) -> Any:
         parts = self._parts_at(path)
-        dtype = self.view.image_dtype()
+        # What has no weights, a RoI extractor say, computes in float32: in bfloat16 its boxes would lie pixels away.
+        weights = [one for part in parts for one in part.parameters()]
+        dtype = self.view.image_dtype() if weights else torch.float32
         result: Any = tuple(map_tensors(lambda value: self._cast(value, dtype), value) for value in values)
         with self._alone(next(tensors_of(values)).device):
             for part in parts:

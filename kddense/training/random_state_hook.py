@@ -1,4 +1,4 @@
-"""Keeping the random-number streams in the checkpoint, which mmengine forgets."""
+"""Random-number states in the checkpoint, where mmengine does not save them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images without labels beside those with labels."""
+"""Unlabelled images in every batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kddense.registry import HOOKS
 
 @HOOKS.register_module()
 class UnlabelledImagesHook(Hook):
-    """Adds images without labels to every batch: the teacher speaks of them, the student's own losses leave them out.
+    """Adds unlabelled images to every batch: objectives use them, the student's own losses ignore them.
 
     Structured distillation gains much from them (section 4 of the paper: CamVid with 2000 more frames). The images run
     through the student together with the labelled ones, so batch norm sees both. For segmentors.
@@ -78,7 +78,7 @@ class UnlabelledImagesHook(Hook):
 
 
 def pipeline_without_labels(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a training pipeline as images without labels can go through it."""
+    """Return a training pipeline without the steps that need labels."""
     labels = ('LoadAnnotations', 'LoadDepthAnnotation')
     kept = [dict(step) for step in pipeline if step['type'].rpartition('.')[2] not in labels]
     for step in kept:

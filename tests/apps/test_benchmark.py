@@ -3,7 +3,6 @@
 import gc
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,11 @@ def test_every_piece_is_timed(task):
     assert costs.rounds == 3
 
 
-def test_the_script_prints_and_writes_the_figures(detector, tmp_path):
+def test_the_script_prints_and_writes_the_figures(detector, python, tmp_path):
     config, figures = tmp_path / 'config.py', tmp_path / 'figures.json'
     detector.distilled().dump(config)
     options = ['--shape', '1', '64', '64', '--rounds', '1', '--threads', '1', '--json', figures]
-    command = [sys.executable, SCRIPT, '--config', config, *options, '--cfg-options', 'model.teacher.precision=bf16']
+    command = [python, SCRIPT, '--config', config, *options, '--cfg-options', 'model.teacher.precision=bf16']
     printed = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout
     written = json.loads(figures.read_text())
     assert f'{written["ratio"]:9.3f}' in printed

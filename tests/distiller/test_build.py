@@ -450,3 +450,56 @@ def test_the_students_library_is_absent(monkeypatch):
 
     monkeypatch.setattr(configs.importlib.util, 'find_spec', lambda package: None)
     assert complaint().startswith('student needs mmdet, which is not installed')
+
+
+# --- teachers of any type -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'teacher, expected',
+    [
+        (dict(type='kddense.FrozenTeacer'), "teacher.type: there is no teacher 'kddense.FrozenTeacer'; the nearest names"),
+        (dict(type='kddense.ModuleTeacher'), 'teacher: '),
+        (dict(type='kddense.ModuleTeacher', module=dict(type='torchvision.models.resnet')), 'teacher.module'),
+        (dict(type='kddense.ModuleTeacher', module=dict(type='no.such.thing')), "teacher.module.type 'no.such.thing' is"),
+        (dict(type='kddense.ModuleTeacher', module=dict(kind='x')), 'teacher.module must be a dict with a `type`'),
+        (dict(type='kddense.ModuleTeacher', module=dict(type='torch.nn.Identity'), patch_size=0), 'teacher.patch_size'),
+        (dict(type='kddense.EnsembleTeacher', members=[]), 'teacher.members must be a list of at least two teachers'),
+        (dict(type='kddense.FrozenTeacher', checkpoint=None), "teacher needs the key 'config'"),
+        (dict(type='kddense.EnsembleTeacher', members=[1, 2], patch=1), "teacher has no key 'patch', only members"),
+    ],
+)  # fmt: skip
+def test_a_type_of_teacher_that_does_not_fit(teacher, expected):
+    config = dict(type='kddense.Distiller', student=tiny.faster_rcnn(), teacher=teacher, objectives={})
+    with pytest.raises(ValueError, match='^' + re.escape(expected)):
+        tiny.build(config)
+
+
+def test_a_teacher_of_other_image_channels():
+    four = {'backbone.in_channels': 4, 'data_preprocessor.mean': [1.0] * 4, 'data_preprocessor.std': [2.0] * 4}
+    teacher = tiny.segmentor('pspnet_r50-d8', {**four, 'data_preprocessor.bgr_to_rgb': False})
+    assert complaint(tiny.segmentor('pspnet_r50-d8'), teacher, scope='mmseg') == (
+        "teacher takes images of 4 channels, the student's have 3: name one of 4 channels with teacher.image, or take a "
+        'teacher of 3 channels'
+    )
+
+
+def test_an_objective_of_two_teachers_that_wants_one():
+    teachers = {name: tiny.teacher_of(tiny.faster_rcnn()) for name in 'ab'}
+    said = complaint(teacher=teachers, objectives=feature(teacher=['a', 'b']))
+    assert said.startswith(
+        'objectives.h: teacher must be one name, got a, b: FeatureObjective compares with one teacher'
+    )
+
+
+def test_what_a_two_stage_detector_returns_as_a_whole_needs_more_than_images():
+    said = complaint(objectives=feature(teacher_tap=''))
+    assert said.startswith("objectives.h: tap '': this part of the teacher (FasterRCNN) cannot run alone")
+
+
+def test_a_checkpoint_with_weights_that_are_not_finite(tmp_path):
+    weights = tiny.build(tiny.faster_rcnn(width=16)).state_dict()
+    weights['neck.lateral_convs.0.conv.bias'][0] = float('nan')
+    torch.save(weights, tmp_path / 'bad.pth')
+    said = complaint(teacher=dict(tiny.teacher_of(tiny.faster_rcnn(width=16)), checkpoint=str(tmp_path / 'bad.pth')))
+    assert said.endswith('holds NaN or infinite weights (neck.lateral_convs.0.conv.bias): take an earlier checkpoint')

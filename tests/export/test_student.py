@@ -12,7 +12,7 @@ import torch
 
 import kddense
 from kddense.export import export_student, onnx
-from kddense.report import read_run
+from kddense.training.runs import read_run
 
 from ..helpers.export_runs import plain
 

@@ -14,7 +14,7 @@ from mmengine.registry import DefaultScope
 
 from kddense.compat import load_checkpoint
 from kddense.export import PlainConfig
-from kddense.report import read_run
+from kddense.training.runs import read_run
 
 
 @dataclass(frozen=True)

@@ -86,3 +86,17 @@ def _size(state):
     file = io.BytesIO()
     torch.save(state, file)
     return file.tell()
+
+
+def make_twins(model):
+    """Give the teacher the student's weights, and let the student draw and count nothing: its norms and dropout rest."""
+    model.teachers['teacher'].model.load_state_dict(model.student.state_dict())
+    model.train()
+    for module in model.student.modules():
+        if isinstance(module, (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)):
+            module.eval()
+
+
+def losses_of(model, data):
+    """Return the losses of one step, in the modes in which the model is."""
+    return model(**model.data_preprocessor(copy.deepcopy(data), True), mode='loss')

@@ -1,26 +1,46 @@
-"""Two processes of one group, forked: nothing is imported anew."""
+"""Scripts that tests run in processes of their own."""
 
 from __future__ import annotations
 
-import torch
-import torch.multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+SCRIPTS = Path(__file__).parent / 'scripts'
 
 
-def in_two_processes(function, folder):
-    """Run ``function(rank)`` in two processes that can talk to each other (gloo); returns what it returned in each.
+@dataclass(frozen=True)
+class StockScript:
+    """A script that OpenMMLab's package brought along, such as ``tools/train.py``.
 
-    Args:
-        function: What to run; what it returns is saved and loaded as data.
-        folder: An empty folder for files.
+    Attributes:
+        package: ``'mmdet'`` or ``'mmseg'``.
+        name: The name of the script.
+        python: The interpreter.
     """
-    arguments = (function, folder)
-    torch.multiprocessing.start_processes(_run, arguments, nprocs=2, start_method='fork')
-    return [torch.load(folder / f'{rank}.pth', weights_only=True) for rank in range(2)]
 
+    package: str
+    name: str
+    python: str = sys.executable
 
-def _run(rank, function, folder):
-    torch.set_num_threads(1)
-    store = f'file://{folder / "store"}'
-    torch.distributed.init_process_group('gloo', rank=rank, world_size=2, init_method=store)
-    torch.save(function(rank), folder / f'{rank}.pth')
-    torch.distributed.destroy_process_group()
+    def start(self, *arguments: object, cwd: Path, **options: Any) -> subprocess.Popen:
+        """Start it in a process of its own."""
+        origin = find_spec(self.package).origin
+        script = Path(origin).parent / '.mim' / 'tools' / self.name
+        path = os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get('PYTHONPATH')]))
+        environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path, 'PYTHONWARNINGS': 'ignore'}
+        command = [self.python, str(script), *map(str, arguments)]
+        return subprocess.Popen(
+            command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+        )
+
+    def run(self, *arguments: object, cwd: Path) -> str:
+        """Run it to its end; returns what it printed."""
+        process = self.start(*arguments, cwd=cwd)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+        return output

@@ -9,7 +9,7 @@ from torch import nn
 from kddense import MemoryBank
 from kddense.configs import training_set_size
 
-from ..helpers.processes import in_two_processes
+from ..helpers.two_processes import in_two_processes
 
 
 def test_rows_are_of_length_one_and_of_their_seed():

@@ -97,7 +97,7 @@ def test_any_two_segmentors(kind, pair):
     'options, arguments',
     [
         (dict(mode='code'), dict(mode='code')),
-        (dict(direction='teacher_student'), dict(direction='teacher_student')),
+        (dict(direction='student_teacher'), dict(direction='student_teacher')),
         (dict(temperature=3.0), dict(temperature=3.0)),
         (dict(classes='sigmoid'), dict(classes='sigmoid')),
     ],

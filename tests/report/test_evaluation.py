@@ -1,11 +1,8 @@
-"""Measuring a model: the same numbers as the stock loops, classes apart, and what it costs."""
-
-import io
+"""Measuring a model: the same numbers as the stock loops, and classes apart."""
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from kddense.distiller import Distiller
 from kddense.report.evaluation import (
@@ -13,10 +10,8 @@ from kddense.report.evaluation import (
     build_model,
     evaluate,
     load_model,
-    measure_costs,
     plain_config,
 )
-from kddense.report.examples import Example, examples_of
 
 FAMILIES = ['detector', 'one_stage', 'structured', 'depth']
 
@@ -109,61 +104,3 @@ def test_a_preprocessor_beside_the_model_comes_along(structured):
 def test_weights_of_another_model_are_refused(structured):
     with pytest.raises(ValueError, match='teacher.checkpoint .* is of another architecture'):
         load_model(structured.plain(), structured.teacher['checkpoint'], name='teacher')
-
-
-class Convolution(nn.Module):
-    """A model of 4 · 27 + 4 parameters, which multiplies 6 · 6 · 4 · 27 times on an image of 8 x 8."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Conv2d(3, 4, 3)
-
-    def test_step(self, batch):
-        return self.layer(torch.stack(batch['inputs']))
-
-
-def test_costs_are_counted():
-    model = Convolution().eval()
-    example = Example('a.png', np.zeros((8, 8, 3), np.uint8), dict(inputs=torch.zeros(3, 8, 8), data_samples=0), {})
-    costs = measure_costs({'small': model}, {'small': example}, rounds=3)['small']
-
-    assert costs.parameters == 112
-    assert costs.multiply_adds == 6 * 6 * 4 * 27
-    assert costs.latency > 0
-    saved = io.BytesIO()
-    torch.save(dict(state_dict=model.state_dict()), saved)
-    assert costs.file_size == len(saved.getvalue())
-
-
-def test_true_boxes_are_in_pixels_of_the_image_however_the_pipeline_resizes_it(detector):
-    config = detector.plain()
-    plain = examples_of(build_loader(config, 'val').dataset, 2)
-    config.val_dataloader.dataset.pipeline.insert(
-        2, config.val_dataloader.dataset.pipeline.pop(3 - 1)
-    )  # the annotations before the image is resized
-    config.val_dataloader.dataset.pipeline[1].scale = (128, 128)
-    resized = examples_of(build_loader(config, 'val').dataset, 2)
-
-    for own, other in zip(plain, resized, strict=True):
-        np.testing.assert_array_equal(own.boxes.corners, other.boxes.corners)
-        assert other.item['inputs'].shape[-2:] == (128, 128)
-        assert other.image.shape == (64, 64, 3)
-
-
-def test_images_are_spread_evenly_and_a_small_data_set_is_shown_whole(detector):
-    dataset = build_loader(detector.plain(), 'val').dataset
-    assert [example.name for example in examples_of(dataset, 3)] == ['0.png', '4.png', '7.png']
-    assert len(examples_of(dataset, 99)) == 8
-
-
-def test_each_family_draws_its_truth_and_its_predictions(family, config, model):
-    (example,) = examples_of(build_loader(config, 'val').dataset, 1)
-    with torch.no_grad():
-        truth, prediction = example.truth(), example.prediction(model)
-
-    assert truth.shape == prediction.shape
-    assert truth.dtype == prediction.dtype == np.uint8
-    assert truth.shape[1] == 480
-    if family.name == 'depth':
-        assert not truth[:10].any()  # not known
-        assert prediction[:10].any()

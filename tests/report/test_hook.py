@@ -78,6 +78,23 @@ def test_a_teacher_of_another_precision_or_scale_is_drawn_as_it_would_be_alone(o
         assert differing < 0.05
 
 
+def test_a_teacher_that_is_no_model_of_openmmlab_is_left_out(segmentor, tmp_path):
+    config = hooked(segmentor)
+    config.model.teacher = dict(
+        type='kddense.ModuleTeacher', module=dict(type='torchvision.models.resnet18', weights=None)
+    )
+    hint = dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1], teacher_tap='layer4', teacher_levels=[0])
+    config.model.objectives = dict(hint=hint)
+    runner = segmentor.train(config, tmp_path)
+
+    shown = pictures(tmp_path)
+    assert set(shown) == {
+        f'distill_0_{kind}_{step}.png' for kind in ('predictions', 'energy') for step in (0, 3, runner.iter)
+    }
+    widths = {name.split('_')[2]: picture.shape[1] for name, picture in shown.items()}
+    assert widths['predictions'] == 2 * widths['energy']  # ground truth and student; the student alone
+
+
 def test_a_larger_image_gives_boxes_of_the_original(detector):
     from kddense.report.evaluation import build_loader, build_model
     from kddense.report.examples import examples_of

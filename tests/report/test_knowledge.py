@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from kddense.exchange import Shown
 from kddense.report import affinities, feature_energy
-from kddense.report.knowledge import inside, map_at, pair_kind, question, shared_tap
+from kddense.report.knowledge import inside, map_at, question, shared_tap, shown_by
 
 WITH_NECK = SimpleNamespace(model=SimpleNamespace(neck=object()), kinds_behind=lambda taps: 'roi_head' in taps[0])
 WITHOUT_NECK = SimpleNamespace(model=SimpleNamespace(), kinds_behind=lambda taps: False)
@@ -35,17 +36,17 @@ def test_affinities_of_a_large_map_are_of_a_grid():
 
 
 @pytest.mark.parametrize(
-    'objectives, view, expected',
+    'shown, view, expected',
     [
-        (dict(soft=dict(type='x'), hint=dict(type='y', tap='decode_head')), WITH_NECK, ('decode_head', 'decode_head')),
-        (dict(hint=dict(tap='neck', teacher_tap='backbone')), WITH_NECK, ('neck', 'backbone')),
-        (dict(hint=dict(type='kddense.HintObjective')), WITH_NECK, ('neck', 'neck')),
-        (dict(boxes=dict(tap='roi_head.bbox_head.fc_cls')), WITH_NECK, ('neck', 'neck')),
-        ({}, WITHOUT_NECK, ('backbone', 'backbone')),
+        ([Shown(), Shown('decode_head', 'decode_head')], WITH_NECK, ('decode_head', 'decode_head')),
+        ([Shown('neck', 'backbone')], WITH_NECK, ('neck', 'backbone')),
+        ([Shown(pairs='pixels')], WITH_NECK, ('neck', 'neck')),
+        ([Shown(*['roi_head.bbox_head.fc_cls'] * 2)], WITH_NECK, ('neck', 'neck')),
+        ([], WITHOUT_NECK, ('backbone', 'backbone')),
     ],
 )
-def test_features_are_looked_at_where_an_objective_listens(objectives, view, expected):
-    assert tuple(shared_tap(objectives, view, side) for side in ('student', 'teacher')) == expected
+def test_features_are_looked_at_where_an_objective_listens(shown, view, expected):
+    assert tuple(shared_tap(shown, view, side) for side in ('student', 'teacher')) == expected
 
 
 def test_of_a_pyramid_the_finest_level_is_shown():
@@ -55,15 +56,35 @@ def test_of_a_pyramid_the_finest_level_is_shown():
         map_at(torch.zeros(3, 4))
 
 
-def test_the_pair_wise_term_tells_which_features_are_compared():
-    assert pair_kind(dict(pair=dict(type='kddense.PairWiseObjective'))) == 'pixels'
-    assert pair_kind(dict(pair=dict(type='PairWiseObjective', on='bbox_head'))) == 'scores'
-    assert pair_kind(dict(pixel=dict(type='kddense.PixelWiseObjective'))) is None
+@pytest.mark.parametrize(
+    'objective, expected',
+    [
+        (dict(type='kddense.PairWiseObjective'), Shown(pairs='pixels')),
+        (dict(type='kddense.PairWiseObjective', on='bbox_head'), Shown(pairs='scores')),
+        (dict(type='kddense.PixelWiseObjective'), Shown()),
+        (dict(type='kddense.FeatureObjective', tap='neck'), Shown('neck', 'neck')),
+        (dict(type='kddense.FeatureObjective', tap='neck', teacher_tap='backbone'), Shown('neck', 'backbone')),
+        (dict(type='kddense.HintObjective'), Shown()),  # where it is shared, is known with the models
+    ],
+)
+def test_objectives_say_what_of_them_is_shown(objective, expected):
+    assert shown_by(dict(it=objective)) == [expected]
+
+
+@pytest.mark.parametrize(
+    'objective',
+    [
+        dict(type='kddense.AttentiveDepthHintObjective', error_range='nowhere.json'),
+        dict(type='NoObjective'),
+        dict(type='kddense.PairWiseObjective', weight=0),
+    ],
+)
+def test_an_objective_that_cannot_be_built_or_is_off_shows_nothing(objective):
+    assert shown_by(dict(it=objective, pair=dict(type='kddense.PairWiseObjective'))) == [Shown(pairs='pixels')]
 
 
 def test_a_model_is_asked_for_both(structured):
-
-    from kddense import FrozenTeacher
+    from kddense.teachers import FrozenTeacher
 
     teacher = FrozenTeacher(**structured.teacher)
     answer = teacher.view.answer(question('backbone', 'pixels'), torch.rand(1, 3, 64, 64))

@@ -7,13 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
 from kddense.report.report import write_report
-from kddense.report.runs import find_checkpoint
+from kddense.training.runs import find_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -161,6 +161,18 @@ def test_a_teacher_that_is_gone_is_told_and_the_rest_shown(copied):
     assert report.energies
 
 
+def test_a_teacher_that_is_no_model_of_openmmlab_is_told_and_the_rest_shown(copied):
+    (file,) = (copied / 'distilled').glob('*.py')
+    config = Config.fromfile(file)
+    config.model.teacher = dict(type='kddense.ModuleTeacher', module=dict(type='torchvision.models.resnet18'))
+    config.dump(file)
+    report = report_of(copied, teacher=None)
+    expected = 'teacher: a kddense.ModuleTeacher is no model of OpenMMLab and not shown; give the work_dir of one'
+    assert expected in report.faults
+    assert [entrant.title for entrant in report.entrants] == ['plain student', 'distilled student']
+    assert report.energies
+
+
 def test_runs_without_a_log_or_a_checkpoint_are_told_and_the_rest_shown(copied):
     shutil.rmtree(next((copied / 'plain').glob('*/vis_data')))
     for checkpoint in (copied / 'distilled').glob('*.pth'):
@@ -256,10 +268,10 @@ def test_an_old_page_stays_if_the_new_one_fails(runs, structured, monkeypatch):
     assert text_of(folder) == 'old'
 
 
-def test_the_script_writes_it_and_says_where(runs, structured, tmp_path):
+def test_the_script_writes_it_and_says_where(runs, structured, python, tmp_path):
     folder, out = runs(structured), tmp_path / 'mine.html'
     roles = [argument for role in ('teacher', 'plain', 'distilled') for argument in (f'--{role}', folder / role)]
-    command = [sys.executable, REPOSITORY / 'tools' / 'report.py', *roles, '--out', out, '--images', '1']
+    command = [python, REPOSITORY / 'tools' / 'report.py', *roles, '--out', out, '--images', '1']
     done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr

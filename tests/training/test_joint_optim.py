@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 import subprocess
-import sys
 import warnings
 
 import pytest
@@ -20,12 +19,12 @@ from torch import nn
 from kddense.compat import load_checkpoint
 from kddense.compat.amp import CpuAmpOptimWrapper
 from kddense.exchange import Batch, Question
-from kddense.training.joint_optim import JointOptimWrapper, JointOptimWrapperConstructor
+from kddense.training import JointOptimWrapper, JointOptimWrapperConstructor
 
-from ..conftest import SCRIPTS
-from ..contracts.scripts import toy_adversary  # noqa: F401  (registers it)
 from ..contracts.test_resume import assert_equal
 from ..contracts.test_two_processes import without_chance
+from ..helpers.processes import SCRIPTS
+from ..helpers.scripts import toy_adversary  # noqa: F401  (registers it)
 
 SGD = dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4)
 ADAM = dict(type='Adam', lr=0.004, betas=(0.5, 0.99))
@@ -587,7 +586,7 @@ def test_the_stock_script_trains_it_in_mixed_precision(training, stock_script, t
 # Two processes.
 
 
-def test_two_processes_train_as_one(segmentor, objectives, tmp_path):
+def test_two_processes_train_as_one(segmentor, objectives, python, tmp_path):
     config = segmentor.distilled(objectives, **without_chance(segmentor))
     torch.manual_seed(0)
     distiller = segmentor.build(config.model)
@@ -605,7 +604,7 @@ def test_two_processes_train_as_one(segmentor, objectives, tmp_path):
     command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', str(SCRIPTS / 'joint_training.py')]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
     process = subprocess.Popen(
-        [sys.executable, *command, str(tmp_path)],
+        [python, *command, str(tmp_path)],
         env=environment,
         cwd=tmp_path,
         stdout=subprocess.PIPE,

@@ -31,8 +31,8 @@ class Facade(NamedTuple):
         wide: Width of a window in metres.
         high: Height of a window in metres.
         has_shops: Whether the ground floor is of glass, 1 or 0.
-        contrast: How much of the pattern is seen, 0 to 1.
-        salt: Which windows are lit, and which stains are on the wall.
+        contrast: Contrast of the pattern, 0 to 1.
+        salt: Seed of the pattern of lit windows and stains.
     """
 
     tall: Value
@@ -58,7 +58,7 @@ class Facade(NamedTuple):
         return wall
 
     def glow(self, spots: Spots) -> np.ndarray:
-        """Return what the lit windows shine."""
+        """Return the light that lit windows emit."""
         lit = cells(spots.along / self.spacing, spots.up / FLOOR, self.salt + 2)
         windows = self._windows(spots) * (lit > 0.6) * (0.45 + 0.55 * lit)
         return LAMPLIGHT * (windows + 0.45 * self._shops(spots))
@@ -94,13 +94,13 @@ def house(
     """Build a house beside the street.
 
     Args:
-        numbers: Where chance comes from.
+        numbers: Random numbers.
         front: How far from the street's centre line its face is, with its sign.
         side: -1 for the left of the street, 1 for the right.
         start: Where it begins along the street.
         end: Where it ends.
         floors: Least and greatest number of floors.
-        contrast: How much of its pattern is seen, 0 to 1.
+        contrast: Contrast of its pattern, 0 to 1.
     """
     count = numbers.integer(*floors)
     tall = count * FLOOR + 0.8

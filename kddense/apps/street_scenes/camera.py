@@ -1,4 +1,4 @@
-"""Where the camera stands, and what of the street it sees where in the picture.
+"""The camera: from places of the street to positions in the picture.
 
 The street has metres: ``across`` to the right from its centre line, ``up`` from the ground, ``along`` ahead from the
 camera. The camera sees ``right``, ``down`` and ``depth`` along its optical axis, which is level: verticals stay vertical.
@@ -57,7 +57,7 @@ class Camera:
         return aside * cosine + along * sine, self.elevation - up, along * cosine - aside * sine
 
     def turned(self, direction: Point) -> Point:
-        """Return the same for a direction."""
+        """Return the camera's view of a direction."""
         across, up, along = direction
         cosine, sine = self.turn
         return across * cosine + along * sine, -up, along * cosine - across * sine

@@ -43,7 +43,7 @@ class Picture:
     """What the camera sees, before lens and sensor; all of height H and width W.
 
     Attributes:
-        camera: Who looks.
+        camera: The camera.
         nearness: ``(H, W)``, float64, one over the depth in metres; 0 where nothing is.
         colour: ``(3, H, W)``, float32: red, green, blue.
         label: ``(H, W)``, uint8, label ids.

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .canvas import Canvas, Picture
+from .composition import make_scene
 from .labels import CATEGORIES, train_ids
 from .light import channels
 from .numbers import Numbers
-from .scene import Scene, make_scene
+from .scene import Scene
 from .street import cast_shadows, paint_sky
 from .surfaces import draw
 from .things import Thing

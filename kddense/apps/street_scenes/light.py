@@ -15,12 +15,12 @@ Colour = tuple[float, float, float]  # red, green, blue from 0 to 1
 
 @dataclass(frozen=True)
 class Light:
-    """What shines on everything.
+    """The light of a scene.
 
     Attributes:
         sun: Direction to the sun, ``(across, up, along)``, of length 1.
-        sunshine: Colour and strength of what comes from there.
-        ambient: The same of what comes from everywhere.
+        sunshine: Colour and strength of the sunlight.
+        ambient: Colour and strength of the light from the sky.
         zenith: Colour of the sky above.
         haze: Colour of the sky at the horizon, and of fog.
         fog: How fast things fade into it, per metre.

@@ -42,7 +42,7 @@ def rider(numbers: Numbers, difficulty: float, sideways: bool) -> Thing:
     """Someone who sits on a bicycle or motorcycle.
 
     Args:
-        numbers: Where chance comes from.
+        numbers: Random numbers.
         difficulty: 0 to 1.
         sideways: Whether the camera sees a side of them, with the front to its right, or rather their back or chest.
     """

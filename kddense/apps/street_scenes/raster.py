@@ -58,7 +58,7 @@ class Polygons:
         """Find the pixels whose middle the polygons cover; parts nearer than :data:`NEAREST` included.
 
         Args:
-            camera: Who looks.
+            camera: The camera.
             wanted: ``(P,)``, which polygons to look for; all by default.
         """
         top, bottom, is_in_sight = self._rows(camera)
@@ -125,7 +125,7 @@ def columns_between(camera: Camera, left: np.ndarray, right: np.ndarray) -> tupl
 
 
 def rows_between(camera: Camera, top: np.ndarray, bottom: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same for rows."""
+    """Return the first row, and the one behind the last, whose middle lies between places at depth 1."""
     return _pixels_between(top, bottom, camera.focal, camera.horizon, camera.height)
 
 

@@ -21,18 +21,18 @@ class Clippings(NamedTuple):
     """The leaves of a hedge.
 
     Attributes:
-        salt: Which leaves.
+        salt: Seed of the pattern of leaves.
     """
 
     salt: Value
 
     def colours(self, spots: Spots, colour: np.ndarray) -> np.ndarray:
-        """Return leaves of this ``colour``."""
+        """Return the colours of leaves of a mean ``colour``."""
         strength = 0.7 * np.minimum(0.08 / spots.footprint, 1.0)
         return colour * (1 + strength * (cells(spots.along * 9, spots.up * 9, self.salt) - 0.5))
 
     def glow(self, spots: Spots) -> np.ndarray:
-        """Return black."""
+        """Return black: it emits no light."""
         return channels(BLACK)
 
 
@@ -40,19 +40,19 @@ class Bricks(NamedTuple):
     """The bricks of a wall.
 
     Attributes:
-        salt: Which bricks.
+        salt: Seed of the pattern of bricks.
     """
 
     salt: Value
 
     def colours(self, spots: Spots, colour: np.ndarray) -> np.ndarray:
-        """Return bricks of this ``colour``."""
+        """Return the colours of bricks of a mean ``colour``."""
         row = np.floor(spots.up / 0.22)
         strength = 0.35 * np.minimum(0.1 / spots.footprint, 1.0)
         return colour * (1 + strength * (cells(spots.along / 0.5 + 0.5 * row, row, self.salt) - 0.5))
 
     def glow(self, spots: Spots) -> np.ndarray:
-        """Return black."""
+        """Return black: it emits no light."""
         return channels(BLACK)
 
 

@@ -38,8 +38,8 @@ class Street:
         asphalt: Its colour.
         paving: The pavement's colour.
         grass: The terrain's colour.
-        contrast: How much of the textures is seen, 0 to 1.
-        salt: Which stones and stains.
+        contrast: Contrast of the textures, 0 to 1.
+        salt: Seed of the pattern of stones and stains.
     """
 
     lane: float
@@ -77,7 +77,7 @@ class Street:
 
         Args:
             picture: What to paint on.
-            light: What shines on it.
+            light: The light of the scene.
             shade: ``(H, W)``, how much of it reaches each pixel's ground, 0 to 1.
         """
         camera = picture.camera

@@ -25,7 +25,7 @@ def draw(things: Sequence[Thing], canvas: Canvas, light: Light) -> Picture:
     Args:
         things: The first one is instance 1.
         canvas: What to draw on.
-        light: What shines on them.
+        light: The light of the scene.
     """
     faces = _Faces(things, canvas.camera, NOTHING + 1)
     leaves = _Leaves(things, canvas.camera, faces.first + len(faces.thing))

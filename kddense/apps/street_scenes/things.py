@@ -50,7 +50,7 @@ class Texture(Protocol):
         """Return colours, ``(3, N)``, of a face of a ``colour``, ``(3, 1)`` or ``(3, N)``."""
 
     def glow(self, spots: Spots) -> np.ndarray:
-        """Return what it shines itself at dusk, likewise."""
+        """Return the light that it emits at dusk, likewise."""
 
 
 class Face(NamedTuple):
@@ -58,9 +58,9 @@ class Face(NamedTuple):
 
     Attributes:
         corners: At least three, in one plane.
-        colour: What it reflects.
+        colour: Its colour, red, green, blue, 0 to 1.
         behind: A point inside the solid that it is a side of; None for a board that is seen from both sides.
-        shine: What it shines itself at dusk, as an even lamp.
+        shine: Light that it emits at dusk.
         texture: Gives its pixels colours of their own.
         is_detail: Not worth drawing from afar.
     """
@@ -77,13 +77,13 @@ class Blob(NamedTuple):
     """A ball of leaves.
 
     Attributes:
-        centre: Where.
+        centre: Its middle, in metres.
         radius: In metres.
-        colour: What it reflects.
+        colour: Its colour, red, green, blue, 0 to 1.
         raggedness: How much of its rim is eaten away, 0 to 1.
         leaves: How many leaves fit into its radius.
         speckle: How much the leaves differ in brightness.
-        salt: Which leaves.
+        salt: Seed of the pattern of leaves.
     """
 
     centre: Point
@@ -106,7 +106,7 @@ class Thing(NamedTuple):
         outline: Corners ``(across, along)`` of the ground it stands on, convex, each a turn to the left.
         place: The middle of that ground.
         origin: Where the origin of its faces and blobs lies on the street.
-        forward: Where it looks.
+        forward: The direction of its front.
     """
 
     label: int
@@ -124,7 +124,7 @@ class Thing(NamedTuple):
         Args:
             across: Where its origin goes.
             along: Where its origin goes.
-            forward: Where it looks, ``(across, along)``, a vector of length 1.
+            forward: The direction of its front, ``(across, along)``, a vector of length 1.
         """
         x, z = forward
 
@@ -205,9 +205,9 @@ def disc(centre: Point, radius: float, colour: Colour, axis: str = 'ahead', **op
     """Return a round board.
 
     Args:
-        centre: Where.
+        centre: Its middle, in metres.
         radius: In metres.
-        colour: What it reflects.
+        colour: Its colour, red, green, blue, 0 to 1.
         axis: What it looks along: ``'ahead'``, or ``'right'`` as a wheel's side does.
         options: Further arguments of :class:`Face`.
     """

@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import errno
-import gc
+import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.utils import ProgressBar
 
 from . import png
 from .frame import Frame, render
 from .labels import CATEGORIES
+from .workers import cores, done_here, done_in_processes, keep_freed_memory
 
 SPLITS = ('train', 'val')
 DIFFICULTIES = {'easy': 0.0, 'medium': 0.5, 'hard': 1.0}
 MANIFEST = 'street_scenes.json'
 _RENDERER = 2  # raise it with every change of a pixel
-_LARGE_BLOCK = 2**24  # bytes; larger than any array of a picture of the default size
 _SETTINGS, _PARTS = '.settings.json', '.parts'
 
 
 @dataclass(frozen=True)
 class StreetScenes:
-    """What to generate.
+    """A data set of street scenes to generate.
 
     Args:
         train: Number of images to train on, at least 1.
         val: Number of images to validate on, at least 1.
-        width: Of an image in pixels, at least 64.
-        height: Of an image in pixels, at least 32.
+        width: Width of an image in pixels, at least 64.
+        height: Height of an image in pixels, at least 32.
         difficulty: ``'easy'`` (0), ``'medium'`` (0.5), ``'hard'`` (1), or any number from 0 to 1: the higher, the more
             crowded, the farther away, the duller and the less visible things are.
         seed: At least 0. The same seed gives the same bytes in every file, on every machine.
@@ -99,7 +94,7 @@ class StreetScenes:
         try:
             _prepare(partial, self)
             if not (partial / MANIFEST).exists():
-                self._write_missing(partial, processes or _cores(), progress)
+                self._write_missing(partial, processes or cores(), progress)
                 self._finish(partial)
             shutil.rmtree(partial / _PARTS, ignore_errors=True)
             (partial / _SETTINGS).unlink(missing_ok=True)
@@ -111,10 +106,11 @@ class StreetScenes:
     def _write_missing(self, partial: Path, processes: int, progress: bool) -> None:
         jobs = [(split, index) for split in SPLITS for index in range(getattr(self, split))]
         missing = [job for job in jobs if not _part(partial, *job).exists()]
-        _keep_freed_memory()
+        keep_freed_memory()
         bar = ProgressBar(len(missing), file=sys.stderr) if progress and missing else None
-        done = _in_this_process if processes == 1 or len(missing) < 2 else _in_processes
-        for _ in done(self, partial, missing, processes):
+        work = functools.partial(self._write_image, partial)
+        alone = processes == 1 or len(missing) < 2
+        for _ in done_here(work, missing) if alone else done_in_processes(work, missing, processes):
             if bar is not None:
                 bar.update()
         if bar is not None:
@@ -179,7 +175,7 @@ def _part(partial: Path, split: str, index: int) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file that is there as a whole or not at all."""
+    """Write a file atomically."""
     if not path.parent.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f'{path.name}.{os.getpid()}.tmp')
@@ -232,82 +228,6 @@ def _prepare(partial: Path, scenes: StreetScenes) -> None:
             raise ValueError(f'{partial} is in the way and was not generated here: delete it or choose another folder')
         shutil.rmtree(partial)
     _write(partial / _SETTINGS, json.dumps(_as_dict(scenes)).encode())
-
-
-def _keep_freed_memory() -> None:
-    """Let the C library keep memory for the next picture, rather than return it after each and fetch it again.
-
-    glibc returns what is larger than the largest block freed so far, up to 32 MiB: up to a tenth of the time goes there.
-    """
-    np.empty(_LARGE_BLOCK, np.uint8)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-def _in_this_process(
-    scenes: StreetScenes, partial: Path, jobs: list[tuple[str, int]], processes: int
-) -> Iterator[None]:
-    for job in jobs:
-        scenes._write_image(partial, *job)
-        yield
-
-
-def _in_processes(scenes: StreetScenes, partial: Path, jobs: list[tuple[str, int]], processes: int) -> Iterator[None]:
-    """Deal the jobs out, and yield once for each that is done."""
-    context = multiprocessing.get_context('fork' if 'fork' in multiprocessing.get_all_start_methods() else None)
-    workers, reports = [], []
-    for first in range(min(processes, len(jobs))):
-        receiver, sender = context.Pipe(duplex=False)
-        arguments = (scenes, partial, jobs[first::processes], sender, os.getpid())
-        worker = context.Process(target=_work, args=arguments, daemon=True)
-        worker.start()
-        sender.close()  # now its end is the worker's end
-        workers.append(worker)
-        reports.append(receiver)
-    try:
-        yield from _reported(reports, len(jobs))
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
-
-
-def _reported(reports: list[Connection], count: int) -> Iterator[None]:
-    """Yield once for each job that a worker reports as done."""
-    done = 0
-    while done < count:
-        for report in wait(reports):
-            assert isinstance(report, Connection)
-            try:
-                error = report.recv()
-            except EOFError:
-                reports.remove(report)
-                if not reports:
-                    message = 'a process was killed (out of memory?): run the same command again to go on'
-                    raise RuntimeError(message) from None
-                continue
-            if error is not None:
-                raise error
-            done += 1
-            yield
-
-
-def _work(scenes: StreetScenes, partial: Path, jobs: list[tuple[str, int]], report: Connection, parent: int) -> None:
-    """Write images one after another, and report each; stop with the process that waits for them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for that one
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    gc.disable()  # no picture leaves cycles behind, and to look through all that is imported takes long
-    for job in jobs:
-        if os.getppid() != parent:
-            return
-        try:
-            scenes._write_image(partial, *job)
-        except Exception as error:
-            report.send(error)
-            return
-        report.send(None)
 
 
 def _explained(error: OSError, partial: Path) -> OSError:

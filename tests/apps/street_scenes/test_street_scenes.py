@@ -26,13 +26,13 @@ from pycocotools.coco import COCO
 from kddense.apps.street_scenes import StreetScenes, labels, writing
 from kddense.apps.street_scenes.camera import Camera
 from kddense.apps.street_scenes.canvas import Canvas
+from kddense.apps.street_scenes.composition import make_scene
 from kddense.apps.street_scenes.frame import LEAST_PIXELS, Frame, render
 from kddense.apps.street_scenes.numbers import Numbers
-from kddense.apps.street_scenes.scene import make_scene
 from kddense.apps.street_scenes.surfaces import draw
 from kddense.apps.street_scenes.things import normal_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SMALL = dict(train=3, val=2, width=96, height=48)
 # Of SMALL's files. Another digest on another machine, or with another numpy, is a bug; with another renderer it is not,
 # and then writing._RENDERER has to change too.
@@ -223,8 +223,8 @@ class TestSameBytes:
         assert json.loads((folder / 'street_scenes.json').read_text())['digest'] == DIGEST
 
     def test_with_any_number_of_processes_and_in_any_order(self, folder, tmp_path, monkeypatch):
-        here = writing._in_this_process
-        monkeypatch.setattr(writing, '_in_this_process', lambda a, b, jobs, n: here(a, b, jobs[::-1], n))
+        here = writing.done_here
+        monkeypatch.setattr(writing, 'done_here', lambda work, jobs: here(work, jobs[::-1]))
         alone = StreetScenes(**SMALL).write(tmp_path / 'alone', processes=1)
         three = StreetScenes(**SMALL).write(tmp_path / 'three', processes=3)
         assert digest_of(alone) == digest_of(three) == digest_of(folder)

@@ -1,0 +1,142 @@
+"""How large each distillation term's gradient is beside the task's, and whether the two pull the same way.
+
+    python tools/measure_gradients.py configs/skd/skd_lite2_r18-w16_fpn_camvid.py --student work_dirs/…/iter_600.pth
+
+takes training batches, and prints for each objective the norm of its gradient divided by that of the student's own losses,
+and the cosine between them, both on the layers that all terms share (``backbone`` and ``neck``). A ratio far above 1 means
+that the student no longer learns the task; a cosine below 0 that the two disagree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from kddense.compat import load_checkpoint
+
+SHARED = ('backbone.', 'neck.')
+
+
+def gradient_shares(config: Config, student: str | None = None, batches: int = 4) -> dict[str, dict[str, float]]:
+    """Compare gradients on training batches.
+
+    Args:
+        config: A training config whose model is a :class:`kddense.Distiller`.
+        student: A checkpoint of the student; without it, the student is as its config initialises it.
+        batches: How many to average over.
+
+    Returns:
+        For each objective ``ratio`` and ``cosine`` against the student's own losses, and its ``loss``; means over batches.
+        The own losses stand under ``'task'``, with the norm of their gradient.
+
+    Raises:
+        ValueError: If the model is no distiller.
+    """
+    if 'objectives' not in config.model:
+        raise ValueError('model.objectives is missing: gradients are compared in a config that distils')
+    with tempfile.TemporaryDirectory() as folder:
+        config = copy.deepcopy(config)
+        config.work_dir = folder
+        runner = Runner.from_cfg(config)
+        model = runner.model.train()
+        model.init_weights()
+        if student:
+            model.student.load_state_dict(load_checkpoint(student)['state_dict'], strict=False)
+        loader = iter(runner.build_dataloader(config.train_dataloader))
+        found = [_of_batch(model, next(loader)) for _ in range(batches)]
+    return {
+        name: {key: statistics.mean(one[name][key] for one in found) for key in found[0][name]} for name in found[0]
+    }
+
+
+def _of_batch(model: Any, batch: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    data = model.data_preprocessor(batch, True)
+    losses = model(**data, mode='loss')
+    shared = [parameter for name, parameter in model.student.named_parameters() if _is_shared(name, parameter)]
+    groups = grouped(losses, model.objectives)
+    gradients = {name: _gradient(total, shared) for name, total in groups.items()}
+    task = gradients.pop('task')
+    found = {'task': {'loss': groups['task'].item(), 'norm': task.norm().item()}}
+    for name, gradient in gradients.items():
+        cosine = torch.cosine_similarity(gradient, task, dim=0).item()
+        ratio = (gradient.norm() / task.norm()).item()
+        found[name] = {'loss': groups[name].item(), 'ratio': ratio, 'cosine': cosine}
+    return found
+
+
+def grouped(losses: Mapping[str, Any], objectives: Any) -> dict[str, Tensor]:
+    """Sum the losses of each objective, and of the task; what an objective learns itself is left out.
+
+    Args:
+        losses: What the distiller returned.
+        objectives: By name, as a mapping or a ``ModuleDict``.
+    """
+    groups: dict[str, Tensor] = {}
+    for key, value in losses.items():
+        name, last = (key.split('.')[1], key.split('.')[-1]) if key.startswith('distill.') else ('task', key)
+        if 'loss' not in last or (name != 'task' and last in objectives[name].own_losses):
+            continue
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            groups[name] = groups.get(name, torch.zeros(())) + part.mean()
+    return groups
+
+
+def _is_shared(name: str, parameter: nn.Parameter) -> bool:
+    return name.startswith(SHARED) and parameter.requires_grad
+
+
+def _gradient(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return torch.cat([_flat(one, parameter) for one, parameter in zip(found, parameters, strict=True)])
+
+
+def _flat(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
+    return torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
+
+
+@torch.no_grad()
+def mean_entropy(logits: Iterator[Tensor]) -> tuple[float, float]:
+    """Return the mean entropy of the class probabilities in nats, and the share of places where the likeliest class has 0.9.
+
+    Args:
+        logits: Maps of shape ``(N, K, H, W)``.
+    """
+    entropies, sure = [], []
+    for one in logits:
+        probabilities = one.float().softmax(1)
+        entropies.append(torch.special.entr(probabilities).sum(1).mean().item())
+        sure.append((probabilities.amax(1) > 0.9).float().mean().item())
+    return statistics.mean(entropies), statistics.mean(sure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the gradients' shares, or write them as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='a config that distils')
+    parser.add_argument('--student', help='a checkpoint of the student; as it is initialised without one')
+    parser.add_argument('--batches', type=int, default=4)
+    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config')
+    args = parser.parse_args(arguments)
+    config = Config.fromfile(args.config)
+    config.merge_from_dict(args.cfg_options)
+    shares = gradient_shares(config, args.student, args.batches)
+    task = shares['task']
+    print(f'task: loss {task["loss"]:.3f}, norm of the gradient {task["norm"]:.3f}')
+    for name, share in shares.items():
+        if name != 'task':
+            print(f'{name}: loss {share["loss"]:.3f}, {share["ratio"]:.2f} of the task, cosine {share["cosine"]:+.2f}')
+    if args.json:
+        args.json.write_text(json.dumps({'config': args.config, 'student': args.student, **shares}, indent=2) + '\n')
+    return 0

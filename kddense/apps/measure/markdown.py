@@ -1,0 +1,98 @@
+"""A recorded table in Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+SHORT = {'coco/bbox_mAP': 'mAP', 'coco/bbox_mAP_50': 'mAP50', 'coco/bbox_mAP_75': 'mAP75', 'aAcc': 'pixel accuracy'}
+
+
+def markdown(table: Mapping[str, Any], others: tuple[str, ...] = ()) -> str:
+    """Return the table with mean ± standard deviation over seeds, differences with intervals, and verdicts.
+
+    Args:
+        table: What :func:`kddense.apps.measure.table.make_table` makes.
+        others: More metrics to show, by name.
+    """
+    metric = table['metric']
+    names = [metric, *others]
+    heads = [
+        '',
+        'seeds',
+        *(SHORT.get(name, name) for name in names),
+        'gain, 95 % interval',
+        'verdict',
+        'at the same time',
+        'minutes',
+    ]
+    lines = [_line(heads), '|---' * len(heads) + '|']
+    for title, row in (('plain student', table['plain']), ('plain student, same time', table['plain_same_time'])):
+        if row:
+            lines.append(_line([f'{title}{_size(row)}', *_measured(row, names), '', '', '', _minutes(row)]))
+    for row in table['rows']:
+        longer = row.get('same_time')
+        same = (
+            f'{gain(longer, metric)}, {longer["verdict"]}'
+            if longer and longer['paired_mean'] is not None
+            else 'not measured'
+        )
+        title = row.get('title') or Path(row['config']).stem
+        cells = [title, *_measured(row, names), gain(row, metric), row['verdict'], same, _minutes(row)]
+        lines.append(_line(cells))
+    teacher = table.get('teacher')
+    if teacher:
+        scores = [f'{teacher["scores"][name]:.{digits(name)}f}' if name in teacher['scores'] else '' for name in names]
+        lines.append(_line([f'teacher{_size(teacher)}', '1', *scores, '', '', '', '']))
+    return '\n'.join(lines)
+
+
+def gain(row: Mapping[str, Any], metric: str) -> str:
+    """Return a paired difference and its interval, ``'+1.20 [0.31, 2.09]'``; above 0 helps."""
+    if row['paired_mean'] is None:
+        return ''
+    places = digits(metric)
+    text = f'{row["paired_mean"]:+.{places}f}'
+    if row['paired_ci95']:
+        text += ' [{:.{places}f}, {:.{places}f}]'.format(*row['paired_ci95'], places=places)
+    return text
+
+
+def digits(metric: str) -> int:
+    """Return how many decimals a metric is given with: percentages 2, metres and fractions 4."""
+    return 2 if metric.startswith(('coco/', 'm', 'a')) and metric != 'abs_rel' else 4
+
+
+def spread(values: Mapping[str, float], places: int) -> str:
+    """Return mean ± standard deviation, of values by seed."""
+    numbers = list(values.values())
+    deviation = f' ± {statistics.stdev(numbers):.{places}f}' if len(numbers) > 1 else ''
+    return f'{statistics.mean(numbers):.{places}f}{deviation}'
+
+
+def scores_of(row: Mapping[str, Any], name: str) -> Mapping[str, float]:
+    """Return a metric of a row by seed; empty if it has none."""
+    return row['scores'] if name == row['metric'] else row.get('other_scores', {}).get(name, {})
+
+
+def _measured(row: Mapping[str, Any], names: list[str]) -> list[str]:
+    found = [scores_of(row, name) for name in names]
+    return [
+        str(len(row['seeds'])),
+        *(spread(values, digits(name)) if values else '' for values, name in zip(found, names, strict=True)),
+    ]
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    return f', {row["parameters"] / 1e6:.1f} M parameters' if row.get('parameters') else ''
+
+
+def _minutes(row: Mapping[str, Any]) -> str:
+    seconds = row.get('seconds')
+    return f'{statistics.mean(seconds.values()) / 60:.1f}' if seconds else ''
+
+
+def _line(cells: list[str]) -> str:
+    return '| ' + ' | '.join(cells) + ' |'

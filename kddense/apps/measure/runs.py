@@ -1,0 +1,200 @@
+"""Train and test each config with each seed through the stock scripts; what is done is not repeated."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+from mmengine.utils import get_installed_path
+
+from .result import Result, read_result, this_machine, write_result
+from .settings import setting_of, steps_of, stretched
+
+DONE = 'result.json'
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a table needs.
+
+    Attributes:
+        plain: The student's own config: the baseline, and what every checkpoint is tested with.
+        configs: Configs that distil into that student.
+        seeds: Seeds of every row.
+        work_dir: Where runs go, ``<config>/seed_<seed>``.
+        package: Whose scripts run, ``'mmdet'`` or ``'mmseg'``.
+        options: ``key=value`` for every training.
+        channels_last: Whether students are trained in the channels-last memory format.
+        same_time_steps: How long the plain student trains in the row "plain, same time"; ``None`` for no such row.
+    """
+
+    plain: str
+    configs: tuple[str, ...]
+    seeds: tuple[int, ...]
+    work_dir: Path
+    package: str
+    options: tuple[str, ...] = ()
+    channels_last: bool = False
+    same_time_steps: int | None = None
+
+    def jobs(self) -> list[Job]:
+        """Return all runs, seed by seed, so that what is cut off leaves whole pairs."""
+        jobs = []
+        for seed in self.seeds:
+            jobs.append(Job(self.plain, 'plain', seed))
+            jobs += [Job(config, 'distilled', seed) for config in self.configs]
+            if self.same_time_steps:
+                jobs.append(Job(self.plain, 'plain, same time', seed))
+        return jobs
+
+    def folder(self, job: Job) -> Path:
+        stem = Path(job.config).stem
+        if job.role == 'plain, same time':
+            stem = f'{stem}_same-time-{self.same_time_steps}'
+        return self.work_dir / stem / f'seed_{job.seed}'
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a config, what it is in the table, a seed."""
+
+    config: str
+    role: str
+    seed: int
+
+
+def run(plan: Plan, job: Job) -> Result:
+    """Train and test once, and leave ``result.json`` in the run's folder; a run that was cut off is resumed.
+
+    Raises:
+        subprocess.CalledProcessError: If a script failed.
+    """
+    folder = plan.folder(job)
+    if (folder / DONE).exists():
+        return read_result(folder / DONE)
+    folder.mkdir(parents=True, exist_ok=True)
+    config, trained = _config(plan, job)
+    started = time.time()
+    options = [f'randomness.seed={job.seed}', *plan.options]
+    commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, '--resume', '--cfg-options', *options)]
+    seconds = time.time() - started
+    checkpoint = Path((folder / 'last_checkpoint').read_text().strip())
+    tested = _with_images(plan.plain, folder)
+    commands.append(_call(plan.package, 'test.py', tested, checkpoint, '--work-dir', folder / 'test'))
+    result = Result(
+        config=job.config,
+        role=job.role,
+        seed=job.seed,
+        steps=steps_of(config)[0],
+        scores=scores_in(json.loads(_newest(folder / 'test').read_text())),
+        seconds=seconds,
+        parameters=_parameters(checkpoint),
+        setting=setting_of(config),
+        machine=this_machine(),
+        commands=commands,
+        images='images.npz' if (folder / 'images.npz').exists() else '',
+    )
+    write_result(result, folder / DONE)
+    return result
+
+
+def _config(plan: Plan, job: Job) -> tuple[Config, str]:
+    """Return what is trained, and the file of it: the config itself, or one in the run's folder if something is changed."""
+    config = Config.fromfile(job.config)
+    config.merge_from_dict(parsed(plan.options))
+    stretches = job.role == 'plain, same time' and plan.same_time_steps is not None
+    if not stretches and not plan.channels_last:
+        return config, job.config
+    if stretches:
+        config = stretched(config, plan.same_time_steps or 0)
+    if plan.channels_last:
+        use_channels_last(config)
+    file = str(plan.folder(job) / 'trained.py')
+    config.dump(file)
+    return config, file
+
+
+def use_channels_last(config: Config) -> None:
+    """Add the hook that brings the student into the channels-last memory format."""
+    imports = config.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    if 'kddense' not in imports['imports']:
+        imports['imports'] = [*imports['imports'], 'kddense']
+    config.custom_imports = imports
+    config.custom_hooks = [*(config.get('custom_hooks') or []), dict(type='kddense.ChannelsLastHook')]
+
+
+def scores_in(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a test measured, COCO's fractions as percentages, without its times."""
+    scores = {key: value for key, value in metrics.items() if isinstance(value, (int, float)) and 'time' not in key}
+    return {key: round(100 * value if key.startswith('coco/') else value, 6) for key, value in scores.items()}
+
+
+def done(plan: Plan) -> tuple[list[Result], list[str]]:
+    """Return the results that are there, and a sentence for each run that was cut off or is not readable."""
+    results, faults = [], []
+    for job in plan.jobs():
+        file = plan.folder(job) / DONE
+        if file.exists():
+            try:
+                results.append(read_result(file))
+            except ValueError as error:
+                faults.append(str(error))
+        elif file.parent.exists():
+            faults.append(
+                f'{job.config}, seed {job.seed}: {_how_far(file.parent)}; call the same command again to go on'
+            )
+    return results, faults
+
+
+def _how_far(folder: Path) -> str:
+    if not (folder / 'last_checkpoint').exists():
+        return 'the run was cut off before its first checkpoint'
+    name = Path((folder / 'last_checkpoint').read_text().strip()).stem
+    return f'the run was cut off after {name.replace("_", " ")}, or was not tested'
+
+
+def _call(package: str, script: str, *arguments: object) -> str:
+    """Run a stock script; return the command, as one would type it."""
+    path = Path(get_installed_path(package)) / '.mim' / 'tools' / script
+    words = [str(argument) for argument in arguments]
+    subprocess.run([sys.executable, path, *words], check=True)
+    return ' '.join(['python', f'<{package}>/tools/{script}', *words])
+
+
+def _with_images(plain: str, folder: Path) -> str:
+    """Return a config that tests like ``plain`` and keeps each image's share, where the metric is a mean IoU."""
+    config = Config.fromfile(plain)
+    evaluator = config.test_evaluator
+    if isinstance(evaluator, list) or evaluator.get('type') != 'IoUMetric':
+        return plain
+    evaluator.update(type='kddense.ImageIoUMetric', file=str(folder / 'images.npz'))
+    config.custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+    config.dump(folder / 'tested.py')
+    return str(folder / 'tested.py')
+
+
+def _newest(folder: Path) -> Path:
+    """Return the metrics that the last test in ``folder`` wrote: ``<timestamp>/<timestamp>.json``."""
+    return max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+
+
+def _parameters(checkpoint: Path) -> int:
+    """Return how many numbers the student of a checkpoint learnt, running statistics aside."""
+    from kddense.compat import load_checkpoint
+
+    weights = load_checkpoint(checkpoint)['state_dict']
+    statistics = ('running_mean', 'running_var', 'num_batches_tracked')
+    return sum(value.numel() for key, value in weights.items() if not key.endswith(statistics))
+
+
+def parsed(options: Sequence[str]) -> dict[str, Any]:
+    """Return ``key=value`` options as a dict, values as mmengine reads them."""
+    pairs = (option.partition('=') for option in options)
+    return {key: DictAction._parse_iterable(value) for key, _, value in pairs}

@@ -1,0 +1,99 @@
+"""What two runs must share to stand in one table: data, splits, sizes, batches."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmengine.config import Config
+
+
+def setting_of(config: Config) -> dict[str, Any]:
+    """Return what a training config says of its data, as plain JSON values.
+
+    Args:
+        config: A training config of mmdet or mmseg.
+
+    Returns:
+        ``train`` and ``test``: the annotation files, folders and sizes that each reads, and the images in a batch.
+    """
+    return {'train': _side(config.get('train_dataloader') or {}), 'test': _side(config.get('test_dataloader') or {})}
+
+
+def _side(loader: Mapping[str, Any]) -> dict[str, Any]:
+    side: dict[str, Any] = {'data': sorted(set(_places(loader))), 'sizes': list(_sizes(loader))}
+    if 'batch_size' in loader:
+        side['batch_size'] = loader['batch_size']
+    return side
+
+
+def _places(node: Any) -> Iterator[str]:
+    for data in _datasets(node):
+        root = str(data.get('data_root') or '')
+        places = [data.get('ann_file') or '', *(data.get('data_prefix') or {}).values()]
+        yield from (_join(root, place) for place in places if place)
+
+
+def _datasets(node: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(node, Mapping):
+        if 'pipeline' in node and ('ann_file' in node or 'data_prefix' in node):
+            yield node
+        for child in node.values():
+            yield from _datasets(child)
+    elif isinstance(node, (list, tuple)):
+        for child in node:
+            yield from _datasets(child)
+
+
+def _join(root: str, place: str) -> str:
+    return f'{root.rstrip("/")}/{place}' if root and not place.startswith(('/', 'data/')) else place
+
+
+def _sizes(loader: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the sizes that the pipelines make, ``'Resize 240x180'``, in their order."""
+    for data in _datasets(loader):
+        for transform in data['pipeline']:
+            size = transform.get('scale') or transform.get('crop_size')
+            if size is not None:
+                yield f'{transform["type"]} {"x".join(map(str, size)) if isinstance(size, (list, tuple)) else size}'
+
+
+def steps_of(config: Config) -> tuple[int, str]:
+    """Return how long a config trains, and in which unit, ``'iterations'`` or ``'epochs'``."""
+    loop = config.train_cfg
+    if loop.get('max_iters'):
+        return int(loop.max_iters), 'iterations'
+    return int(loop.max_epochs), 'epochs'
+
+
+def stretched(config: Config, steps: int) -> Config:
+    """Return a copy that trains for so many steps, with its schedule stretched; a warm-up stays as long as it was.
+
+    Args:
+        config: A training config.
+        steps: Iterations, or epochs, whichever its loop counts.
+    """
+    config = copy.deepcopy(config)
+    before, unit = steps_of(config)
+    config.train_cfg['max_iters' if unit == 'iterations' else 'max_epochs'] = steps
+    if config.train_cfg.get('val_interval') == before:
+        config.train_cfg.val_interval = steps
+    checkpoint = config.get('default_hooks', {}).get('checkpoint', {})
+    if checkpoint.get('interval') == before:
+        checkpoint.interval = steps
+    schedulers = config.get('param_scheduler') or []
+    groups = schedulers.values() if isinstance(schedulers, Mapping) else [schedulers]
+    for group in groups:
+        for scheduler in group if isinstance(group, (list, tuple)) else [group]:
+            _stretch(scheduler, before, steps)
+    return config
+
+
+def _stretch(scheduler: dict[str, Any], before: int, after: int) -> None:
+    if scheduler.get('end') == before:
+        scheduler['end'] = after
+    if 'T_max' in scheduler and scheduler['T_max'] <= before:
+        scheduler['T_max'] = after - (before - scheduler['T_max'])
+    if 'milestones' in scheduler:
+        scheduler['milestones'] = [round(milestone * after / before) for milestone in scheduler['milestones']]

@@ -1,0 +1,236 @@
+"""From results of runs to one table: pairs by seed, differences, intervals, verdicts, and what had to be left out."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .result import Result
+from .statistics import bootstrap_iou, paired_interval, sign_of, verdict
+
+METRICS = ('coco/bbox_mAP', 'mIoU', 'abs_rel')  # what decides, if no metric is named
+SAME_TIME = 'plain, same time'
+
+
+@dataclass
+class Table:
+    """A table as it is recorded; see :func:`make_table`."""
+
+    contents: dict[str, Any]
+    faults: list[str] = field(default_factory=list)
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all."""
+        part = path.with_suffix('.part')
+        part.write_text(as_json(self.contents) + '\n')
+        part.replace(path)
+
+
+def make_table(
+    results: Sequence[Result],
+    metric: str | None = None,
+    commands: Sequence[str] = (),
+    folders: Mapping[int, Path] | None = None,
+    teacher: Mapping[str, Any] | None = None,
+) -> Table:
+    """Make a table of results, whichever machines they come from.
+
+    What does not fit is left out, with a sentence each in ``faults``: results of other data, splits or sizes than the first
+    one's, of other steps than the plain student's, without the metric, or of a seed that has no plain run.
+
+    Args:
+        results: Of one student.
+        metric: What decides; by default the first of :data:`METRICS` that the results have.
+        commands: The commands that made the table.
+        folders: For results with images (by their index in ``results``), the folder of the file: adds bootstrap intervals.
+        teacher: The teacher's row: ``config``, ``scores``, ``parameters``.
+
+    Returns:
+        ``contents`` is a dict of plain JSON values: ``metric``, ``steps``, ``setting``, ``plain``, ``plain_same_time``,
+        ``teacher``, ``rows``, ``machine``, ``commands``. A row has ``config``, ``metric``, ``seeds``, ``scores`` by seed,
+        ``paired_mean`` and ``paired_ci95`` against the plain student, signed so that above 0 helps, ``verdict``, and the
+        same again under ``same_time``, against the plain student that had as much time.
+    """
+    faults: list[str] = []
+    metric = metric or _metric_of(results)
+    located = {id(result): (folders or {}).get(index) for index, result in enumerate(results)}
+    kept = [result for result in _once(results, faults) if _fits(result, results, metric, faults)]
+    plain = _by_seed(kept, 'plain')
+    longer = _by_seed(kept, SAME_TIME)
+    steps = statistics.mode([result.steps for result in plain.values()]) if plain else None
+    rows = []
+    for config in dict.fromkeys(result.config for result in kept if result.role == 'distilled'):
+        own = {result.seed: result for result in kept if result.config == config and result.role == 'distilled'}
+        own = {seed: result for seed, result in own.items() if _as_long(result, steps, faults)}
+        if own:
+            row = _row(own, metric)
+            row.update(_against(plain, own, metric, located, faults, 'plain run'))
+            what = 'run of the plain student with the same time'
+            row['same_time'] = _against(longer, own, metric, located, faults, what) if longer else None
+            rows.append(row)
+    contents = {
+        'metric': metric,
+        'steps': steps,
+        'setting': next((result.setting for result in kept), {}),
+        'plain': _row(plain, metric) if plain else None,
+        'plain_same_time': _row(longer, metric) if longer else None,
+        'teacher': dict(teacher) if teacher else None,
+        'rows': rows,
+        'machine': '; '.join(dict.fromkeys(result.machine for result in kept if result.machine)),
+        'commands': list(commands),
+    }
+    if not plain:
+        faults.insert(0, 'there is no run of the plain student, so nothing is compared')
+    return Table(contents, faults)
+
+
+def _metric_of(results: Iterable[Result]) -> str:
+    found = {name for result in results for name in result.scores}
+    return next((name for name in METRICS if name in found), next(iter(sorted(found)), METRICS[0]))
+
+
+def _once(results: Iterable[Result], faults: list[str]) -> list[Result]:
+    """Leave out what was given twice; the first counts."""
+    kept: dict[tuple[str, str, int], Result] = {}
+    for result in results:
+        first = kept.setdefault((result.config, result.role, result.seed), result)
+        if first is not result and first.scores != result.scores:
+            faults.append(f'{result.label}: there are two results of this run that differ; the first one counts')
+    return list(kept.values())
+
+
+def _fits(result: Result, results: Sequence[Result], metric: str, faults: list[str]) -> bool:
+    first = next((other for other in results if other.role == 'plain'), results[0])
+    differing = _first_difference(first.setting, result.setting)
+    if differing:
+        faults.append(
+            f'{result.label}: {differing}; runs of other data stand in a table of their own, so it is left out'
+        )
+        return False
+    if metric not in result.scores:
+        has = ', '.join(result.scores) or 'no metric at all'
+        faults.append(f"{result.label}: the metric '{metric}' is absent (it has {has}), so it is left out")
+        return False
+    return True
+
+
+def _first_difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    if not first or not other:
+        return None
+    for side in ('test', 'train'):
+        for key in dict.fromkeys([*first.get(side, {}), *other.get(side, {})]):
+            ours, theirs = other.get(side, {}).get(key), first.get(side, {}).get(key)
+            if ours != theirs:
+                return f"its {side}ing {key.replace('_', ' ')} is {_short(ours)}, the plain student's {_short(theirs)}"
+    return None
+
+
+def _short(value: Any) -> str:
+    return ', '.join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _as_long(result: Result, steps: int | None, faults: list[str]) -> bool:
+    if steps is None or result.steps == steps:
+        return True
+    faults.append(
+        f'{result.label}: it was trained for {result.steps} steps, the plain student for {steps}, so it is left out; '
+        'train both alike'
+    )
+    return False
+
+
+def _by_seed(results: Iterable[Result], role: str) -> dict[int, Result]:
+    return {result.seed: result for result in results if result.role == role}
+
+
+def _row(by_seed: Mapping[int, Result], metric: str) -> dict[str, Any]:
+    ordered = [by_seed[seed] for seed in sorted(by_seed)]
+    first = ordered[0]
+    others = [name for name in first.scores if name != metric and all(name in result.scores for result in ordered)]
+    return {
+        'config': first.config,
+        'metric': metric,
+        'seeds': sorted(by_seed),
+        'scores': {str(result.seed): result.scores[metric] for result in ordered},
+        'other_scores': {name: {str(result.seed): result.scores[name] for result in ordered} for name in others},
+        'steps': first.steps,
+        'seconds': {str(result.seed): round(result.seconds, 1) for result in ordered},
+        'parameters': first.parameters,
+        'machine': first.machine,
+        'commands': first.commands,
+    }
+
+
+def _against(
+    base: Mapping[int, Result],
+    own: Mapping[int, Result],
+    metric: str,
+    located: Mapping[int, Path | None],
+    faults: list[str],
+    what: str,
+) -> dict[str, Any]:
+    """Return mean, interval and verdict of the pairs."""
+    seeds = [seed for seed in sorted(own) if seed in base]
+    faults += [
+        f'{own[seed].label}: there is no {what} of this seed to pair it with'
+        for seed in sorted(own)
+        if seed not in base
+    ]
+    if not seeds or not base:
+        return {'seeds': [], 'paired_mean': None, 'paired_ci95': None, 'verdict': verdict(None)}
+    differences = [sign_of(metric) * (own[seed].scores[metric] - base[seed].scores[metric]) for seed in seeds]
+    mean, interval = paired_interval(differences)
+    compared: dict[str, Any] = {
+        'seeds': seeds,
+        'paired_mean': round(mean, 5),
+        'paired_ci95': [round(end, 5) for end in interval] if interval else None,
+        'verdict': verdict(interval),
+    }
+    files = [tuple(_images(result, located) for result in (own[seed], base[seed])) for seed in seeds]
+    if metric == 'mIoU' and all(file and file.exists() for pair in files for file in pair):
+        compared['images_ci95'] = [round(end, 5) for end in bootstrap_iou(files)]  # type: ignore[arg-type]
+    return compared
+
+
+def _images(result: Result, located: Mapping[int, Path | None]) -> Path | None:
+    folder = located.get(id(result))
+    return folder / result.images if folder and result.images else None
+
+
+def as_json(contents: Any, indent: str = '', width: int = 120) -> str:
+    """Return JSON in which what fits on a line stands on one."""
+    line = json.dumps(contents, ensure_ascii=False)
+    if len(indent) + len(line) <= width or not isinstance(contents, (dict, list)) or not contents:
+        return line
+    inner = indent + '  '
+    if isinstance(contents, dict):
+        parts = [f'{json.dumps(key, ensure_ascii=False)}: {as_json(value, inner)}' for key, value in contents.items()]
+    else:
+        parts = [as_json(value, inner) for value in contents]
+    left, right = '{}' if isinstance(contents, dict) else '[]'
+    return f'{left}\n{inner}' + f',\n{inner}'.join(parts) + f'\n{indent}{right}'
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """Read a recorded table.
+
+    Raises:
+        ValueError: If the file is none: what it lacks.
+    """
+    try:
+        contents = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f'{path} is no JSON ({error})') from None
+    if not isinstance(contents, dict) or not isinstance(contents.get('rows'), list):
+        raise ValueError(f"{path} is no table of measured runs: it must be a dict with 'rows'")
+    for row in contents['rows']:
+        lacking = [
+            key for key in ('config', 'metric', 'seeds', 'scores', 'paired_mean', 'paired_ci95') if key not in row
+        ]
+        if lacking:
+            raise ValueError(f"{path}: the row of {row.get('config', 'no config')} lacks '{lacking[0]}'")
+    return contents

@@ -1,0 +1,103 @@
+"""Step times of several configs, taken in turns on one machine, so that its noise falls on all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+
+def step_times(
+    configs: Sequence[str], work_dir: Path, options: Mapping[str, Any], channels_last: bool = False, rounds: int = 8
+) -> dict[str, Any]:
+    """Time whole training steps, loading of images included, interleaved; weights do not matter and none are loaded.
+
+    Args:
+        configs: The plain student's first.
+        work_dir: For what mmengine's runners write.
+        options: Changes to every config.
+        channels_last: Whether students are in the channels-last memory format.
+        rounds: Each times one step of every config; one round more comes first and is not counted.
+
+    Returns:
+        ``seconds``: the median step of each config; ``ratio``: the median over rounds of its step divided by the plain
+        student's of the same round; ``rounds``.
+    """
+    steps = {config: _stepper(config, work_dir, options, channels_last) for config in configs}
+    times: dict[str, list[float]] = {config: [] for config in configs}
+    for index in range(rounds + 1):
+        for config, step in steps.items():
+            seconds = _timed(step)
+            if index:
+                times[config].append(seconds)
+    plain = times[configs[0]]
+    return {
+        'seconds': {config: round(statistics.median(values), 4) for config, values in times.items()},
+        'ratio': {
+            config: round(statistics.median(own / base for own, base in zip(values, plain, strict=True)), 3)
+            for config, values in times.items()
+        },
+        'rounds': rounds,
+    }
+
+
+def steps_that_fit(steps: int, ratio: float, unit: str) -> int:
+    """Return how many plain steps take the time of ``steps`` distilled ones.
+
+    Epochs are rounded up, in the plain student's favour; iterations down.
+    """
+    fit = steps * max(ratio, 1.0)
+    return int(fit) if unit == 'iterations' else -int(-fit // 1)
+
+
+def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_last: bool) -> Callable[[], None]:
+    config = Config.fromfile(path)
+    config.merge_from_dict(dict(options))
+    _forget_checkpoints(config.model.get('teacher'))
+    config.work_dir = str(work_dir / 'timing' / Path(path).stem)
+    config.experiment_name = f'timing_{Path(path).stem}_{len(list(Path(work_dir).glob("timing/*")))}'
+    runner = Runner.from_cfg(config)
+    if channels_last:
+        runner.model.to(memory_format=torch.channels_last)
+    wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    wrapper.initialize_count_status(runner.model, 0, 10**9)
+    batches = _endless(runner.build_dataloader(config.train_dataloader))
+
+    def step() -> None:
+        runner.model.train()
+        runner.model.train_step(next(batches), optim_wrapper=wrapper)
+
+    return step
+
+
+def _forget_checkpoints(teacher: Any) -> None:
+    """Leave teachers as they are built: random weights take the same time, and need no file."""
+    if isinstance(teacher, dict) and 'checkpoint' in teacher:
+        teacher['checkpoint'] = None
+    elif isinstance(teacher, dict):
+        for one in teacher.values():
+            _forget_checkpoints(one)
+
+
+def _endless(loader: Any) -> Iterator[Any]:
+    while True:
+        yield from loader
+
+
+def _timed(step: Callable[[], None]) -> float:
+    _wait()
+    started = time.perf_counter()
+    step()
+    _wait()
+    return time.perf_counter() - started
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,143 @@
+"""The whole tool on a toy segmentor: trained and tested by the stock scripts, never twice, cut off, added to."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kddense.apps.measure import main
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope='module')
+def project(segmentor, tmp_path_factory):
+    """One seed of the plain student, with and without more time, and of a distilled one."""
+    folder = tmp_path_factory.mktemp('measured')
+    short = dict(train_cfg__max_iters=2, train_cfg__val_interval=2)
+    segmentor.plain(**short).dump(folder / 'plain.py')
+    segmentor.distilled(**short).dump(folder / 'distilled.py')
+    (folder / 'runs').mkdir()
+    # Timed before: 1.5 plain steps in the time of a distilled one.
+    (folder / 'runs' / 'step_times.json').write_text(json.dumps(dict(ratio={'plain.py': 1.0, 'distilled.py': 1.5})))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv('OMP_NUM_THREADS', '1')
+        assert main([*COMMAND, '--json', 'measured.json']) == 0
+    return folder
+
+
+COMMAND = [
+    '--plain',
+    'plain.py',
+    '--configs',
+    'distilled.py',
+    '--seeds',
+    '0',
+    '--work-dir',
+    'runs',
+    '--package',
+    'mmseg',
+]
+COMMAND += ['--same-time', '--channels-last']
+
+
+@pytest.fixture
+def at_work(project, monkeypatch):
+    monkeypatch.chdir(project)
+    return project
+
+
+def test_it_trains_tests_and_records(at_work):
+    table = json.loads((at_work / 'measured.json').read_text())
+
+    assert table['metric'] == 'mIoU'
+    assert table['steps'] == 2
+    assert table['plain_same_time']['steps'] == 3
+    (row,) = table['rows']
+    difference = row['scores']['0'] - table['plain']['scores']['0']
+    assert row['paired_mean'] == pytest.approx(difference, abs=1e-3)
+    assert row['verdict'] == 'too few seeds'
+    low, high = row['images_ci95']
+    assert low - 1e-6 <= high
+    assert 'seed_0' in row['commands'][0]
+
+
+def test_the_share_of_each_image_sums_up_to_the_metric(at_work):
+    import numpy as np
+
+    folder = at_work / 'runs' / 'plain' / 'seed_0'
+    with np.load(folder / 'images.npz') as areas:
+        ratio = areas['intersect'].sum(0) / areas['union'].sum(0)
+    scores = json.loads((folder / 'result.json').read_text())['scores']
+    assert 100 * np.nanmean(ratio) == pytest.approx(scores['mIoU'], abs=0.01)
+
+
+def test_nothing_is_run_again(at_work, capsys):
+    files = sorted(at_work.glob('runs/*/*/result.json'))
+    before = [file.stat().st_mtime_ns for file in files]
+
+    assert main(COMMAND) == 0
+
+    assert len(files) == 3
+    assert [file.stat().st_mtime_ns for file in files] == before
+    assert re.search(r'^\| distilled \| 1 \|', capsys.readouterr().out, flags=re.MULTILINE)
+
+
+def test_results_of_other_machines_fill_the_table(at_work, tmp_path, capsys):
+    for name in ('plain', 'distilled'):
+        file = shutil.copy(at_work / 'runs' / name / 'seed_0' / 'result.json', tmp_path / f'{name}.json')
+        contents = json.loads(Path(file).read_text())
+        Path(file).write_text(json.dumps({**contents, 'seed': 1}))
+
+    main([*COMMAND, '--report-only', '--add', *map(str, sorted(tmp_path.glob('*.json'))), 'nowhere.json'])
+
+    out, said = capsys.readouterr()
+    assert '| distilled | 2 |' in out
+    assert 'nowhere.json' in said
+    assert 'distilled.py, seed 1: there is no run of the plain student with the same time of this seed' in said
+
+
+def test_a_run_that_was_cut_off_is_named_and_the_rest_shown(at_work, tmp_path, capsys):
+    shutil.copytree(at_work / 'runs', tmp_path / 'runs')
+    (tmp_path / 'runs' / 'distilled' / 'seed_0' / 'result.json').unlink()
+
+    main([*COMMAND, '--report-only', '--work-dir', str(tmp_path / 'runs')])
+
+    out, said = capsys.readouterr()
+    assert '| plain student' in out
+    assert (
+        'distilled.py, seed 0: the run was cut off after iter 2, or was not tested; call the same command again' in said
+    )
+
+
+def test_names_that_a_person_gave_are_kept(at_work, tmp_path, capsys):
+    recorded = json.loads((at_work / 'measured.json').read_text())
+    recorded['rows'][0]['title'] = 'Mine'
+    recorded['teacher'] = dict(config='teacher.py', scores=dict(mIoU=50.0))
+    (tmp_path / 'measured.json').write_text(json.dumps(recorded))
+
+    main([*COMMAND, '--report-only', '--json', str(tmp_path / 'measured.json')])
+    capsys.readouterr()
+    assert main(['--show', str(tmp_path / 'measured.json'), 'nowhere.json']) == 0
+
+    out, said = capsys.readouterr()
+    assert '| Mine | 1 |' in out
+    assert '| teacher | 1 | 50.00 |' in out
+    assert 'nowhere.json' in said
+
+
+def test_nothing_measured_yet(at_work, tmp_path, capsys):
+    assert main(['--plain', 'plain.py', '--work-dir', str(tmp_path), '--report-only']) == 1
+    assert 'nothing is measured yet' in capsys.readouterr().err
+
+
+def test_the_script_needs_to_know_what(capsys):
+    done = subprocess.run([sys.executable, ROOT / 'tools' / 'measure.py'], capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert 'give --plain and --work-dir, or --show and recorded tables' in done.stderr

@@ -1,0 +1,88 @@
+"""What the repository publishes is what its recorded runs give: every table, every mean, every interval."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from kddense.apps.measure.markdown import digits, gain, markdown, scores_of, spread
+from kddense.apps.measure.statistics import paired_interval, sign_of, verdict
+from kddense.apps.measure.table import read_table
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted(ROOT.glob('configs/*/measured_*.json'))
+PAGES = sorted([ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*/README.md')])
+OTHERS = {'coco/bbox_mAP': ('coco/bbox_mAP_50', 'coco/bbox_mAP_75'), 'mIoU': ('aAcc',), 'abs_rel': ('rmse', 'd1')}
+NUMBER = r'-?\d+\.\d+'
+WITH_SPREAD = re.compile(rf'{NUMBER} ± {NUMBER}')
+WITH_INTERVAL = re.compile(rf'[+-]\d+\.\d+ \[{NUMBER}, {NUMBER}\]')
+
+
+def table_rows(table):
+    return [table['plain'], *table['rows'], *filter(None, [table['plain_same_time']])]
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_differences_intervals_and_verdicts_follow_from_the_scores(file):
+    table = read_table(file)
+    assert table['rows']
+    assert table['commands']
+    assert table['machine']
+    for row in table['rows']:
+        for base, compared in ((table['plain'], row), (table['plain_same_time'], row['same_time'])):
+            if compared is None:
+                continue
+            seeds = [seed for seed in row['scores'] if seed in base['scores']]
+            sign = sign_of(row['metric'])
+            mean, interval = paired_interval([sign * (row['scores'][seed] - base['scores'][seed]) for seed in seeds])
+            assert compared['paired_mean'] == pytest.approx(mean, abs=1e-4)
+            assert compared['paired_ci95'] == pytest.approx(interval, abs=1e-4)
+            assert compared['verdict'] == verdict(interval)
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_its_configs_are_there(file):
+    table = read_table(file)
+
+    for row in (*table_rows(table), table['teacher']):
+        assert (ROOT / row['config']).is_file(), row['config']
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_readme_shows_the_table(file):
+    table = read_table(file)
+
+    assert markdown(table, OTHERS[table['metric']]) in (file.parent / 'README.md').read_text()
+
+
+def published(table) -> set[str]:
+    """Return what a page may say of a table."""
+    said = set()
+    for row in table_rows(table):
+        for name in (table['metric'], *row['other_scores']):
+            values = scores_of(row, name)
+            said |= {spread(values, places) for places in (digits(name), 3, 1)}
+    for row in table['rows']:
+        compared = [row, *filter(None, [row['same_time']])]
+        said |= {gain(one, table['metric']) for one in compared}
+        said |= {
+            f'{one["paired_mean"]:+.2f} [{low:.2f}, {high:.2f}]'
+            for one in compared
+            if (ci := one.get('images_ci95'))
+            for low, high in [ci]
+        }
+    return said
+
+
+KNOWN = set(itertools.chain.from_iterable(published(read_table(file)) for file in FILES))
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_published_number_is_recorded(page):
+    text = page.read_text()
+
+    for number in (*WITH_SPREAD.findall(text), *WITH_INTERVAL.findall(text)):
+        assert number in KNOWN, number

@@ -1,0 +1,90 @@
+"""What runs must share, and how a schedule is stretched."""
+
+import pytest
+from mmengine.config import Config
+
+from kddense.apps.measure.settings import setting_of, steps_of, stretched
+from kddense.apps.measure.timing import steps_that_fit
+
+ITERATIONS = dict(
+    train_cfg=dict(type='IterBasedTrainLoop', max_iters=600, val_interval=600),
+    default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=600)),
+    param_scheduler=[
+        dict(type='LinearLR', by_epoch=False, begin=0, end=50),
+        dict(type='PolyLR', by_epoch=False, begin=50, end=600),
+    ],
+)
+EPOCHS = dict(
+    train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=12, val_interval=1),
+    param_scheduler=dict(
+        student=[
+            dict(type='LinearLR', by_epoch=False, begin=0, end=500),
+            dict(type='MultiStepLR', begin=0, end=12, milestones=[8, 11]),
+        ],
+        holistic=dict(type='CosineAnnealingLR', begin=0, T_max=12, end=12),
+    ),
+)
+
+
+def test_iterations_are_stretched_and_the_warm_up_is_not():
+    config = Config(ITERATIONS)
+
+    longer = stretched(config, 1000)
+
+    assert steps_of(longer) == (1000, 'iterations')
+    assert longer.train_cfg.val_interval == 1000
+    assert longer.default_hooks.checkpoint.interval == 1000
+    assert [scheduler.end for scheduler in longer.param_scheduler] == [50, 1000]
+    assert steps_of(config) == (600, 'iterations')  # the config that was given stays as it is
+
+
+def test_epochs_are_stretched_in_every_optimisers_schedule():
+    longer = stretched(Config(EPOCHS), 18)
+
+    assert steps_of(longer) == (18, 'epochs')
+    assert longer.train_cfg.val_interval == 1
+    warm_up, steps = longer.param_scheduler.student
+    assert warm_up.end == 500
+    assert (steps.end, steps.milestones) == (18, [12, 16])
+    assert (longer.param_scheduler.holistic.end, longer.param_scheduler.holistic.T_max) == (18, 18)
+
+
+@pytest.mark.parametrize(
+    ('steps', 'ratio', 'unit', 'fit'),
+    [
+        (600, 1.755, 'iterations', 1053),
+        (8, 1.55, 'epochs', 13),
+        (8, 1.5, 'epochs', 12),
+        (600, 0.9, 'iterations', 600),
+    ],
+)
+def test_how_many_plain_steps_fit(steps, ratio, unit, fit):
+    assert steps_that_fit(steps, ratio, unit) == fit
+
+
+def test_the_setting_names_data_and_sizes():
+    loader = dict(
+        batch_size=4,
+        dataset=dict(
+            type='RepeatDataset',
+            dataset=dict(
+                data_root='data/a/',
+                ann_file='train.json',
+                data_prefix=dict(img='images/'),
+                pipeline=[
+                    dict(type='Load'),
+                    dict(type='Resize', scale=(64, 48)),
+                    dict(type='RandomCrop', crop_size=(32, 32)),
+                ],
+            ),
+        ),
+    )
+
+    setting = setting_of(Config(dict(train_dataloader=loader)))
+
+    assert setting == dict(
+        train=dict(
+            data=['data/a/images/', 'data/a/train.json'], sizes=['Resize 64x48', 'RandomCrop 32x32'], batch_size=4
+        ),
+        test=dict(data=[], sizes=[]),
+    )
