@@ -97,5 +97,6 @@ def build_fusing_connector(cfg: Mapping[str, Any], sources: Sequence[Tensor], ta
 
 def fuses(cfg: Any) -> bool:
     """Tell whether a connector's config is of a class that sees all levels at once."""
-    found = MODELS.get(cfg['type']) if isinstance(cfg, Mapping) and 'type' in cfg else None
+    kind = cfg.get('type') if isinstance(cfg, Mapping) else None
+    found = MODELS.get(kind) if isinstance(kind, str) else kind
     return bool(getattr(found, 'fuses', False))

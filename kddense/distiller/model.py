@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,7 +65,7 @@ class Distiller(BaseModel):
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
         require_library(student, current_scope(), 'student')
-        built = MODELS.build(student)
+        built = MODELS.build(copy.deepcopy(student))  # some of mmdet's models write into their configs
         super().__init__(data_preprocessor=built.data_preprocessor)
         self.image_format = ImageFormat.of(built.data_preprocessor)
         self.student = built

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ class FrozenTeacher(ModelTeacher):
         scope = config.get('default_scope') or self._package or current_scope()
         require_library(model, scope, f'{self._key}.config')
         with forked_random_state(), DefaultScope.overwrite_default_scope(scope):
-            built: Any = MODELS.build(model)
+            built: Any = MODELS.build(copy.deepcopy(model))  # some of mmdet's write into their configs
             if self._pretrained and pretrained_in(model):
                 built.init_weights()
         return built

@@ -92,8 +92,9 @@ def make_twins(model):
     """Give the teacher the student's weights, and let the student draw and count nothing: its norms and dropout rest."""
     model.teachers['teacher'].model.load_state_dict(model.student.state_dict())
     model.train()
+    restless = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd, torch.nn.MultiheadAttention)
     for module in model.student.modules():
-        if isinstance(module, (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd)):
+        if isinstance(module, restless):
             module.eval()
 
 

@@ -69,8 +69,8 @@ class DeformableDETRView(ModelView):
 
     def judge(self, points, memory, rest):
         out = self.model.forward_decoder(
-            query=points.query,
-            query_pos=points.position,
+            query=points.query.to(self.image_dtype()),
+            query_pos=points.position.to(self.image_dtype()),
             memory=memory['memory'],
             reference_points=points.reference,
             **rest,
@@ -81,10 +81,12 @@ class DeformableDETRView(ModelView):
     def run(self, question, images):
         if not question.opinions:
             return super().run(question, images)
-        features = self.model.extract_feat(images)
-        into_encoder, rest = self.model.pre_transformer(features, list(question.data_samples))
-        memory = self.model.forward_encoder(**into_encoder)
-        return {'points': [self.judge(points, memory, rest) for points in question.samples['points']]}
+        low = images.dtype != torch.float32  # positions and points are in float32 whatever the teacher
+        with torch.autocast(images.device.type, images.dtype if low else None, enabled=low):
+            features = self.model.extract_feat(images)
+            into_encoder, rest = self.model.pre_transformer(features, list(question.data_samples))
+            memory = self.model.forward_encoder(**into_encoder)
+            return {'points': [self.judge(points, memory, rest) for points in question.samples['points']]}
 
 
 @MODELS.register_module()
@@ -127,7 +129,7 @@ def test_a_view_of_ones_own_serves_a_kind_of_ones_own(view, precision):
     model = build(KD_DETR, precision=precision)
     assert isinstance(model.student_view, DeformableDETRView)
     found = plugins.gradients(model, DATA)
-    assert {'backbone.layer2.0.conv1.weight', 'bbox_head.cls_branches.1.weight'} <= set(found)
+    assert {'backbone.layer2.0.conv1.weight', 'bbox_head.cls_branches.0.weight'} <= set(found)
     plugins.train(model, DATA, lr=1e-3)
     plugins.assert_contracts(model, STUDENT)
 
@@ -136,7 +138,7 @@ def test_twins_agree(view):
     model = build(KD_DETR, STUDENT)
     plugins.make_twins(model)
     losses = plugins.losses_of(model, DATA)
-    assert float(losses['distill.x.loss_bbox']) == 0
+    assert float(losses['distill.x.loss_bbox']) < 1e-6
     assert abs(float(losses['distill.x.loss_cls'])) < 1e-6
 
 
