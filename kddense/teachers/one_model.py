@@ -181,8 +181,8 @@ class ModelTeacher(Teacher):
             return {}
         if images.shape[-2:] != batch.inputs.shape[-2:]:
             raise ViewError(
-                f"{self.name} cannot give the gradients of its own loss: it sees images of {tuple(images.shape[-2:])} where the "
-                f"student's labels are of {tuple(batch.inputs.shape[-2:])}; give both models the same size divisor and scale"
+                f'{self.name} cannot give the gradients of its own loss: it sees images of {tuple(images.shape[-2:])} where '
+                f"the student's labels are of {tuple(batch.inputs.shape[-2:])}; give both the same size divisor and scale"
             )
         samples = copy.deepcopy(batch.data_samples)
         low = self.view.image_dtype() != torch.float32

@@ -37,7 +37,13 @@ FAMILIES = {
         for head in detectors.HEADS
     },
     'pspnet': (tiny.segmentor('pspnet_r50-d8'), 'mmseg', PIXELS, ('backbone', 'decode_head:input'), SEGMENTATION),
-    'depth': (depth_estimators.depth_estimator(), 'mmseg', ('pixels',), ('backbone',), depth_estimators.depth_data(count=3)),
+    'depth': (
+        depth_estimators.depth_estimator(),
+        'mmseg',
+        ('pixels',),
+        ('backbone',),
+        depth_estimators.depth_data(count=3),
+    ),
 }
 
 
@@ -107,5 +113,7 @@ def test_an_answer_about_rois_cannot_be_cut():
     model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(), dict(x=objective))
     tiny.step(model, DETECTION)
     for answer in model.objectives['x'].heard.values():
-        with pytest.raises(ViewError, match=f"tap '{tap}' is not about images one by one: its answer cannot be cut into"):
+        with pytest.raises(
+            ViewError, match=f"tap '{tap}' is not about images one by one: its answer cannot be cut into"
+        ):
             answer.cut(3)

@@ -9,6 +9,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
+from torch import nn
 
 from . import tiny
 
@@ -92,7 +93,7 @@ def make_twins(model):
     """Give the teacher the student's weights, and let the student draw and count nothing: its norms and dropout rest."""
     model.teachers['teacher'].model.load_state_dict(model.student.state_dict())
     model.train()
-    restless = (torch.nn.modules.batchnorm._BatchNorm, torch.nn.modules.dropout._DropoutNd, torch.nn.MultiheadAttention)
+    restless = (nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.MultiheadAttention)
     for module in model.student.modules():
         if isinstance(module, restless):
             module.eval()

@@ -90,7 +90,9 @@ def test_its_state_is_restored(size):
 
 def test_a_checkpoint_of_another_data_set_is_refused():
     bank = MemoryBank(2, 3)
-    with pytest.raises(ValueError, match='holds 4 rows and the training set 3 images|holds 3 rows and the training set 4'):
+    with pytest.raises(
+        ValueError, match='holds 4 rows and the training set 3 images|holds 3 rows and the training set 4'
+    ):
         bank.load_state_dict(MemoryBank(2, 4).state_dict())
     with pytest.raises(ValueError, match='the memory bank holds 3 rows and the training set 5 images: resume with'):
         bank.allocate(5)
@@ -98,7 +100,8 @@ def test_a_checkpoint_of_another_data_set_is_refused():
 
 
 @pytest.mark.parametrize(
-    'use', [lambda bank: bank(['a']), lambda bank: bank.update(['a'], torch.ones(1, 2)), lambda bank: bank.allocate(None)]
+    'use',
+    [lambda bank: bank(['a']), lambda bank: bank.update(['a'], torch.ones(1, 2)), lambda bank: bank.allocate(None)],
 )
 def test_one_without_a_size_says_so(use):
     with pytest.raises(ValueError, match='a memory bank without a data-set length'):

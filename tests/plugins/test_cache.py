@@ -88,7 +88,9 @@ def test_what_is_said_of_samples_is_asked_each_time(tmp_path):
 
 def test_an_unknown_type_names_the_nearest():
     teacher = dict(type='kddense.RememberingTeachr', folder='.')
-    with pytest.raises(ValueError, match="teacher.type: there is no teacher 'kddense.RememberingTeachr'; the nearest names"):
+    with pytest.raises(
+        ValueError, match="teacher.type: there is no teacher 'kddense.RememberingTeachr'; the nearest names"
+    ):
         tiny.build(dict(type='kddense.Distiller', student=STUDENT, teacher=teacher, objectives={}), scope='mmseg')
     with pytest.raises(ValueError, match="teacher has no key 'foldr', only .*folder"):
         train(OBJECTIVES['taps'], type='kddense.RememberingTeacher', folder='.', foldr='.')

@@ -52,8 +52,13 @@ def test_each_generation_teaches_the_next(tmp_path):
     weights = tiny.build(STUDENT, scope='mmseg').state_dict()
     for generation in range(2):
         torch.save(weights, tmp_path / f'{generation}.pth')
-        model = tiny.build(distillation(STUDENT, STUDENT, tmp_path / f'{generation}.pth'), seed=generation, scope='mmseg')
-        assert torch.equal(model.teachers['teacher'].model.state_dict()['decode_head.conv_seg.bias'], weights['decode_head.conv_seg.bias'])
+        model = tiny.build(
+            distillation(STUDENT, STUDENT, tmp_path / f'{generation}.pth'), seed=generation, scope='mmseg'
+        )
+        assert torch.equal(
+            model.teachers['teacher'].model.state_dict()['decode_head.conv_seg.bias'],
+            weights['decode_head.conv_seg.bias'],
+        )
         plugins.train(model, DATA, steps=1)
         weights = dict(model.state_dict())
 

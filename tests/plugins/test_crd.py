@@ -44,7 +44,9 @@ class CRD(Objective):
     def bind(self, student, teacher):
         super().bind(student, teacher)
         views = (student, teacher)
-        self.embeddings = nn.ModuleList(nn.Linear(v.probe(['backbone'])['backbone'][-1].shape[1], self.dim) for v in views)
+        self.embeddings = nn.ModuleList(
+            nn.Linear(v.probe(['backbone'])['backbone'][-1].shape[1], self.dim) for v in views
+        )
 
     def check_run(self, config, checkpoint):
         for bank in self.banks:
@@ -114,5 +116,7 @@ def test_the_bank_gets_its_size_from_the_data_set_of_the_run(toy_data, segmentor
 def test_a_run_without_the_length_of_a_data_set_ends_in_one_sentence(config):
     model = build(size=None)
     plugins.at_iteration(0, config)
-    with pytest.raises(ValueError, match=r'^objectives.crd: a memory bank without a data-set length: train by a config'):
+    with pytest.raises(
+        ValueError, match=r'^objectives.crd: a memory bank without a data-set length: train by a config'
+    ):
         tiny.step(model, copy.deepcopy(DATA))

@@ -20,12 +20,13 @@ class CrossKD(Objective):
     teacher_taps = frozenset({'bbox_head'})
 
     def forward(self, seen, taught):
-        (scores, boxes), losses = taught.taps['bbox_head'], dict(loss_cls=0, loss_bbox=0)
-        for cls, reg, score, box in zip(*(seen.taps[f'bbox_head.{one}_convs.0'] for one in ('cls', 'reg')), scores, boxes):
+        losses = dict(loss_cls=0, loss_bbox=0)
+        features = (seen.taps[tap] for tap in sorted(self.student_taps))
+        for cls, reg, scores, boxes in zip(*features, *taught.taps['bbox_head'], strict=True):
             own = taught.through('bbox_head.retina_cls', taught.through('bbox_head.cls_convs[1:]', cls))
-            own_box = taught.through('bbox_head.retina_reg', taught.through('bbox_head.reg_convs[1:]', reg))
-            losses['loss_cls'] += F.binary_cross_entropy_with_logits(own, score.sigmoid())
-            losses['loss_bbox'] += F.l1_loss(own_box, box)
+            own_boxes = taught.through('bbox_head.retina_reg', taught.through('bbox_head.reg_convs[1:]', reg))
+            losses['loss_cls'] += F.binary_cross_entropy_with_logits(own, scores.sigmoid())
+            losses['loss_bbox'] += F.l1_loss(own_boxes, boxes)
         return losses
 
 
@@ -54,7 +55,9 @@ def test_gradients_reach_what_lies_before_and_nothing_of_the_teacher(options):
     assert 'bbox_head.cls_convs.0.conv.weight' in found
     assert 'bbox_head.reg_convs.0.conv.weight' in found
     assert 'backbone.layer2.0.conv1.weight' in found
-    assert {key.split('.')[2] for key in found if key.startswith('bbox_head.')} == {'0'}, 'only the first layers of the towers'
+    assert {key.split('.')[2] for key in found if key.startswith('bbox_head.')} == {'0'}, (
+        'only the first layers of the towers'
+    )
     plugins.train(model, DATA)
     after = model.teachers['teacher'].state_dict()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
@@ -80,7 +83,9 @@ def test_the_rest_of_the_head_computes_what_the_teacher_would():
     expected = head.retina_cls(head.cls_convs[1](feature))
     found = taught.through('bbox_head.retina_cls', taught.through('bbox_head.cls_convs[1:]', feature))
     torch.testing.assert_close(found, expected)
-    with pytest.raises(ValueError, match=r"has no part 'bbox_head.retina_cl'; the nearest names are 'bbox_head.retina_cls'"):
+    with pytest.raises(
+        ValueError, match=r"has no part 'bbox_head.retina_cl'; the nearest names are 'bbox_head.retina_cls'"
+    ):
         taught.through('bbox_head.retina_cl', feature)
     with pytest.raises(ValueError, match="needs the answer of a teacher, this one is the student's"):
         seen.through('bbox_head.retina_cls', feature)

@@ -161,7 +161,9 @@ def test_the_teacher_masks_the_padding_of_its_own_images(view):
 
 
 def test_other_widths_are_named(view):
-    with pytest.raises(ValueError, match='embed_dims: 16 in the student, 32 in the teacher. Give both configs the same'):
+    with pytest.raises(
+        ValueError, match='embed_dims: 16 in the student, 32 in the teacher. Give both configs the same'
+    ):
         build(KD_DETR, deformable_detr(16, 32))
 
 
@@ -174,6 +176,8 @@ def test_the_neck_needs_no_view():
 
 @pytest.mark.parametrize('tap', ['encoder', 'decoder', 'bbox_head'])
 def test_parts_that_cannot_run_alone_are_refused_in_one_sentence(tap):
-    sentence = f"objectives.x: tap '{tap}': this part of the .* cannot run alone, it needs more than features; tap 'backbone'"
+    sentence = (
+        f"objectives.x: tap '{tap}': this part of the .* cannot run alone, it needs more than features; tap 'backbone'"
+    )
     with pytest.raises(ValueError, match=sentence):
         build(dict(type='kddense.FeatureObjective', tap=tap, connector=None))

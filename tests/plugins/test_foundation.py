@@ -59,7 +59,10 @@ def distiller(teacher, student=STUDENT, scope='mmseg', **options):
     return tiny.build(config, scope=scope)
 
 
-STUDENTS = {'pspnet': (STUDENT, 'mmseg', DATA), 'retinanet': (tiny.single_stage('retinanet'), 'mmdet', tiny.detection_data())}
+STUDENTS = {
+    'pspnet': (STUDENT, 'mmseg', DATA),
+    'retinanet': (tiny.single_stage('retinanet'), 'mmdet', tiny.detection_data()),
+}
 
 
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
@@ -93,7 +96,9 @@ def test_tokens_meet_maps_without_a_patch_size_too():
 
 
 def test_a_teacher_that_asserts_its_patches_needs_its_patch_size():
-    with pytest.raises(ValueError, match='teacher .*StrictViT.* runs on no blank image of .* no multiple of the patch 14'):
+    with pytest.raises(
+        ValueError, match='teacher .*StrictViT.* runs on no blank image of .* no multiple of the patch 14'
+    ):
         distiller(teacher_of(14, patch_size=None))
 
 
@@ -139,7 +144,10 @@ def test_the_images_are_normalised_as_the_teacher_was_trained():
 @pytest.mark.parametrize(
     'module, sentence',
     [
-        (dict(type='kddense.NoSuchViT'), "teacher.module.type 'kddense.NoSuchViT' is neither registered nor importable"),
+        (
+            dict(type='kddense.NoSuchViT'),
+            "teacher.module.type 'kddense.NoSuchViT' is neither registered nor importable",
+        ),
         (dict(type='kddense.StrictViT', depth=3), 'teacher.module cannot be built: .*depth'),
         (dict(patch=14), 'teacher.module must be a dict with a `type`'),
         (dict(type='torch.zeros', size=(1,)), 'teacher.module must be an nn.Module, torch.zeros gave'),

@@ -31,7 +31,9 @@ class GradientAttention(Objective):
 
     def forward(self, seen, taught):
         features = list(tensors_of(seen.taps['backbone']))[-2:]
-        task = sum(value.sum() for key, value in seen.losses.items() for value in tensors_of(value) if self.losses in key)
+        task = sum(
+            value.sum() for key, value in seen.losses.items() for value in tensors_of(value) if self.losses in key
+        )
         ours = torch.autograd.grad(task, features, create_graph=True)
         theirs = taught.gradients['backbone'][-2:]
         return dict(loss=sum((own - other).square().sum().sqrt() for own, other in zip(ours, theirs, strict=True)) / 2)
@@ -59,14 +61,16 @@ def test_the_teacher_answers_with_the_gradient_of_its_own_loss(family, precision
     _, _, data = FAMILIES[family]
     prepared = model.data_preprocessor(data, True)
     teacher = model.teachers['teacher']
-    answer = teacher.answer(Question(gradients=frozenset({'backbone'})), Batch(**prepared, image_format=model.image_format))
+    answer = teacher.answer(
+        Question(gradients=frozenset({'backbone'})), Batch(**prepared, image_format=model.image_format)
+    )
     plain = tiny.build(FAMILIES[family][0], scope=FAMILIES[family][1]).eval()
     if precision == 'fp32':
         plain.load_state_dict(teacher.model.state_dict())
         for head in [one for one in plain.modules() if type(one).__name__.endswith('Head')]:
             head.training = True
         for module in plain.modules():
-            if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            if isinstance(module, torch.nn.Dropout2d):
                 module.eval()
         expected = gradient_by_hand(plain, prepared)
     for index, gradient in enumerate(answer.gradients['backbone'][-2:]):

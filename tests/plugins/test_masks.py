@@ -145,7 +145,9 @@ def test_a_part_without_weights_computes_in_float32_whatever_the_teacher():
 def test_heads_that_cannot_run_alone_are_refused_in_one_sentence(config, tap):
     hint = dict(type='kddense.FeatureObjective', tap=tap, levels=[0], connector=None)
     part = tap.partition('.')[0]
-    with pytest.raises(ValueError, match=f"objectives.x: tap '{part}': this part of the .* cannot run alone, it needs more"):
+    with pytest.raises(
+        ValueError, match=f"objectives.x: tap '{part}': this part of the .* cannot run alone, it needs more"
+    ):
         distiller(config, hint)
 
 

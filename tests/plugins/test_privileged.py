@@ -97,7 +97,9 @@ def test_no_other_teacher_is_given_it():
 
 def test_an_image_that_lacks_it_is_an_error():
     model = distiller(tiny.teacher_of(STUDENT, 'mmseg', image='clean'))
-    with pytest.raises(ValueError, match="teacher.image is 'clean', but the image number 1 of the batch has none: let the"):
+    with pytest.raises(
+        ValueError, match="teacher.image is 'clean', but the image number 1 of the batch has none: let the"
+    ):
         tiny.step(model, data_with('clean', ramp(3)))
 
 

@@ -112,7 +112,10 @@ def test_levels_are_fused():
 @pytest.mark.parametrize(
     'connector, sentence',
     [
-        ('OneLevelShort', r"'kddense.OneLevelShort' must return 4 levels of \[16, 32, 64, 128\] channels, it returns \["),
+        (
+            'OneLevelShort',
+            r"'kddense.OneLevelShort' must return 4 levels of \[16, 32, 64, 128\] channels, it returns \[",
+        ),
         ('OfTheWrongWidth', r"'kddense.OfTheWrongWidth' must return 4 levels of \[16, 32, 64, 128\] channels"),
     ],
 )

@@ -1,5 +1,7 @@
 """Several teachers, ensembles, a peer, and none: whom an objective learns from."""
 
+import itertools
+
 import pytest
 import torch
 from mmengine.hooks import Hook
@@ -199,7 +201,7 @@ class SelfAttention(Objective):
 
     def forward(self, seen, taught):
         maps = [F.normalize(one.square().mean(1).flatten(1)) for one in seen.taps['backbone'][1:]]
-        return dict(loss=sum((a - b.detach()).square().mean() for a, b in zip(maps, maps[1:], strict=False)))
+        return dict(loss=sum((a - b.detach()).square().mean() for a, b in itertools.pairwise(maps)))
 
 
 def test_a_network_learns_from_itself():
@@ -219,7 +221,9 @@ class MeanTeacherHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         with torch.no_grad():
-            pairs = zip(runner.model.teachers['teacher'].model.parameters(), runner.model.student.parameters(), strict=True)
+            pairs = zip(
+                runner.model.teachers['teacher'].model.parameters(), runner.model.student.parameters(), strict=True
+            )
             for mean, own in pairs:
                 mean.lerp_(own, 0.1)
 

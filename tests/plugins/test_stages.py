@@ -67,7 +67,9 @@ def test_each_stage_moves_its_own_part():
     assert not any(key.startswith(('backbone.layer3', 'decode_head')) for key in found)
     before = {key: value.clone() for key, value in model.student.named_parameters()}
     plugins.train(model, DATA, steps=3)
-    moved = {key.rsplit('.', 2)[0] for key, value in model.student.named_parameters() if not torch.equal(value, before[key])}
+    moved = {
+        key.rsplit('.', 2)[0] for key, value in model.student.named_parameters() if not torch.equal(value, before[key])
+    }
     assert moved
     assert not any(key.startswith(('backbone.layer3', 'backbone.layer4', 'decode_head', 'auxiliary')) for key in moved)
     plugins.assert_contracts(model, STUDENT, 'mmseg', rebuild=build)
