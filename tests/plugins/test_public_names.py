@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 FILES = sorted(set(Path(__file__).parent.glob('test_*.py')) - {Path(__file__)})
-TRICKS = ('object.__setattr__', 'setattr', 'monkeypatch', '__dict__', 'patch')
+TRICKS = ('object.__setattr__', 'setattr', 'monkeypatch', '__dict__')
 
 
 def tricks_in(source):
