@@ -98,11 +98,8 @@ def test_images_of_two_sizes_are_not_moved(files, load):
 
 
 def test_a_teacher_may_be_told_to_look_at_the_students_image():
-    options = dict(sees_large=dict(input_scale=2.0), sees_small=dict(image='student'))
-    large, small = (
-        kddense.FrozenTeacher(**tiny.teacher_of(tiny.segmentor('pspnet_r50-d8'), 'mmseg', **one))
-        for one in options.values()
-    )
+    model, ways = tiny.segmentor('pspnet_r50-d8'), (dict(input_scale=2.0), dict(image='student'))
+    large, small = (kddense.FrozenTeacher(**tiny.teacher_of(model, 'mmseg', **one)) for one in ways)
     data = tiny.segmentation_data(size=(64, 64), count=1)
     data['data_samples'][0].set_metainfo(dict(teacher_img=np.zeros((128, 128, 3), np.uint8)))
     batch = kddense.exchange.Batch(**small.model.data_preprocessor(data, True), image_format=small.image_format)
