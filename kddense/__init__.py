@@ -9,7 +9,7 @@ from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import LoadTeacherImage, MoveTogether, ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.models import VGG, DepthHead, Discriminator, EfficientNetLite  # noqa: E402
+from kddense.models import VGG, DepthHead, Discriminator, EfficientNetLite, MemoryBank  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     AttentiveBoxObjective,
     AttentiveDepthHintObjective,
@@ -70,6 +70,7 @@ __all__ = [
     'LinearConnector',
     'LoadTeacherImage',
     'MapObjective',
+    'MemoryBank',
     'ModuleTeacher',
     'MoveTogether',
     'Objective',
