@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from kddense.registry import VIEWS
+
 # Backbones that give their head more maps in training: they and their head must agree.
 TALKATIVE_BACKBONES = ('DDRNet', 'PIDNet')
 
@@ -25,3 +27,9 @@ def speakers(model: nn.Module) -> list[nn.Module]:
     names = (type(module).__name__ for module in model.modules())
     pairs = zip(model.modules(), names, strict=True)
     return [module for module, name in pairs if name.endswith('Head') or name in TALKATIVE_BACKBONES]
+
+
+def explain(kind: str) -> str:
+    """Return what messages call a kind of knowledge."""
+    known = (view.explains for view in VIEWS.module_dict.values())
+    return next((explains[kind] for explains in known if kind in explains), f"knowledge of the kind '{kind}'")

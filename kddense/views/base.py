@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from kddense.exchange import Answer, Batch, ImageFormat, Question, ViewError
-from kddense.registry import VIEWS
 from kddense.taps import Recording, Tap, TapError, Taps, map_tensors, tensors_of
 
-from ._models import is_unlabelled, speakers
+from ._models import explain, is_unlabelled, speakers
 from .alignment import cut_to, in_float32, map_of_patches
 from .probing import blank_batches, run_on_blank
 
@@ -297,9 +296,3 @@ class ModelView:
         """Return the type that this model's layers take now."""
         layer = next((m for m in self.model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))), None)
         return layer.weight.dtype if layer is not None else torch.float32
-
-
-def explain(kind: str) -> str:
-    """Return what messages call a kind of knowledge."""
-    known = (view.explains for view in VIEWS.module_dict.values())
-    return next((explains[kind] for explains in known if kind in explains), f"knowledge of the kind '{kind}'")

@@ -76,7 +76,7 @@ def assert_close(found, expected, atol=1e-9):
 
 @pytest.fixture(autouse=True)
 def penalty_without_chance(monkeypatch):
-    monkeypatch.setattr('kddense.objectives.skd.gradient_penalty', halfway)
+    monkeypatch.setattr('kddense.objectives.skd.holistic.gradient_penalty', halfway)
 
 
 @pytest.fixture(scope='module')

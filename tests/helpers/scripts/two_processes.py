@@ -19,7 +19,7 @@ from mmseg.utils import register_all_modules as register_mmseg
 
 import kddense  # noqa: F401
 from kddense.losses.adversarial import gradient_penalty
-from kddense.objectives import skd
+from kddense.objectives.skd import holistic as skd
 
 
 def halfway(score, student, teacher):
