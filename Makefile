@@ -1,5 +1,5 @@
 # make setup        the environment in .venv (about three minutes; a second call is instant)
-# make test         lint, types, tests and documentation, as CI runs them
+# make test         lint, types, tests and documentation, as CI runs them; each says how long it took
 # make demo         street scenes, a teacher, a plain and a distilled student, and a report: TASK=detection,
 #                   segmentation or depth; again goes on where it stopped
 # make docs         the documentation in site/, without a warning
@@ -9,8 +9,12 @@ VENV := .venv
 LEGACY := .venv-legacy
 # Tiny models gain nothing from threads, and two test processes share the machine better without.
 TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0
+# Tests that share trained runs stay in one process (tests/conftest.py); the parts with the longest tests come first.
+IN_TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 TEST_OPTIONS ?=
 TASK ?= detection
+SHELL := bash
+TIMED = TIMEFORMAT='$@: %0R seconds' && time
 
 .PHONY: setup demo test lint types unit docs test-legacy format clean
 
@@ -30,20 +34,19 @@ demo: setup
 test: lint types unit docs
 
 lint: setup
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(TIMED) ($(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .)
 
 types: setup
-	$(VENV)/bin/mypy
+	$(TIMED) $(VENV)/bin/mypy
 
 unit: setup
-	$(TEST_ENV) $(VENV)/bin/pytest --numprocesses 2 --dist loadfile $(TEST_OPTIONS)
+	$(TIMED) env $(TEST_ENV) $(VENV)/bin/pytest $(IN_TWO) $(TEST_OPTIONS)
 
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
+	$(TIMED) env NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict
 
 test-legacy: $(LEGACY)/.done
-	$(TEST_ENV) $(LEGACY)/bin/pytest --numprocesses 2 --dist loadfile $(TEST_OPTIONS)
+	$(TIMED) env $(TEST_ENV) $(LEGACY)/bin/pytest $(IN_TWO) $(TEST_OPTIONS)
 
 $(LEGACY)/.done: setup.cfg pyproject.toml requirements/constraints-legacy.txt
 	$(PYTHON) -m venv $(LEGACY)

@@ -9,12 +9,6 @@ from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
 from kddense.datasets import ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.hooks import (  # noqa: E402
-    ChannelsLastHook,
-    DistillVisualizationHook,
-    RandomStateHook,
-    UnlabelledImagesHook,
-)
 from kddense.models import VGG, DepthHead, Discriminator, EfficientNetLite  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     AttentiveBoxObjective,
@@ -26,16 +20,24 @@ from kddense.objectives import (  # noqa: E402
     CWDObjective,
     DenseHintonObjective,
     FeatureObjective,
+    HeadObjective,
     HintObjective,
     HolisticObjective,
     LDObjective,
+    MapObjective,
     Objective,
     PairWiseObjective,
-    PixelObjective,
     PixelWiseObjective,
 )
-from kddense.optim import JointOptimWrapper, JointOptimWrapperConstructor  # noqa: E402
-from kddense.teacher import Teacher  # noqa: E402
+from kddense.report.hook import DistillVisualizationHook  # noqa: E402
+from kddense.teachers import EnsembleTeacher, FrozenTeacher, ModuleTeacher, Teacher  # noqa: E402
+from kddense.training import (  # noqa: E402
+    ChannelsLastHook,
+    JointOptimWrapper,
+    JointOptimWrapperConstructor,
+    RandomStateHook,
+    UnlabelledImagesHook,
+)
 
 __version__ = '0.1.0'
 
@@ -56,16 +58,20 @@ __all__ = [
     'DistillVisualizationHook',
     'Distiller',
     'EfficientNetLite',
+    'EnsembleTeacher',
     'FeatureObjective',
+    'FrozenTeacher',
+    'HeadObjective',
     'HintObjective',
     'HolisticObjective',
     'JointOptimWrapper',
     'JointOptimWrapperConstructor',
     'LDObjective',
     'LinearConnector',
+    'MapObjective',
+    'ModuleTeacher',
     'Objective',
     'PairWiseObjective',
-    'PixelObjective',
     'PixelWiseObjective',
     'RandomStateHook',
     'ShrinkForStudent',

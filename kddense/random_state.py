@@ -48,3 +48,15 @@ def forked_random_state() -> Iterator[None]:
         yield
     finally:
         set_random_state(state)
+
+
+@contextmanager
+def fixed_random_state(seed: int = 0) -> Iterator[None]:
+    """Let a block draw the same random numbers each time, without moving the streams of the code around it."""
+    with forked_random_state():
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed(seed)
+        yield

@@ -1,4 +1,14 @@
-"""Child registries of mmengine's roots: ``type='kddense.Name'`` resolves in any default scope."""
+"""Child registries of mmengine's roots: ``type='kddense.Name'`` resolves in any default scope.
+
+A type that stands in a config may say what takes its place in the config of the plain student, by a static method
+``plain(config, place) -> Plain``, see :class:`Plain`; without one it is left out there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
@@ -7,13 +17,48 @@ from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPP
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry
 
+SCOPE = 'kddense.'
+
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='kddense', locations=['kddense'])
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='kddense', locations=['kddense.hooks'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='kddense', locations=['kddense'])
 METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='kddense', locations=['kddense.evaluation'])
 TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='kddense', locations=['kddense.datasets'])
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='kddense',
-    locations=['kddense.optim'],
+    locations=['kddense.training'],
 )
+
+TEACHERS = Registry('teacher', scope='kddense', locations=['kddense.teachers'])
+VIEWS = Registry('view', scope='kddense', locations=['kddense.views'])
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What takes the place of a part of a config where there is no teacher and no kddense.
+
+    Attributes:
+        items: The parts that stand there instead, none to leave it out; the part itself to leave it as it is.
+        note: What else changes by that, a phrase.
+    """
+
+    items: tuple[Mapping[str, Any], ...] = ()
+    note: str = ''
+
+
+def plain_of(config: Mapping[str, Any], place: str) -> Plain:
+    """Return what takes the place of a part whose type is of kddense, as its class says.
+
+    Args:
+        config: The part: a transform, a hook, a metric.
+        place: The config key under which it stands, such as ``'train_dataloader.dataset.pipeline'``.
+    """
+    plain = getattr(find(config['type']), 'plain', None)
+    return Plain() if plain is None else plain(config, place)
+
+
+def find(name: str) -> Any:
+    """Return the class of kddense that is registered under a name with or without its scope; ``None`` if there is none."""
+    registries = (MODELS, HOOKS, METRICS, TRANSFORMS, OPTIM_WRAPPER_CONSTRUCTORS)
+    return next(filter(None, (registry.get(f'{SCOPE}{name.removeprefix(SCOPE)}') for registry in registries)), None)

@@ -2,16 +2,19 @@
 
 A tap is a short text:
 
-==============================  =====================================================================
-``'neck'``                      what the sub-module returns
-``'decode_head.conv_seg:input'``  what the sub-module is given (its first positional argument)
-``'backbone.norm1:copy'``       what it returns, copied at once: for values that the next layer overwrites
-``'rpn_head.get_targets()'``    the arguments and the result of a method, as a :class:`Call`
-==============================  =====================================================================
+================================  ===================================================================
+``'neck'``                        what the sub-module returns
+``''``                            what the model itself returns
+``'decode_head.conv_seg:input'``  what the sub-module is given (its first argument)
+``'backbone.norm1:copy'``         what it returns, copied at once: for values that the next layer overwrites
+``'backbone.relu:input:copy'``    what it is given, copied before it runs: for layers that work in place
+``'rpn_head.get_targets()'``      the arguments and the result of a method, as a :class:`Call`
+================================  ===================================================================
 """
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import inspect
@@ -23,7 +26,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-KINDS = ('output', 'input', 'copy', 'call')
+SIDES = ('output', 'input', 'call')
+FORMS = "'path', 'path:input', 'path:copy', 'path:input:copy' or 'path.method()'"
 
 
 class TapError(ValueError):
@@ -32,11 +36,12 @@ class TapError(ValueError):
 
 @dataclass(frozen=True)
 class Tap:
-    """Where to listen: the sub-module ``path``, its ``method``, and which side of it (``kind``)."""
+    """Where to listen: the sub-module ``path``, its ``method``, which ``side`` of it, and whether to ``copy`` the value."""
 
     path: str
-    method: str
-    kind: str
+    method: str = 'forward'
+    side: str = 'output'
+    copy: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Tap:
@@ -44,13 +49,10 @@ class Tap:
         if text.endswith('()'):
             path, _, method = text[:-2].rpartition('.')
             return cls(path, method, 'call')
-        path, _, kind = text.partition(':')
-        kind = kind or 'output'
-        if kind not in KINDS[:3]:
-            raise TapError(
-                f"tap '{text}': '{kind}' is unknown, use 'path', 'path:input', 'path:copy' or 'path.method()'"
-            )
-        return cls(path, 'forward', kind)
+        path, *options = text.split(':')
+        if options not in ([], ['input'], ['copy'], ['input', 'copy']):
+            raise TapError(f"tap '{text}': '{':'.join(options)}' is unknown, use {FORMS}")
+        return cls(path, side='input' if 'input' in options else 'output', copy='copy' in options)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Recording:
         if any(recorded.is_overwritten() for recorded in heard):
             raise TapError(
                 f"tap '{tap}': a later layer of the {self._owner} overwrites this value in place (an in-place ReLU, "
-                f"say); write '{tap}:copy' to keep a copy"
+                f'say); {_mend_of(tap)}'
             )
         return [recorded.value for recorded in heard]
 
@@ -139,12 +141,12 @@ class Taps:
         if tap.path not in modules:
             raise TapError(
                 f"tap '{text}': the {self._owner} ({type(model).__name__}) has no part '{tap.path}'"
-                f'{_nearest(tap.path, modules)}'
+                f'{nearest(tap.path, modules)}'
             )
         module = modules[tap.path]
         if not callable(getattr(module, tap.method, None)):
             raise TapError(
-                f"tap '{text}': {type(module).__name__} has no method '{tap.method}'{_nearest(tap.method, dir(module))}"
+                f"tap '{text}': {type(module).__name__} has no method '{tap.method}'{nearest(tap.method, dir(module))}"
             )
         return module, tap
 
@@ -163,9 +165,14 @@ class Taps:
         self._listening.close()
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-    return f'; the nearest names are {", ".join(map(repr, nearest))}' if nearest else ''
+def _mend_of(tap: str) -> str:
+    return 'tap a part of the call instead' if tap.endswith('()') else f"write '{tap}:copy' to keep a copy"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the end of a message: which of ``names`` are most like ``name``, if any is."""
+    found = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    return f'; the nearest names are {", ".join(map(repr, found))}' if found else ''
 
 
 @contextmanager
@@ -183,23 +190,30 @@ def shadowed(module: nn.Module, method: str, wrap: Callable[[Callable], Callable
 
 
 def _listener(tap: Tap, text: str, recording: Recording) -> Callable[[Callable], Callable]:
+    def keep(value: Any) -> None:
+        recording.add(text, map_tensors(Tensor.clone, value) if tap.copy else value)
+
     def wrap(original: Callable) -> Callable:
         @functools.wraps(original)
         def listened(*args: Any, **kwargs: Any) -> Any:
-            if tap.kind == 'input':  # before the module itself, an in-place ReLU say, overwrites it
-                recording.add(text, _first_argument(original, args, kwargs))
+            if tap.side == 'input':  # before the module itself, an in-place ReLU say, overwrites it
+                keep(_first_argument(original, args, kwargs))
+            arguments = _arguments(original, args, kwargs) if tap.side == 'call' else {}
             result = original(*args, **kwargs)
-            if tap.kind == 'output':
-                recording.add(text, result)
-            elif tap.kind == 'copy':
-                recording.add(text, map_tensors(Tensor.clone, result))
-            elif tap.kind == 'call':
-                recording.add(text, Call(_arguments(original, args, kwargs), result))
+            if tap.side == 'output':
+                keep(result)
+            elif tap.side == 'call':
+                keep(Call(arguments, _with_own_containers(result)))
             return result
 
         return listened
 
     return wrap
+
+
+def _with_own_containers(value: Any) -> Any:
+    """Copy nested lists and dicts, not the tensors in them: callers may go on to change theirs."""
+    return map_tensors(lambda tensor: tensor, value)
 
 
 def _first_argument(original: Callable, args: tuple, kwargs: dict) -> Any:
@@ -209,13 +223,15 @@ def _first_argument(original: Callable, args: tuple, kwargs: dict) -> Any:
 def _arguments(original: Callable, args: tuple, kwargs: dict) -> dict[str, Any]:
     bound = inspect.signature(original).bind(*args, **kwargs)
     bound.apply_defaults()
-    return dict(bound.arguments)
+    return {name: _with_own_containers(value) for name, value in bound.arguments.items()}
 
 
 def tensors_of(value: Any) -> Iterator[Tensor]:
-    """Yield the tensors in nested tuples, lists and dicts, in order; anything else is passed over."""
+    """Yield the tensors in nested tuples, lists, dicts and calls, in order; anything else is passed over."""
     if isinstance(value, Tensor):
         yield value
+    elif isinstance(value, Call):
+        yield from tensors_of([value.arguments, value.result])
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from tensors_of(item)
@@ -225,15 +241,25 @@ def tensors_of(value: Any) -> Iterator[Tensor]:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Apply ``function`` to every tensor in nested tuples, lists and dicts; the nesting stays."""
+    """Apply ``function`` to every tensor in nested tuples, lists, dicts and calls; the nesting stays."""
     if isinstance(value, Tensor):
         return function(value)
+    if isinstance(value, Call):
+        return Call(map_tensors(function, value.arguments), map_tensors(function, value.result))
     if isinstance(value, (list, tuple)):
         items = [map_tensors(function, item) for item in value]
         return type(value)(*items) if hasattr(value, '_fields') else type(value)(items)  # a namedtuple, or a plain one
     if isinstance(value, dict):
-        return {key: map_tensors(function, item) for key, item in value.items()}
+        mapped = {key: map_tensors(function, item) for key, item in value.items()}
+        return mapped if type(value) is dict else _like(value, mapped)
     return value
+
+
+def _like(value: dict, items: dict) -> dict:
+    """Return a mapping of the class of ``value``, a ConfigDict say, with other items."""
+    other = copy.copy(value)
+    other.update(items)
+    return other
 
 
 def tensor_versions(value: Any) -> tuple[int, ...]:

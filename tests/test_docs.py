@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.model import BaseModel, ImgDataPreprocessor
 from mmengine.structures import BaseDataElement
 from torch import nn
 
 import kddense
-from kddense import views
-from kddense.registry import MODELS
+from kddense.exchange import Batch, Question
+from kddense.registry import MODELS, TEACHERS, TRANSFORMS, VIEWS
 
-from . import tiny
+from .helpers import tiny
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / 'docs'
@@ -128,13 +128,11 @@ class ImageClassifier(BaseModel):
 @pytest.fixture
 def written(monkeypatch):
     """The code of the page, run; nothing of it stays registered."""
-    monkeypatch.setattr(MODELS, '_module_dict', dict(MODELS._module_dict))
-    monkeypatch.setattr(views, 'FAMILIES', views.FAMILIES)
-    loss, config, objective, view = blocks(DOCS / 'extending.md', 'python')
+    for registry in (MODELS, TEACHERS, TRANSFORMS, VIEWS):
+        monkeypatch.setattr(registry, '_module_dict', dict(registry._module_dict))
     names: dict = {'__name__': __name__}
-    exec('\n'.join((loss, objective, view)), names)
-    exec(config, names)
-    monkeypatch.setattr(sys.modules['kddense.views'], 'FAMILIES', views.FAMILIES)
+    for block in blocks(DOCS / 'extending.md', 'python'):
+        exec(block, names)
     return names
 
 
@@ -157,6 +155,38 @@ def test_your_own_loss_and_objective_train_a_detector(written):
     assert losses['distill.attention.loss'] > 0
     assert losses['distill.maps.loss'] > 0
     assert model.student.backbone.conv1.weight.grad.abs().sum() > 0
+
+
+def test_your_own_connector_sees_all_levels(written):
+    compared = dict(type='kddense.FeatureObjective', tap='neck', connector=dict(type='kddense.TopDown'))
+    model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(width=16), dict(maps=compared))
+
+    losses = tiny.step(model, tiny.detection_data())
+    losses['distill.maps.loss'].backward()
+
+    (connector,) = model.objectives['maps'].connectors
+    assert isinstance(connector, written['TopDown'])
+    assert all(layer.weight.grad.abs().sum() > 0 for layer in connector.layers)
+
+
+def test_your_own_teacher_averages_two_answers(written):
+    config = dict(config=dict(model=tiny.faster_rcnn(width=16), default_scope='mmdet'), checkpoint=None)
+    mirrored, plain = written['MirroredTeacher'](**config), written['FrozenTeacher'](**config)
+    plain.model.load_state_dict(mirrored.model.state_dict())
+    symmetric = torch.rand(1, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    inputs = torch.cat([symmetric, symmetric.flip(-1)], dim=-1)
+    question, batch = (
+        Question(taps=frozenset({'neck'})),
+        Batch(inputs, [DetDataSample(metainfo=dict(img_shape=(64, 64)))]),
+    )
+
+    (level, *_), (expected, *_) = (teacher.answer(question, batch).taps['neck'] for teacher in (mirrored, plain))
+    torch.testing.assert_close(level, (expected + expected.flip(-1)) / 2)
+
+
+def test_your_own_transform_says_what_it_becomes(written):
+    plain = written['LoadTwice'].plain(dict(type='kddense.LoadTwice'), 'train_dataloader.dataset.pipeline')
+    assert plain.items == (dict(type='LoadImageFromFile'),)
 
 
 def test_your_own_view_lets_a_classifier_learn(written):

@@ -114,26 +114,33 @@ def _put_backbone_into_the_cache(home: Path) -> None:
     torch.save(resnet50().state_dict(), home / 'hub' / 'checkpoints' / Path(address).name)
 
 
-def run(clone: Path, line: str, **variables: str) -> str:
-    path = f'{Path(sys.executable).parent}:{os.environ["PATH"]}'
-    environment = {**os.environ, 'PATH': path, 'TORCH_HOME': str(clone / 'torch'), 'OMP_NUM_THREADS': '1', **variables}
-    done = subprocess.run(['bash', '-c', line], cwd=clone, env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout + done.stderr
+@pytest.fixture(scope='module')
+def run(clone, python):
+    """Run a line of the README; ``python`` in it is the interpreter that has imported OpenMMLab before, unless told."""
+
+    def run(line: str, python: str = python) -> str:
+        path = f'{Path(python).parent}:{os.environ["PATH"]}'
+        environment = {**os.environ, 'PATH': path, 'TORCH_HOME': str(clone / 'torch'), 'OMP_NUM_THREADS': '1'}
+        command = ['bash', '-c', line]
+        done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+        return done.stdout + done.stderr
+
+    return run
 
 
 @pytest.fixture(scope='module')
-def trained(clone) -> Path:
-    log = run(clone, command_alone('python tools/train.py my_detector.py'))
+def trained(clone, run) -> Path:
+    log = run(command_alone('python tools/train.py my_detector.py'), sys.executable)
     assert 'distill.roi.loss_cls' in log
     return clone / 'work_dirs' / 'my_detector' / 'epoch_12.pth'
 
 
-def test_train_in_mixed_precision(clone):
+def test_train_in_mixed_precision(clone, run):
     # A step in bfloat16 takes half a minute on a processor without instructions for it, unless it is one of few boxes.
     few = 'train_cfg.max_epochs=1 train_cfg.val_interval=2 model.student.train_cfg.rcnn.sampler.num=16'
     line = command('python tools/train.py my_detector.py --amp --auto-scale-lr')
-    log = run(clone, f'{line} {few} work_dir=work_dirs/amp')
+    log = run(f'{line} {few} work_dir=work_dirs/amp')
     assert 'Scaling the original LR by 0.25' in log
     assert 'distill.roi.loss_cls' in log
 
@@ -142,34 +149,32 @@ def score(log: str) -> str:
     return re.findall(r'coco/bbox_mAP: (\S+)', log)[-1]
 
 
-def test_train_then_resume(clone, trained):
+def test_train_then_resume(clone, trained, run):
     assert trained.exists()
-    assert 'resumed epoch: 12' in run(clone, command('python tools/train.py my_detector.py --resume'))
+    assert 'resumed epoch: 12' in run(command('python tools/train.py my_detector.py --resume'))
 
 
-def test_both_ways_of_testing_agree(clone, trained):
+def test_both_ways_of_testing_agree(clone, trained, run):
     # Hardly trained, it is sure of nothing: keep what it is unsure of, so that there is a score to compare.
     unsure = '--cfg-options model.{}test_cfg.rcnn.score_thr=0'
-    stock = run(clone, f'{command(STOCK_TEST)} {unsure.format("")}')
-    ours = run(clone, f'{command("python tools/test.py my_detector.py")} {unsure.format("student.")}')
+    stock = run(f'{command(STOCK_TEST)} {unsure.format("")}')
+    ours = run(f'{command("python tools/test.py my_detector.py")} {unsure.format("student.")}')
     assert score(stock) == score(ours)
 
 
-def test_the_student_is_a_plain_detector(clone, trained):
+def test_the_student_is_a_plain_detector(clone, trained, run):
     lines = next(block for block in blocks('python') if 'init_detector' in block)
     Image.new('RGB', (64, 64)).save(clone / 'street.jpg')
     check = "import sys\nprint(type(result).__name__, 'kddense' in sys.modules)\n"
     (clone / 'use.py').write_text(f'{lines}\n{check}')
-    assert 'DetDataSample False' in run(clone, 'python use.py')
+    assert 'DetDataSample False' in run('python use.py')
 
 
-def test_your_own_loss(clone):
+def test_your_own_loss(clone, run):
     lines = next(block for block in blocks('python') if "'kddense.CosineLoss'" in block)
     (clone / 'mine.py').write_text("_base_ = './my_detector.py'\n" + lines)
     options = 'train_cfg.max_epochs=1 train_cfg.val_interval=2'
-    log = run(
-        clone, f'PYTHONPATH=. python tools/train.py mine.py --cfg-options {options} default_hooks.logger.interval=1'
-    )
+    log = run(f'PYTHONPATH=. python tools/train.py mine.py --cfg-options {options} default_hooks.logger.interval=1')
     assert 'distill.cosine.loss' in log
 
 
@@ -200,18 +205,18 @@ def test_the_hook_of_unlabelled_images_builds():
     assert hook.ratio == 1
 
 
-def test_dist_train_starts_one_process_a_gpu(clone, tmp_path):
+def test_dist_train_starts_one_process_a_gpu(clone, tmp_path, run):
     (tmp_path / 'torchrun').write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / 'torchrun').chmod(0o755)
     line = command('bash tools/dist_train.sh')
-    said = run(clone, f'export PATH={tmp_path}:$PATH; {line}')
+    said = run(f'export PATH={tmp_path}:$PATH; {line}')
     assert '--nproc_per_node 8' in said
     assert 'tools/train.py my_detector.py --launcher pytorch' in said
 
 
-def test_the_stand_in_commands(clone):
-    assert 'mmcv' in run(clone, command('python -m kddense.compat status'))
-    assert 'mmcv' in run(clone, command('python -m kddense.compat install'))
+def test_the_stand_in_commands(clone, run):
+    assert 'mmcv' in run(command('python -m kddense.compat status'))
+    assert 'mmcv' in run(command('python -m kddense.compat install'))
 
 
 def test_every_command_is_run_somewhere():

@@ -153,7 +153,10 @@ def test_a_part_that_never_ran(model, x):
         ('head.share', "has no part 'head.share'; the nearest names are 'head.shared'"),
         ('boddy', "the student \\(Model\\) has no part 'boddy'; the nearest names are 'body'"),
         ('zzzzz', "has no part 'zzzzz'$"),
-        ('body:inputs', "'inputs' is unknown, use 'path', 'path:input', 'path:copy' or 'path.method\\(\\)'"),
+        (
+            'body:inputs',
+            "'inputs' is unknown, use 'path', 'path:input', 'path:copy', 'path:input:copy' or 'path.method\\(\\)'",
+        ),
         ('head.scores()', "Head has no method 'scores'; the nearest names are 'score'"),
         ('neck.loss()', "has no part 'neck'"),
     ],

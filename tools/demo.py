@@ -1,47 +1,12 @@
-"""Generate street scenes, train a teacher, a plain and a distilled student on them, and write a report to look at.
+"""The demo; see :mod:`kddense.apps.demo`."""
 
-    python tools/demo.py --task detection
-
-The same command again goes on where it was cut off, and does nothing twice.
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
 import warnings
-from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'demo'
-
-
-def main() -> None:
-    warnings.filterwarnings('ignore', message='pkg_resources')  # mmengine's way to read 'package::path' configs
-    warnings.filterwarnings('ignore', module=r'mm(cv|det|engine|seg)\b')
-    print('starting', flush=True)  # the imports take seconds
-    from mmengine.config import DictAction
-    from mmengine.logging import MMLogger
-
-    from kddense.demo import TASKS, Demo, DemoError
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--task', choices=list(TASKS), default='detection')
-    parser.add_argument('--work-dir', type=Path, help='work_dirs/demo, or work_dirs/demo_<task>, by default')
-    parser.add_argument('--scenes', type=Path, default=Path('work_dirs/street_scenes'), help='where the scenes go')
-    parser.add_argument('--images', nargs=2, type=int, default=[400, 100], metavar=('TRAIN', 'VAL'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to all trainings')
-    args = parser.parse_args()
-    MMLogger.get_instance('demo', log_level='ERROR')
-    work_dir = args.work_dir or Path('work_dirs') / ('demo' if args.task == 'detection' else f'demo_{args.task}')
-    demo = Demo(args.task, CONFIGS, work_dir, args.scenes, tuple(args.images), args.cfg_options)
-    try:
-        summary = demo.run()
-    except (DemoError, ValueError, OSError) as error:
-        sys.exit(f'\nerror: {error}')
-    except KeyboardInterrupt:
-        sys.exit('\ninterrupted: the same command goes on from here')
-    print('\n'.join(summary))
-
+warnings.filterwarnings('ignore', message='pkg_resources')  # mmengine's way to read 'package::path' configs
+warnings.filterwarnings('ignore', module=r'mm(cv|det|engine|seg)\b')
 
 if __name__ == '__main__':
+    print('starting', flush=True)  # the imports take seconds
+    from kddense.apps.demo.command import main
+
     main()

@@ -1,57 +1,6 @@
-"""Export the student of a run: a plain checkpoint and config for stock mmdet and mmseg, and if asked for ONNX.
+"""See :mod:`kddense.apps.export`."""
 
-python tools/export_student.py work_dirs/chen_r50_r18_fpn_1x_coco exported/my_student.pth --onnx
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
-from pathlib import Path
-
-from kddense.export import Exported, OnnxReport, export_student
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('source', type=Path, help='a work_dir, whose last checkpoint is taken, or a checkpoint')
-    parser.add_argument('out', type=Path, help='the checkpoint to write, *.pth; the config goes beside it as *.py')
-    parser.add_argument('--config', type=Path, help="the run's config, if neither work_dir nor checkpoint has it")
-    parser.add_argument('--ema', action='store_true', help="the averaged weights of mmengine's EMAHook")
-    parser.add_argument('--onnx', action='store_true', help='also write *.onnx, and compare it with PyTorch')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help='of the images for --onnx')
-    parser.add_argument('--force', action='store_true', help='overwrite an earlier export')
-    parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='load a checkpoint that holds pickled code, if you trust it'
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = vars(parse_args())
-    try:
-        exported = export_student(**args)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
-        sys.exit(f'error: {error}')
-    print(report(exported))
-
-
-def report(exported: Exported) -> str:
-    lines = [f'{exported.source} is exported to {", ".join(map(str, exported.files))}']
-    if exported.onnx is not None:
-        lines += report_onnx(exported.onnx)
-    return '\n'.join([*lines, *(f'note: {note}' for note in exported.notes)])
-
-
-def report_onnx(onnx: OnnxReport) -> list[str]:
-    number = 'any number of images' if 'batch' in onnx.dynamic else 'one image'
-    size = 'of any size' if 'height' in onnx.dynamic else f'of {onnx.size[0]} x {onnx.size[1]} (height x width)'
-    limit = f'; more cannot be exported: {onnx.limit}' if onnx.limit else ''
-    return [
-        f'ONNX: images ({number} {size}{limit}) -> {", ".join(onnx.outputs)}',
-        f'greatest relative difference between ONNX and PyTorch: {onnx.difference:.1e}',
-    ]
-
+from kddense.apps.export import main
 
 if __name__ == '__main__':
     main()

@@ -1,44 +1,6 @@
-"""Measure how wrong a teacher is over the training set, before a training with attentive imitation.
+"""See :mod:`kddense.apps.teacher_errors`."""
 
-    python tools/measure_teacher_errors.py configs/ail/ail_r18_r18-w8_depth_nyuv2.py work_dirs/nyuv2/teacher_errors.json
-
-The config's objective then takes it as `error_range='work_dirs/nyuv2/teacher_errors.json'`.
-"""
-
-from __future__ import annotations
-
-import argparse
-from pathlib import Path
-
-from mmengine.config import Config, DictAction
-
-import kddense  # noqa: F401
-from kddense.prepass import measure_teacher_errors
-from kddense.teacher_error import write_teacher_errors
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='a training config with a kddense.Distiller')
-    parser.add_argument('out', type=Path, help='the JSON file to write')
-    parser.add_argument('--objective', help='which objective, if several need it')
-    parser.add_argument('--device', default='cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    config = Config.fromfile(args.config)
-    config.merge_from_dict(args.cfg_options)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    errors = measure_teacher_errors(config, args.objective, args.device)
-    write_teacher_errors(args.out, errors)
-    print(
-        f'\n{errors.count} samples, errors from {errors.minimum:.4g} to {errors.maximum:.4g} '
-        f'(median {errors.percentiles[50]:.4g}); written to {args.out}'
-    )
-
+from kddense.apps.teacher_errors import main
 
 if __name__ == '__main__':
     main()

@@ -1,48 +1,6 @@
-"""Write one HTML page about a distillation: results, costs, predictions, what was distilled, training curves.
+"""See :mod:`kddense.apps.report`."""
 
-python tools/report.py --teacher work_dirs/teacher --plain work_dirs/student --distilled work_dirs/distilled
-"""
-
-from __future__ import annotations
-
-import argparse
-import shlex
-import sys
-from pathlib import Path
-
-import torch
-from mmengine.logging import MMLogger
-
-import kddense  # noqa: F401
-from kddense.visualization.report import write_report
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--distilled', nargs='+', type=Path, required=True, help='work_dirs of distillations')
-    parser.add_argument('--plain', type=Path, help='the work_dir of the plain student')
-    parser.add_argument(
-        '--teacher', type=Path, help="the teacher's work_dir; by default what the distillation's config names"
-    )
-    parser.add_argument('--out', type=Path, default=Path('report.html'))
-    parser.add_argument('--split', choices=['val', 'test'], default='val', help='what to measure on')
-    parser.add_argument('--images', type=int, default=4, help='how many images to show')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--trust-checkpoint', action='store_true', help='load checkpoints that hold pickled code')
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    MMLogger.get_instance('report', log_level='ERROR')
-    try:
-        report = write_report(**vars(args), command=shlex.join(['python', *sys.argv]))
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
-    for line in (*report.summary(), *(f'missing: {fault}' for fault in report.faults)):
-        print(line)
-    print(f'the report is {args.out}')
-
+from kddense.apps.report import main
 
 if __name__ == '__main__':
     main()

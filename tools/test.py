@@ -1,33 +1,6 @@
-"""Test a checkpoint: with the student's own config, or with the config that distilled it.
+"""See :mod:`kddense.apps.test`."""
 
-python tools/test.py configs/chen2017/faster-rcnn_r18_fpn_1x_coco.py work_dirs/chen_r50_r18_fpn_1x_coco/epoch_12.pth
-"""
-
-from __future__ import annotations
-
-import argparse
-
-from kddense.command_line import add_common_arguments, build_runner, read_config
-from kddense.teacher import is_distiller
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='a config; of a distillation, the student is tested')
-    parser.add_argument('checkpoint')
-    add_common_arguments(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    config = read_config(args)
-    config.load_from = args.checkpoint
-    if is_distiller(config.model):
-        # Testing needs no teacher, nor its checkpoint.
-        config.model = config.model.student
-    build_runner(config).test()
-
+from kddense.apps.test import main
 
 if __name__ == '__main__':
     main()

@@ -1,45 +1,6 @@
-"""Train any config of mmdet, mmseg or kddense; the same arguments as the scripts of mmdet and mmseg.
+"""See :mod:`kddense.apps.train`."""
 
-python tools/train.py configs/chen2017/chen_r50_r18_fpn_1x_coco.py --amp
-"""
-
-from __future__ import annotations
-
-import argparse
-
-from mmengine.config import Config
-
-from kddense.command_line import add_common_arguments, build_runner, read_config
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='a training config')
-    parser.add_argument('--resume', nargs='?', const='auto', help='a checkpoint to go on from; the latest by default')
-    parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
-    parser.add_argument('--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size')
-    add_common_arguments(parser)
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
-    config = read_config(args)
-    if args.amp:
-        config.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
-    if args.auto_scale_lr:
-        _scale_learning_rate(config)
-    if args.resume:
-        config.resume = True
-        config.load_from = None if args.resume == 'auto' else args.resume
-    build_runner(config).train()
-
-
-def _scale_learning_rate(config: Config) -> None:
-    if 'base_batch_size' not in config.get('auto_scale_lr', {}):
-        raise SystemExit('--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=…) in the config')
-    config.auto_scale_lr.enable = True
-
+from kddense.apps.train import main
 
 if __name__ == '__main__':
     main()

@@ -1,1 +1,1 @@
-"""What stands on the library: demo, street scenes, benchmark."""
+"""What stands on the library: demo, street scenes, benchmark, measurements, and what the scripts in ``tools/`` do."""

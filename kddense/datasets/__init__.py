@@ -1,5 +1,5 @@
 """Data transforms."""
 
-from .transforms import ShrinkForStudent
+from .transforms import TEACHER_IMAGE, ShrinkForStudent
 
-__all__ = ['ShrinkForStudent']
+__all__ = ['TEACHER_IMAGE', 'ShrinkForStudent']

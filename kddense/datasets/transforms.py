@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from mmengine.registry import TRANSFORMS as ALL_TRANSFORMS
 
-from kddense.registry import TRANSFORMS
+from kddense.registry import TRANSFORMS, Plain
+
+TEACHER_IMAGE = 'teacher_img'  # of a data sample: the image that is kept for the teacher
+PIPELINES_OF_TESTS = ('val', 'test', 'tta')
 
 
 @TRANSFORMS.register_module()
@@ -31,13 +35,25 @@ class ShrinkForStudent:
     def __init__(self, factor: float, resize: dict[str, Any] | None = None) -> None:
         if not 1 < factor < float('inf'):
             raise ValueError(f'ShrinkForStudent.factor must be above 1, got {factor}')
-        shrink = dict(resize or dict(type='Resize', keep_ratio=True))
-        self.shrink = ALL_TRANSFORMS.build(dict(shrink, scale_factor=1 / factor))
+        self.shrink = ALL_TRANSFORMS.build(_resize(factor, resize))
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Shrink ``results['img']`` and keep the original, height x width x 3, as ``results['teacher_img']``."""
-        results['teacher_img'] = np.ascontiguousarray(results['img'])  # a flipped image is a view that no tensor takes
+        results[TEACHER_IMAGE] = np.ascontiguousarray(results['img'])  # a flipped image is a view that no tensor takes
         before = results.get('scale_factor', (1.0, 1.0))
         results = self.shrink(results)
         results['scale_factor'] = tuple(old * new for old, new in zip(before, results['scale_factor'], strict=True))
         return results
+
+    @staticmethod
+    def plain(config: Mapping[str, Any], place: str) -> Plain:
+        """Return a ``Resize`` in a training pipeline; see :class:`kddense.registry.Plain`."""
+        if place.startswith(PIPELINES_OF_TESTS):
+            return Plain(
+                (config,)
+            )  # two Resize in a row would lose the scale by which boxes are taken back to the image
+        return Plain((_resize(config['factor'], config.get('resize')),))
+
+
+def _resize(factor: float, resize: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(resize or dict(type='Resize', keep_ratio=True), scale_factor=1 / factor)

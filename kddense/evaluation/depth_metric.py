@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from mmengine.logging import print_log
 from mmseg.evaluation.metrics import DepthMetric as StockDepthMetric
 from torch import Tensor
 
-from kddense.registry import METRICS
+from kddense.registry import METRICS, Plain
 
 
 def _nyu(height: int, width: int) -> tuple[slice, slice]:
@@ -85,3 +85,12 @@ class DepthMetric(StockDepthMetric):
             missing = len(results) - len(evaluated)
             print_log(f'{missing} images have no pixel to evaluate and are left out', logger='current', level=30)
         return super().compute_metrics(evaluated)
+
+    @staticmethod
+    def plain(config: Mapping[str, Any], place: str) -> Plain:
+        """Return mmseg's metric where it has the same crop; see :class:`kddense.registry.Plain`."""
+        if config.get('crop_type') not in (None, 'nyu_crop'):
+            return Plain()
+        # mmseg 1.2 fails on its own argument depth_metrics, and measures all of them without it
+        kept = {key: value for key, value in config.items() if key != 'depth_metrics'}
+        return Plain(({**kept, 'type': 'mmseg.DepthMetric'},), 'which crops images of 640x480 only')

@@ -12,9 +12,9 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+from kddense.configs import require_library
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
-from kddense.teacher import require_library
 
 from .errors import first_sentence
 from .source import Source

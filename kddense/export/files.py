@@ -1,4 +1,4 @@
-"""Where an export is written: nothing that exists is lost, and a failure leaves no file behind."""
+"""The files of an export: written aside and moved, so that nothing is lost and no failure leaves a file behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A student as the ONNX file has it: one function of normalised images."""
+"""A student as one function of normalised images, which ONNX can hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kddense.views import is_a
 
 
 class Network(nn.Module):
-    """What the ONNX file computes of normalised images: scores or metres of every pixel, or a pyramid of features.
+    """The student as a function of normalised images: scores or metres of every pixel, or a pyramid of features.
 
     Args:
         student: A segmentor, a depth estimator or a detector.

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kddense.pixels import PixelFormat
+from kddense.exchange import ImageFormat
 
 from .errors import first_sentence
 from .network import Network, exportable
@@ -134,7 +134,7 @@ def _difference(network: Network, file: Path, size: tuple[int, int], axes: dict[
     options.log_severity_level = 4  # an error is raised all the same
     session = onnxruntime.InferenceSession(str(file), options, providers=['CPUExecutionProvider'])
     random = torch.Generator().manual_seed(0)
-    step = max(32, PixelFormat.of(network.student.data_preprocessor).size_divisor)
+    step = max(32, ImageFormat.of(network.student.data_preprocessor).size_divisor)
     differences = []
     for shape in _shapes(size, axes, step):
         images = torch.randn(shape, generator=random)
@@ -160,7 +160,7 @@ def _describe(student: Any, file: Path, meta: Mapping[str, Any]) -> None:
     """Write into the file how images become its input, and the names of the classes."""
     import onnx
 
-    pixels = PixelFormat.of(student.data_preprocessor)
+    pixels = ImageFormat.of(student.data_preprocessor)
     facts = dict(
         mean=pixels.mean,
         std=pixels.std,

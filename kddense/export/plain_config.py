@@ -11,17 +11,16 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from kddense.teacher import is_distiller, plain_model
+from kddense.configs import is_distiller, plain_model, teachers_in
+from kddense.datasets import TEACHER_IMAGE
+from kddense.registry import SCOPE, find, plain_of
 
 from .custom_imports import builds_on_kddense, is_kddense, names_defined_in
 from .errors import first_sentence
 
-OURS = 'kddense.'
-TEACHERS_IMAGE = 'teacher_img'
 # How a run came to be and where it was kept, which says nothing of the student.
 FACTS_OF_A_RUN = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
 KNOWN_SETTINGS = inspect.signature(Runner.__init__).parameters.keys() | {'custom_imports', 'default_scope'}
-PIPELINES_OF_TESTS = ('val', 'test', 'tta')
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,10 @@ class PlainConfig:
         settings['model'] = plain_model(settings)
         _give_back_optimizer(settings, dropped)
         settings = _without_kddense(settings, dropped)
-        parts = _parts_of_distiller(trained) if is_distiller(trained) else []
+        parts = []
+        if is_distiller(trained):
+            parts = _parts_of_distiller(trained)
+            settings = _without_meta_keys(settings, {one.get('image') for one in _all_teachers(trained)})
         settings = {key: value for key, value in settings.items() if not _is_only_for_distilling(key, value, parts)}
         needs = [f'{name} in {place}' for place, name in _names_of_kddense(settings)]
         needs = needs or _clear_imports(settings, dropped)
@@ -90,19 +92,17 @@ class PlainConfig:
 
 
 def _give_back_optimizer(settings: dict[str, Any], dropped: list[str]) -> None:
-    """Undo :class:`kddense.JointOptimWrapperConstructor`."""
+    """Take out a constructor of kddense, with what it says of itself; by default its key alone."""
     wrapper = settings.get('optim_wrapper') or {}
     constructor = str(wrapper.get('constructor'))
-    if not constructor.startswith(OURS):
+    if not constructor.startswith(SCOPE):
         return
     dropped.append(f'{constructor} (the student keeps its own optimiser)')
-    own = {key: value for key, value in wrapper.items() if key not in ('constructor', 'objectives')}
-    if 'student_constructor' in own:
-        own['constructor'] = own.pop('student_constructor')
-    settings['optim_wrapper'] = own
-    schedules = settings.get('param_scheduler')
-    if isinstance(schedules, dict) and 'student' in schedules:
-        settings['param_scheduler'] = schedules['student']
+    plain_settings = getattr(find(constructor), 'plain_settings', None)
+    if plain_settings is not None:
+        settings.update(plain_settings(settings))
+    else:
+        settings['optim_wrapper'] = {key: value for key, value in wrapper.items() if key != 'constructor'}
 
 
 def _without_kddense(settings: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def _without_kddense(settings: Mapping[str, Any], dropped: list[str]) -> dict[st
 def _cleared(value: Any, place: str, dropped: list[str]) -> Any:
     """Copy a setting without what kddense added to its lists, and to the default hooks."""
     if isinstance(value, (list, tuple)):
-        items = [item for item in value if item != TEACHERS_IMAGE]
+        items = [item for item in value if item != TEACHER_IMAGE]
         return type(value)([new for item in items for new in _substitutes(item, place, dropped)])
     if not isinstance(value, dict):
         return value
@@ -132,35 +132,44 @@ def _cleared(value: Any, place: str, dropped: list[str]) -> Any:
     return {key: _cleared(item, f'{place}.{key}', dropped) for key, item in value.items()}
 
 
+def _without_meta_keys(value: Any, keys: set[Any], is_list: bool = False) -> Any:
+    """Copy a setting without ``keys`` in the lists that are called ``meta_keys``: images that a teacher is given."""
+    if isinstance(value, dict):
+        return {name: _without_meta_keys(item, keys, name == 'meta_keys') for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_without_meta_keys(item, keys) for item in value if not is_list or item not in keys)
+    return value
+
+
 def _substitutes(item: Any, place: str, dropped: list[str]) -> list[Any]:
     """Return what stands in an item's place: itself, something of the stock libraries, or nothing."""
     if not _is_ours(item):
         return [_cleared(item, place, dropped)]
-    name = item['type'].removeprefix(OURS)
-    if name == 'ShrinkForStudent' and place.startswith(PIPELINES_OF_TESTS):
-        return [item]  # two Resize in a row would lose the scale by which boxes are taken back to the image
-    if name == 'ShrinkForStudent':
-        dropped.append(f'{item["type"]} (Resize in its place)')
-        return [dict(item.get('resize') or dict(type='Resize', keep_ratio=True), scale_factor=1 / item['factor'])]
-    if name == 'DepthMetric' and item.get('crop_type') in (None, 'nyu_crop'):
-        dropped.append(f"{item['type']} (mmseg's DepthMetric in its place, which crops images of 640x480 only)")
-        # mmseg 1.2 fails on its own argument depth_metrics, and measures all of them without it
-        return [{**{key: value for key, value in item.items() if key != 'depth_metrics'}, 'type': 'mmseg.DepthMetric'}]
-    dropped.append(item['type'])
-    return []
+    plain = plain_of(item, place)
+    if plain.items == (item,):
+        return [item]
+    instead = f'{", ".join(one["type"] for one in plain.items)} in its place' if plain.items else ''
+    reason = ', '.join(part for part in (instead, plain.note) if part)
+    dropped.append(f'{item["type"]} ({reason})' if reason else item['type'])
+    return [dict(one) for one in plain.items]
 
 
 def _is_ours(value: Any) -> bool:
-    return isinstance(value, dict) and str(value.get('type')).startswith(OURS)
+    return isinstance(value, dict) and str(value.get('type')).startswith(SCOPE)
 
 
 def _parts_of_distiller(distiller: Mapping[str, Any]) -> list[Any]:
     """Return what a config may keep in variables beside the model: student, teacher, its files, objectives."""
-    teacher = distiller.get('teacher') or {}
-    teachers = [teacher] if 'config' in teacher else list(teacher.values())
-    files = [one.get(key) for one in teachers for key in ('config', 'checkpoint')]
-    parts = [distiller.get('student'), teacher, distiller.get('objectives'), *teachers, *files]
+    teachers = _all_teachers(distiller)
+    files = [one.get(key) for one in teachers for key in ('config', 'checkpoint', 'module')]
+    parts = [*(distiller.get(key) for key in ('student', 'teacher', 'objectives')), *teachers, *files]
     return [part for part in parts if part]
+
+
+def _all_teachers(distiller: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the configs of all teachers, and of those that they are made of."""
+    teachers = list(teachers_in(distiller).values())
+    return teachers + [member for one in teachers for member in one.get('members') or ()]
 
 
 def _is_only_for_distilling(key: str, value: Any, parts: Sequence[Any]) -> bool:
@@ -192,7 +201,7 @@ def _names_of_kddense(value: Any) -> list[tuple[str, str]]:
     return [
         (place.rpartition('.')[0], leaf)
         for place, leaf in _leaves(value)
-        if isinstance(leaf, str) and leaf.startswith(OURS) and not place.startswith('custom_imports.')
+        if isinstance(leaf, str) and leaf.startswith(SCOPE) and not place.startswith('custom_imports.')
     ]
 
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from kddense.compat import load_checkpoint
-from kddense.visualization import read_run
+from kddense.training.runs import read_run
 
 from .errors import first_sentence
 

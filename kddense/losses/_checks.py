@@ -1,4 +1,4 @@
-"""What every loss checks about its arguments, the precision it computes in, and how it averages."""
+"""Checks of the losses' arguments, their precision, and means over positions."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from kddense.losses._checks import check_same_shape, full_precision
 
 
 def wasserstein_discriminator_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """What a Wasserstein discriminator minimises, its penalty aside: ``mean(student) - mean(teacher)``.
+    """Loss of a Wasserstein discriminator, without its penalty: ``mean(student) - mean(teacher)``.
 
     Its negative estimates the distance between the maps of the two only while the discriminator is about 1-Lipschitz;
     that is what :func:`gradient_penalty` is for.
@@ -45,7 +45,7 @@ def wasserstein_discriminator_loss(student_scores: Tensor, teacher_scores: Tenso
 
 
 def hinge_discriminator_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """What a hinge discriminator minimises: ``mean(max(0, 1 + student)) + mean(max(0, 1 - teacher))``.
+    """Loss of a hinge discriminator: ``mean(max(0, 1 + student)) + mean(max(0, 1 - teacher))``.
 
     A student's score below -1 and a teacher's above 1 are good enough and give no gradient. Gradients flow into both
     scores, as in :func:`wasserstein_discriminator_loss`.
@@ -70,7 +70,7 @@ def hinge_discriminator_loss(student_scores: Tensor, teacher_scores: Tensor) -> 
 
 
 def adversarial_loss(student_scores: Tensor) -> Tensor:
-    """What the student minimises against either discriminator: ``-mean(student)``, a mean over samples.
+    """Loss of the student against either discriminator: ``-mean(student)``, a mean over samples.
 
     Args:
         student_scores: The discriminator's scores of the student's maps, shape ``(N,)``, of any floating dtype; computed
@@ -93,7 +93,7 @@ def adversarial_loss(student_scores: Tensor) -> Tensor:
 def gradient_penalty(
     score: Callable[[Tensor], Tensor], student: Tensor, teacher: Tensor, mix: Tensor | None = None
 ) -> Tensor:
-    """How far a discriminator's slope is from 1 between the student's maps and the teacher's.
+    """Gradient penalty of a discriminator, taken between the student's maps and the teacher's.
 
     ``mean over samples of (‖∇_û D(û)‖₂ - 1)²`` at ``û = mix · teacher + (1 - mix) · student``. The norm is over all of a
     sample's values. The paper weights it by λ = 10; here the caller does.

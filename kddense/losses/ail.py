@@ -2,7 +2,7 @@
 
 A regressor's teacher can be wrong, and its output hides nothing that its value does not say. It is therefore imitated
 only as far as it is right: each sample by ``Φ = 1 - e / η``, with ``e`` the teacher's error on that sample and ``η`` the
-range of its errors over the whole training set (:mod:`kddense.teacher_error`).
+range of its errors over the whole training set (:mod:`kddense.objectives.ail.teacher_error`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from kddense.losses._checks import check_choice, check_not_negative, check_same_shape, full_precision
+from kddense.losses._entries import counted, entry_errors, over_entries
 from kddense.registry import MODELS
 
 
 def sample_error(
     prediction: Tensor, target: Tensor, mask: Tensor | None = None, norm: str = 'l2', entries: str = 'sum'
 ) -> Tensor:
-    """How far each sample's prediction is from its target: the paper's ``‖p - y‖²``, over the entries that count.
+    """Error of each sample's prediction over the entries that count: the paper's ``‖p - y‖²``.
 
     Args:
         prediction: Shape ``(N, ...)``, of any floating dtype; computed in float32, or in float64 if either input is.
@@ -38,11 +39,11 @@ def sample_error(
         tensor([0.0900, 0.0500])
     """
     check_choice('entries', entries, ('sum', 'mean'))
-    return _over_entries(_entry_errors(prediction, target, mask, norm), mask, entries)
+    return over_entries(entry_errors(prediction, target, mask, norm), mask, entries)
 
 
 def attention_weight(error: Tensor, error_range: float | Tensor, clamp: bool = False) -> Tensor:
-    """How far to trust the teacher: ``Φ = 1 - e / η``.
+    """The paper's attention, how far to trust the teacher: ``Φ = 1 - e / η``.
 
     The paper's η is ``max e - min e`` over the training set. So the worst sample's Φ is below 0 (by ``min e / η``), and
     so is that of any sample whose error is above η: one that the set did not hold, an augmented one, one above the
@@ -75,7 +76,7 @@ def attention_weight(error: Tensor, error_range: float | Tensor, clamp: bool = F
 def attentive_imitation(
     student: Tensor, teacher: Tensor, attention: Tensor, mask: Tensor | None = None, entries: str = 'sum'
 ) -> Tensor:
-    """Distance to the teacher, as far as it is to be trusted: ``Φ · ‖s - t‖²`` for every sample.
+    """Squared distance to the teacher, weighted by the attention: ``Φ · ‖s - t‖²`` for each sample.
 
     The imitation term of the paper's loss; on features, in the place of predictions, its attentive hint.
 
@@ -108,7 +109,7 @@ def attentive_imitation(
             f'attention must hold one weight per sample or per entry of {tuple(student.shape)}, '
             f'got shape {tuple(attention.shape)}'
         )
-    return _over_entries(attention * _entry_errors(student, teacher.detach(), mask, 'l2'), mask, entries)
+    return over_entries(attention * entry_errors(student, teacher.detach(), mask, 'l2'), mask, entries)
 
 
 def attentive_regression(
@@ -184,7 +185,7 @@ class AttentiveImitationLoss(nn.Module):
     def teacher_error(self, teacher: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the squared errors that Φ is made of: shape ``(N,)``, or that of ``teacher`` for ``per='entry'``."""
         if self.per == 'entry':
-            return _entry_errors(teacher.detach(), target, mask, 'l2')
+            return entry_errors(teacher.detach(), target, mask, 'l2')
         return sample_error(teacher.detach(), target, mask, entries=self.entries)
 
     def forward(
@@ -214,7 +215,7 @@ class AttentiveImitationLoss(nn.Module):
         per_sample = attentive_imitation(student, teacher, attention, mask, self.entries)
         if num_samples is not None:
             return per_sample.sum() / max(num_samples, 1)
-        return per_sample.sum() / _counted(mask, student).count_nonzero().clamp(min=1)
+        return per_sample.sum() / counted(mask, student).count_nonzero().clamp(min=1)
 
     def extra_repr(self) -> str:
         return f'per={self.per!r}, entries={self.entries!r}, clamp={self.clamp}'
@@ -259,35 +260,6 @@ class AttentiveHintLoss(nn.Module):
 
     def extra_repr(self) -> str:
         return f'entries={self.entries!r}, clamp={self.clamp}'
-
-
-def _entry_errors(prediction: Tensor, target: Tensor, mask: Tensor | None, norm: str) -> Tensor:
-    """Return the errors of single entries, 0 where the mask is False, in full precision."""
-    check_same_shape(prediction=prediction, target=target)
-    check_choice('norm', norm, ('l2', 'l1'))
-    if prediction.ndim == 0:
-        raise ValueError('prediction and target must have a dimension of samples, got scalars')
-    prediction, target = full_precision(prediction, target)
-    if mask is not None:
-        check_same_shape(prediction=prediction, mask=mask)
-        # Before the difference: the gradient of an infinite one is NaN even where it is masked afterwards.
-        prediction, target = (torch.where(mask, side, torch.zeros_like(side)) for side in (prediction, target))
-    difference = prediction - target
-    return difference.square() if norm == 'l2' else difference.abs()
-
-
-def _over_entries(values: Tensor, mask: Tensor | None, entries: str) -> Tensor:
-    sums = _sum_entries(values)
-    return sums if entries == 'sum' else sums / _counted(mask, values).clamp(min=1)
-
-
-def _counted(mask: Tensor | None, like: Tensor) -> Tensor:
-    """Return how many entries of each sample count."""
-    return _sum_entries(torch.ones_like(like, dtype=torch.bool) if mask is None else mask)
-
-
-def _sum_entries(values: Tensor) -> Tensor:
-    return values.flatten(1).sum(dim=1) if values.ndim > 1 else values
 
 
 def _one_number(error_range: float | Tensor, like: Tensor) -> Tensor:

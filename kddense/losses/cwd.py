@@ -10,7 +10,7 @@ from kddense.registry import MODELS
 
 
 def channel_wise_divergence(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
-    """Divergence of where each channel looks: its values, softened over all positions of the map.
+    """KL divergence of each channel's softmax over positions.
 
     ``τ² / (N·C) · Σ over images and channels of KL(softmax over positions of t / τ ‖ the same of s / τ)``. What the teacher
     finds salient counts most. Averaged over channels and images, summed over positions.

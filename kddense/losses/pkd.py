@@ -13,7 +13,7 @@ EPSILON = 1e-6
 
 
 def pearson_distance(student: Tensor, teacher: Tensor, mode: str = 'paper') -> Tensor:
-    """How little each channel of the student follows the teacher's: ``1 - r``, with Pearson's correlation r.
+    """One minus Pearson's correlation of the student's and the teacher's channels, ``1 - r``, averaged over channels.
 
     Every channel of both is brought to mean 0 and standard deviation 1 over all images and positions of the batch; half
     the mean squared difference of what remains is ``1 - r``, averaged over channels. Neither a channel's scale nor its

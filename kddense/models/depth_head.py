@@ -1,4 +1,4 @@
-"""A light depth estimator: any decode head of mmseg, taught to give metres."""
+"""Depth estimation with any decode head of mmseg."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TARGETS = ('log', 'linear', 'bins')
 
 @MODELS.register_module()
 class DepthHead(BaseModule):
-    """Makes a decode head of mmseg estimate depth, inside mmseg's ``DepthEstimator``.
+    """Depth head for mmseg's ``DepthEstimator``: a decode head of mmseg whose output is turned into metres.
 
     The decoder's one output channel is a position between the least and the greatest depth, through a sigmoid, on a
     linear or a logarithmic scale; or its channels are bins, evenly spaced on a logarithmic scale, and the depth is the

@@ -18,7 +18,7 @@ _LAST_KERNEL = 4
 
 @MODELS.register_module()
 class Discriminator(nn.Module):
-    """Gives each sample's maps one score, with the image as the condition.
+    """Convolutional discriminator with self-attention: one score per sample, conditioned on the image.
 
     Four convolutions, each halving the size, with spectral normalisation and leaky ReLUs; self-attention after the
     third and after the fourth; and a fifth convolution to a map of scores, whose mean is the score. The scores are
@@ -135,7 +135,7 @@ class Discriminator(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Adds to each position what it attends to among all positions (SAGAN, section 3).
+    """Self-attention over positions, added to the input (SAGAN, section 3).
 
     ``y_i = x_i + γ · Σ_j softmax_j(q_iᵀ k_j) v_j``, where q, k and v are 1 x 1 convolutions of x. γ is learned and
     starts at 0, where the module returns its input.

@@ -3,10 +3,12 @@
 from .ail import AttentiveBoxObjective, AttentiveDepthHintObjective, AttentiveDepthObjective, MeasuresTeacher
 from .base import Objective
 from .chen2017 import ChenDenseObjective, ChenRoIObjective, ChenRPNObjective, HintObjective
-from .dense import DenseHintonObjective
+from .cwd import CWDObjective
 from .feature import FeatureObjective
+from .heads import HeadObjective
+from .hinton import DenseHintonObjective
 from .ld import LDObjective
-from .pixels import CWDObjective, PixelObjective
+from .maps import MapObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 
 __all__ = [
@@ -19,12 +21,13 @@ __all__ = [
     'ChenRoIObjective',
     'DenseHintonObjective',
     'FeatureObjective',
+    'HeadObjective',
     'HintObjective',
     'HolisticObjective',
     'LDObjective',
+    'MapObjective',
     'MeasuresTeacher',
     'Objective',
     'PairWiseObjective',
-    'PixelObjective',
     'PixelWiseObjective',
 ]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from kddense.schedules import WeightSchedule, build_schedule
+from kddense.exchange import Answer, Shown, ViewError
 from kddense.taps import Taps
-from kddense.views import Answer, ModelView, ViewError
+from kddense.views import ModelView
+
+from .schedules import WeightSchedule, build_schedule
 
 
 class Objective(nn.Module):
@@ -26,33 +28,46 @@ class Objective(nn.Module):
         ...     kinds = frozenset({'roi'})
         ...     def forward(self, seen, taught):
         ...         pairs = zip(seen.opinions['roi'], taught.opinions['roi'])
-        ...         return dict(loss_logits=sum((s.logits - t.logits).square().mean() for s, t in pairs))
+        ...         return dict(loss=sum((s.logits - t.logits).square().mean() for s, t in pairs))
 
     Args:
-        weight: A number, or a dict of the arguments of :class:`kddense.schedules.WeightSchedule`.
-        teacher: The name of the teacher to learn from; needed only if there are several.
+        weight: A number, or a dict of the arguments of :class:`kddense.objectives.schedules.WeightSchedule`.
+        teacher: The name of the teacher to learn from, or a list of names where it takes several; needed only if there
+            are several teachers.
 
     Attributes:
         kinds: Knowledge of the model family that it compares, such as ``'rpn'`` or ``'roi'``; see :mod:`kddense.views`.
         student_taps: Places in the student that it listens to.
         teacher_taps: Places in the teacher.
+        gradient_taps: Places in the teacher where it asks for the gradient of the teacher's own loss.
+        loss_names: The names of the losses that :meth:`forward` returns: each has one key in the log for the whole run.
+        takes_several: Whether it may learn from several teachers at once: ``taught`` is then a dict by name.
         trains_adversary: Whether it learns something against the student, which needs an optimiser of its own; see
-            :class:`kddense.optim.JointOptimWrapperConstructor`.
+            :class:`kddense.JointOptimWrapperConstructor`.
         own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
-        has_optimizer: Set by the constructor of the optimisers.
+        taught_by: The names of the teachers that it learns from, once it is attached.
     """
 
     kinds: frozenset[str] = frozenset()
     student_taps: frozenset[str] = frozenset()
     teacher_taps: frozenset[str] = frozenset()
+    gradient_taps: frozenset[str] = frozenset()
+    loss_names: tuple[str, ...] = ('loss',)
+    takes_several: bool = False
     trains_adversary: bool = False
     own_losses: frozenset[str] = frozenset()
 
-    def __init__(self, weight: float | Mapping[str, Any] = 1.0, teacher: str | None = None) -> None:
+    def __init__(self, weight: float | Mapping[str, Any] = 1.0, teacher: str | Sequence[str] | None = None) -> None:
         super().__init__()
         self.schedule: WeightSchedule = build_schedule(weight)
         self.teacher = teacher
+        self.taught_by: tuple[str, ...] = ()
         self.has_optimizer = False
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether it needs a teacher; one that asks none, such as mutual or self-distillation, does not."""
+        return bool(self.kinds or self.teacher_taps or self.gradient_taps)
 
     @property
     def compares_classes(self) -> bool:
@@ -64,20 +79,67 @@ class Objective(nn.Module):
         """Whether it never has any effect; it is then not built into the distiller at all."""
         return self.schedule.is_off
 
+    def choose_teachers(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the teachers that it learns from.
+
+        Args:
+            names: Of all teachers that there are.
+
+        Raises:
+            ValueError: If it needs one and there is none, names one that is not there, or several where it takes one.
+        """
+        chosen = [self.teacher] if isinstance(self.teacher, str) else self.teacher
+        if chosen is None:
+            chosen = list(names) if len(names) == 1 or self.takes_several else []
+            if not chosen and not self.asks_teacher:
+                return ()
+        if not names:
+            raise ValueError('there is no teacher to learn from: set `teacher` in the model')
+        if not chosen or not set(chosen) <= set(names):
+            raise ValueError(f'teacher must be one of {", ".join(names)}, got {self.teacher!r}')
+        if len(chosen) > 1 and not self.takes_several:
+            raise ValueError(
+                f'teacher must be one name, got {", ".join(chosen)}: {type(self).__name__} compares with one teacher; write '
+                'one objective for each, or make one of them by kddense.EnsembleTeacher'
+            )
+        return tuple(chosen)
+
+    def attach(self, student: ModelView, teachers: Mapping[str, ModelView]) -> None:
+        """Bind to the two sides, and initialise what was built (called by the distiller, once).
+
+        Args:
+            student: The student's view.
+            teachers: Views by name, of those that :meth:`choose_teachers` chose.
+        """
+        self.taught_by = tuple(teachers)
+        one = next(iter(teachers.values()), None)
+        self.bind(student, teachers if self.takes_several else one)  # type: ignore[arg-type]
+        for part in _with_initialiser(self):
+            part.init_weights()
+
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         """Check that the two models can be compared, and build what stands between them. Called once, at build.
+
+        Args:
+            student: The student's view.
+            teacher: The teacher's; of an objective that takes several a dict by name, of one that asks none ``None``.
 
         Raises:
             ValueError: If they cannot; the message says why and what to do.
         """
         Taps(student.model, self.student_taps, student.owner)
-        Taps(teacher.model, self.teacher_taps, teacher.owner)
+        for kind in sorted(self.kinds):
+            student.check(kind)
+        for view in teacher.values() if isinstance(teacher, Mapping) else filter(None, [teacher]):
+            self._check_teacher(student, view)
+
+    def _check_teacher(self, student: ModelView, teacher: ModelView) -> None:
+        Taps(teacher.model, self.teacher_taps | self.gradient_taps, teacher.owner)
         for kind in teacher.kinds_behind(self.teacher_taps):
             student.check(kind)
         for kind in sorted(self.kinds):
-            student.check(kind)
             teacher.check_teacher(kind)
-            differences = student.differences(teacher, kind)
+            differences = teacher.differences_from(student, kind)
             if differences:
                 raise ViewError(
                     f'student and teacher do not speak about the same boxes: {"; ".join(differences)}. Give both configs '
@@ -95,18 +157,36 @@ class Objective(nn.Module):
             ValueError: If this objective does not fit the run; the message says why and what to do.
         """
 
+    def note_optimizer(self) -> None:
+        """Note that what it learns has an optimiser of its own (called by the constructor of the optimisers)."""
+        self.has_optimizer = True
+
     def task_scales(self) -> dict[str, float]:
         """Return factors for the student's own losses at full weight, by regular expression of their names."""
         return {}
+
+    def shown(self) -> Shown:
+        """Return where it looks, for pictures of what it compares."""
+        return Shown()
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         """Return scalar losses by name, not yet multiplied with :attr:`schedule`.
 
         Args:
-            seen: What the student showed, with gradients.
-            taught: What the teacher showed.
+            seen: What the student showed, with gradients; ``seen.batch`` is what it was given, ``seen.losses`` its own.
+            taught: What the teacher showed, without gradients; with :attr:`takes_several` a dict by the teachers' names, and
+                empty for an objective that asks no teacher.
         """
         raise NotImplementedError
+
+
+def _with_initialiser(module: nn.Module) -> Iterator[Any]:
+    """Yield the outermost parts of a module that initialise themselves, as OpenMMLab's do by their ``init_cfg``."""
+    for child in module.children():
+        if hasattr(child, 'init_weights'):
+            yield child
+        else:
+            yield from _with_initialiser(child)
 
 
 def mean_over_processes(number: float | Tensor, like: Tensor) -> Tensor:

@@ -12,13 +12,22 @@ from typing import Any
 
 from torch import Tensor
 
+from kddense.exchange import Answer, DenseSample, Shown
 from kddense.losses import BoundedRegressionLoss, BoxImitationLoss, WeightedSoftTargetLoss
 from kddense.registry import MODELS
-from kddense.views import Answer, DenseSample, ModelView
+from kddense.views import ModelView, TwoStageView
 
+from ._averages import check_average, count_of
 from .base import Objective
-from .dense import check_average, count_of
 from .feature import FeatureObjective
+
+
+def names_by_stage(student: ModelView, kind: str, names: list[str]) -> tuple[str, ...]:
+    """Return the names of losses of box heads, as mmdet calls those of a cascade: one of each for every stage."""
+    stages = len(student.box_heads) if kind == 'roi' and isinstance(student, TwoStageView) else 1
+    if stages == 1:
+        return tuple(names)
+    return tuple(f's{stage}.{name}' for stage in range(stages) for name in names)
 
 
 class ChenBoxObjective(Objective):
@@ -73,6 +82,11 @@ class ChenBoxObjective(Objective):
     @property
     def is_off(self) -> bool:
         return super().is_off or (self.mu == 1 and self.nu == 0)
+
+    def bind(self, student: ModelView, teacher: ModelView) -> None:
+        super().bind(student, teacher)
+        names = [name for name, on in (('loss_cls', self.mu < 1), ('loss_bbox', self.nu > 0)) if on]
+        self.loss_names = names_by_stage(student, self.kind, names)
 
     def task_scales(self) -> dict[str, float]:
         return {self.hard_loss: self.mu}
@@ -150,6 +164,9 @@ class ChenDenseObjective(ChenBoxObjective):
         return count_of(sample, self.average), count_of(sample)
 
 
+UNKNOWN = '(the shared feature)'  # a tap that is found once the models are known
+
+
 @MODELS.register_module()
 class HintObjective(FeatureObjective):
     """Chen et al.'s hint (section 3.4): the feature that RPN and RoI head share, after an adaptation layer.
@@ -175,16 +192,19 @@ class HintObjective(FeatureObjective):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            tap=tap or '',
+            tap=tap or UNKNOWN,
             loss=dict(type='kddense.HintLoss', norm=norm),
             connector=dict(connector or {}) if adapt else None,
             weight=weight,
             **kwargs,
         )
 
+    def shown(self) -> Shown:
+        return Shown() if self.tap == UNKNOWN else super().shown()
+
     def bind(self, student: ModelView, teacher: ModelView) -> None:
-        self.tap = self.tap or _shared_feature(student)
-        self.teacher_tap = self.teacher_tap or _shared_feature(teacher)
+        self.tap = _shared_feature(student) if self.tap == UNKNOWN else self.tap
+        self.teacher_tap = _shared_feature(teacher) if self.teacher_tap == UNKNOWN else self.teacher_tap
         super().bind(student, teacher)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kddense.exchange import Answer, DenseOpinion, DenseSample, ViewError
 from kddense.losses import LDLoss, atss_thresholds, soft_target_divergence, valuable_region
 from kddense.losses._checks import check_choice, check_not_negative, check_positive
 from kddense.registry import MODELS
-from kddense.views import Answer, DenseHeadView, DenseOpinion, DenseSample, ModelView, ViewError
+from kddense.views import DenseHeadView, ModelView
 
 from .base import Objective, mean_over_processes
 
@@ -73,6 +74,11 @@ class LDObjective(Objective):
         self.class_weight = class_weight
         self.class_temperature = class_temperature
         self.topk = topk
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        parts = dict(loss_main=self.main_weight, loss_region=self.region_weight, loss_cls=self.class_weight)
+        return tuple(name for name, weight in parts.items() if weight > 0)
 
     @property
     def compares_classes(self) -> bool:

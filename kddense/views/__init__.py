@@ -1,30 +1,24 @@
 """Which knowledge each model family shows, and how a teacher speaks about the student's own boxes and pixels."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
-from .base import Answer, ModelView, Question, ViewError, in_eval_mode, is_a, is_unlabelled
-from .dense_head import DenseHeadView, DenseOpinion, DenseSample
-from .depth import DepthOpinion, DepthSample, DepthView, check_depth_scale
-from .segmentor import PixelOpinion, PixelSample, SegmentorView
-from .two_stage import AnchorSample, BoxOpinion, RoISample, TwoStageView
+from kddense.exchange import ViewError
+from kddense.registry import VIEWS
+
+from ._models import is_a, is_unlabelled
+from .base import ModelView
+from .dense_head import DenseHeadView
+from .depth import DepthView, check_depth_scale
+from .probing import in_eval_mode
+from .segmentor import SegmentorView
+from .two_stage import TwoStageView
 
 __all__ = [
-    'AnchorSample',
-    'Answer',
-    'BoxOpinion',
     'DenseHeadView',
-    'DenseOpinion',
-    'DenseSample',
-    'DepthOpinion',
-    'DepthSample',
     'DepthView',
     'ModelView',
-    'PixelOpinion',
-    'PixelSample',
-    'Question',
-    'RoISample',
     'SegmentorView',
     'TwoStageView',
     'ViewError',
@@ -35,19 +29,16 @@ __all__ = [
     'is_unlabelled',
 ]
 
-FAMILIES: tuple[type[ModelView], ...] = (TwoStageView, DenseHeadView, DepthView, SegmentorView)
 
-
-def build_view(
-    model: nn.Module, owner: str, input_scale: float = 1.0, class_map: Sequence[int] | None = None
-) -> ModelView:
+def build_view(model: nn.Module, owner: str, **options: Any) -> ModelView:
     """Return the view of the family that ``model`` belongs to; any other model shows its taps.
 
+    Families are asked in the order of their registration, the latest first: a new one may take over a part of another's.
+
     Args:
-        model: A detector, segmentor or any other model of OpenMMLab.
+        model: A detector, segmentor or any other model.
         owner: How messages call it: ``'student'`` or the config key of a teacher.
-        input_scale: Size of the image that a teacher sees, relative to the student's.
-        class_map: For every class of the student the teacher's, by index.
+        **options: More arguments of :class:`ModelView`.
     """
-    view = next((family for family in FAMILIES if family.fits(model)), ModelView)
-    return view(model, owner, input_scale, class_map)
+    view = next((family for family in reversed(VIEWS.module_dict.values()) if family.fits(model)), ModelView)
+    return view(model, owner, **options)

@@ -1,33 +1,13 @@
-"""What views of detectors share: rows of boxes out of maps, and in which fields two heads differ."""
+"""What views of detectors share: in which fields two heads differ."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from .base import ViewError
-
 HARMLESS = {'clip_border', 'add_ctr_clamp', 'ctr_clamp', 'use_box_type'}  # settings of coders that no target depends on
-
-
-def rows_of(levels: Sequence[Tensor], channels: int, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """Flatten maps ``(N, A * channels, H, W)`` of all levels in the order of mmdet's anchors, image by image.
-
-    A teacher that pads to a larger divisor has cells beyond the student's image: they are cut off.
-    """
-    per_level = []
-    for level, (height, width) in zip(levels, sizes, strict=True):
-        if level.shape[-2] < height or level.shape[-1] < width:
-            raise ViewError(
-                f"the teacher's maps are smaller than the student's: {tuple(level.shape[-2:])} for {(height, width)}; "
-                'set a `pad_size_divisor` in the student that suits both'
-            )
-        level = level[..., :height, :width]
-        per_level.append(level.permute(0, 2, 3, 1).reshape(len(level), -1, channels))
-    return torch.cat(per_level, dim=1).flatten(0, 1)
 
 
 def as_tensor(boxes: Any) -> Tensor:

@@ -2,117 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kddense.exchange import DenseOpinion, DenseSample, MapOpinion, MapSample, Question, ViewError
+from kddense.registry import VIEWS
 from kddense.taps import Call, Recording
 
-from ._boxes import as_tensor, coder_of, differing, prior_differences, rows_of
-from .base import Answer, ModelView, Question, ViewError, cut_to, in_float32, is_a
-from .segmentor import PixelOpinion, PixelSample, inside_images
+from ._boxes import as_tensor, coder_of, differing, prior_differences
+from ._models import is_a
+from ._pixels import inside_images
+from .base import ModelView
 
 # What a head's `get_targets()` returns, and which boxes its losses look at, is known if both are those of one of these.
 TRAINED_AS = ('AnchorHead', 'FCOSHead', 'ATSSHead', 'GFLHead', 'RTMDetHead')
 IN_DISTANCES = ('FCOSHead', 'GFLHead', 'RTMDetHead')
 
 
-@dataclass(frozen=True)
-class DenseSample:
-    """The anchors or points of a batch that the student's classification loss looks at, and what they should be.
-
-    All places are numbered as in mmdet: image by image, level by level, row by row, anchor by anchor.
-
-    Attributes:
-        index: Which places count, among ``N * L``, shape ``(M,)``.
-        labels: Their classes, K for background, shape ``(M,)``.
-        positive: Which rows of ``index`` are positive, shape ``(P,)``.
-        targets: Regression targets of the positives, shape ``(P, 4)``: deltas in the coder's normalised space (RetinaNet,
-            ATSS), or distances from the point to left, top, right and bottom in strides of its level (FCOS, GFL, RTMDet).
-        priors: What is at the places of one image, in pixels: anchors ``(L, 4)`` or points ``(L, 2)``.
-        level_sizes: Height and width of each level's map.
-        strides: Of each level, in pixels.
-        ground_truth: The boxes of each image, ``(G, 4)`` in pixels.
-        num_classes: K.
-    """
-
-    index: Tensor
-    labels: Tensor
-    positive: Tensor
-    targets: Tensor
-    priors: Tensor
-    level_sizes: tuple[tuple[int, int], ...]
-    strides: tuple[int, ...]
-    ground_truth: tuple[Tensor, ...]
-    num_classes: int
-
-    @property
-    def num_sampled(self) -> int:
-        """Positives and negatives together, M."""
-        return len(self.index)
-
-    @property
-    def num_positive(self) -> int:
-        """Positives alone, P."""
-        return len(self.positive)
-
-    def rescaled(self, scale: float) -> DenseSample:
-        raise ViewError('anchors and points of two input scales are not the same places: a teacher cannot judge them')
-
-
-@dataclass(frozen=True)
-class DenseOpinion:
-    """What a dense head says about a sample; rows are gathered from its maps only when they are asked for.
-
-    Attributes:
-        sample: The sample.
-        score_maps: Sigmoid logits of each level, ``(N, A * K, h, w)``.
-        box_maps: Deltas or distances of each level as in :class:`DenseSample`, ``(N, A * 4, h, w)``; with a ``reg_max``
-            n, logits of the distribution of each distance, ``(N, 4 * (n + 1), h, w)``.
-        reg_max: The greatest distance that a distribution knows, in strides; ``None`` for heads without distributions.
-    """
-
-    sample: DenseSample
-    score_maps: tuple[Tensor, ...]
-    box_maps: tuple[Tensor, ...]
-    reg_max: int | None = None
-
-    @property
-    def logits(self) -> Tensor:
-        """One row of sigmoid logits per sampled place, no background, shape ``(M, K)``, in float32."""
-        return self.logits_at(self.sample.index)
-
-    @property
-    def deltas(self) -> Tensor:
-        """Deltas or distances of the positives, shape ``(P, 4)``, in float32."""
-        return self.deltas_at(self.sample.index[self.sample.positive])
-
-    def logits_at(self, index: Tensor) -> Tensor:
-        """Return sigmoid logits at any places, numbered as ``sample.index``, shape ``(len(index), K)``."""
-        return rows_of(self.score_maps, self.sample.num_classes, self.sample.level_sizes)[index].float()
-
-    def deltas_at(self, index: Tensor) -> Tensor:
-        """Return deltas or distances at any places, shape ``(len(index), 4)``; of a distribution, its mean."""
-        if self.reg_max is None:
-            return rows_of(self.box_maps, 4, self.sample.level_sizes)[index].float()
-        probabilities = self.distributions_at(index).softmax(dim=2)
-        return (probabilities * torch.arange(self.reg_max + 1, device=index.device)).sum(dim=2)
-
-    def distributions_at(self, index: Tensor) -> Tensor:
-        """Return the logits of the distributions of distances at any places, shape ``(len(index), 4, n + 1)``.
-
-        Raises:
-            ViewError: If the head has none.
-        """
-        if self.reg_max is None:
-            raise ViewError('only heads that learn distributions of distances (GFLHead) have some to compare')
-        channels = 4 * (self.reg_max + 1)
-        return rows_of(self.box_maps, channels, self.sample.level_sizes)[index].float().unflatten(1, (4, -1))
-
-
+@VIEWS.register_module()
 class DenseHeadView(ModelView):
     """RetinaNet, FCOS, ATSS, GFL, RTMDet, and every ``SingleStageDetector`` of mmdet whose head trains as one of theirs.
 
@@ -120,7 +30,10 @@ class DenseHeadView(ModelView):
     map of each level, and the level of the pyramid that the head makes it of; it needs no sample.
     """
 
-    kinds = frozenset({'dense', 'scores'})
+    explains = {
+        'dense': 'dense head; only one-stage detectors have one',
+        'scores': 'dense head; only one-stage detectors have one',
+    }
     sampled_kinds = frozenset({'dense'})
 
     @classmethod
@@ -190,7 +103,7 @@ class DenseHeadView(ModelView):
             return [places], [self._opinion(outputs, places)]
         opinions = _levels(recording['bbox_head:input'], outputs[0])
         batch = recording['loss()'].arguments
-        sample = PixelSample(batch['batch_inputs'], inside_images(batch['batch_inputs'], batch['batch_data_samples']))
+        sample = MapSample(batch['batch_inputs'], inside_images(batch['batch_inputs'], batch['batch_data_samples']))
         return [sample] * len(opinions), opinions
 
     def _sample(self, outputs: Sequence[Sequence[Tensor]], call: Call) -> DenseSample:
@@ -256,16 +169,10 @@ class DenseHeadView(ModelView):
             return scores
         return scores.unflatten(1, (-1, self.model.bbox_head.num_classes))[:, :, self.class_map].flatten(1, 2)
 
-    def answer(self, question: Question, images: Tensor, covered: Sequence[int] | None = None) -> Answer:
-        answer = super().answer(question, images, covered)
-        if 'scores' not in answer.opinions:
-            return answer
-
-        def fit(value: Tensor) -> Tensor:
-            return cut_to(in_float32(value), images.shape[-2:], covered or images.shape[-2:])
-
-        levels = [PixelOpinion(fit(one.logits), fit(one.feature)) for one in answer.opinions['scores']]
-        return replace(answer, opinions={**answer.opinions, 'scores': levels})
+    def fit_opinions(self, kind: str, opinions: list[Any], fit: Callable[[Tensor], Tensor]) -> list[Any]:
+        if kind != 'scores':
+            return opinions
+        return [MapOpinion(fit(one.logits), fit(one.feature)) for one in opinions]
 
     def parts_of(self, kinds: Iterable[str]) -> set[str]:
         return {'bbox_head' for _ in kinds}
@@ -286,5 +193,5 @@ def _owner(head: type, method: str) -> str | None:
     return next((base.__name__ for base in head.__mro__ if method in vars(base)), None)
 
 
-def _levels(features: Sequence[Tensor], scores: Sequence[Tensor]) -> list[PixelOpinion]:
-    return [PixelOpinion(*level) for level in zip(scores, features, strict=True)]
+def _levels(features: Sequence[Tensor], scores: Sequence[Tensor]) -> list[MapOpinion]:
+    return [MapOpinion(*level) for level in zip(scores, features, strict=True)]

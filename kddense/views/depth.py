@@ -2,64 +2,30 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
+from kddense.exchange import DepthOpinion, DepthSample, ViewError
+from kddense.registry import VIEWS
 from kddense.taps import Recording
 
-from .base import ModelView, ViewError, is_a, is_unlabelled
-from .segmentor import PixelOpinion, PixelSample, SegmentorView, inside_images
+from ._models import is_a, is_unlabelled
+from ._pixels import inside_images
+from .base import ModelView
+from .segmentor import SegmentorView
 
 
-@dataclass(frozen=True)
-class DepthSample(PixelSample):
-    """The student's batch and its true depth.
-
-    Attributes:
-        depth: In metres, shape ``(N, H, W)``; 0 where it is not known or out of the student's range.
-    """
-
-    depth: Tensor
-
-    def depth_at(self, size: Sequence[int]) -> Tensor:
-        """Return the true depth for a map of ``size``, of the pixel at the middle of each cell, ``(N, 1, h, w)``."""
-        return F.interpolate(self.depth[:, None], tuple(size), mode='nearest-exact')
-
-
-@dataclass(frozen=True)
-class DepthOpinion(PixelOpinion):
-    """What one head says of every pixel; ``logits`` are its decoder's, one channel or one for each bin.
-
-    Attributes:
-        head: The :class:`kddense.models.DepthHead` that said it.
-    """
-
-    head: Any
-
-    @property
-    def depth(self) -> Tensor:
-        """Depth in metres, shape ``(N, 1, h, w)``, float32."""
-        return self.head.to_depth(self.logits)
-
-    @property
-    def position(self) -> Tensor:
-        """Depth on a logarithmic scale, 0 at the head's least depth and 1 at its greatest, ``(N, 1, h, w)``."""
-        low, high = math.log(self.head.min_depth), math.log(self.head.max_depth)
-        return (self.depth.log() - low) / (high - low)
-
-
+@VIEWS.register_module()
 class DepthView(SegmentorView):
     """Every ``DepthEstimator`` of mmseg whose heads are :class:`kddense.models.DepthHead`.
 
     Its heads are pixel classifiers as a segmentor's are, with bins for classes, or with one channel; so whatever compares
     features before the classifier works on both families.
     """
+
+    shows_depth = True
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -102,7 +68,7 @@ class DepthView(SegmentorView):
 def check_depth_scale(student: ModelView, teacher: ModelView, bins: bool = False) -> None:
     """Raise a :class:`ViewError` unless both estimate depth, in one range and, if asked for, in the same bins."""
     for view in (student, teacher):
-        if not isinstance(view, DepthView):
+        if not view.shows_depth:
             raise ViewError(f'{view.owner} ({type(view.model).__name__}) does not estimate depth, the other does')
     own, other = student.model.decode_head, teacher.model.decode_head
     if bins:

@@ -4,58 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from kddense.exchange import Answer, MapOpinion, MapSample, Question, ViewError
+from kddense.registry import VIEWS
 from kddense.taps import Call, Recording, Tap, Taps, map_tensors, shadowed
 
-from .base import Answer, ModelView, Question, ViewError, cut_to, in_float32, is_a, is_unlabelled
+from ._models import is_a, is_unlabelled
+from ._pixels import inside_images
+from .base import ModelView
 
 HEADS = {'pixels': 'decode_head', 'auxiliary': 'auxiliary_head'}
 
 
-@dataclass(frozen=True)
-class PixelSample:
-    """The student's batch.
-
-    Attributes:
-        images: Its inputs, normalised and padded as it sees them, shape ``(N, C, H, W)``.
-        valid: Which pixels are of the image and have a label, boolean, shape ``(N, H, W)``. Of an unlabelled image, all
-            that are no padding.
-    """
-
-    images: Tensor
-    valid: Tensor
-
-    def valid_at(self, size: Sequence[int]) -> Tensor:
-        """Return which cells of a map of ``size`` are valid, by the pixel at the middle of each, ``(N, h, w)``."""
-        return F.interpolate(self.valid[:, None].float(), tuple(size), mode='nearest-exact')[:, 0] > 0
-
-
-@dataclass(frozen=True)
-class PixelOpinion:
-    """What one head says of every pixel.
-
-    Attributes:
-        logits: Before they are resized to the image, shape ``(N, K, h, w)``.
-        feature: What the classifier reads, before its dropout, shape ``(N, C, h, w)``.
-    """
-
-    logits: Tensor
-    feature: Tensor
-
-
+@VIEWS.register_module()
 class SegmentorView(ModelView):
     """Every ``EncoderDecoder`` and ``CascadeEncoderDecoder`` of mmseg; of PointRend, the stages before its points.
 
     ``'pixels'`` is the decode head (of a cascade, the last stage), ``'auxiliary'`` the auxiliary heads, one after another.
     """
 
-    kinds = frozenset(HEADS)
+    explains = {
+        'pixels': 'pixel classifier; only segmentors have one',
+        'auxiliary': 'auxiliary head; some segmentors have one',
+    }
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -79,8 +54,10 @@ class SegmentorView(ModelView):
             self._check_class_map(head.out_channels)
 
     def is_sigmoid(self, kind: str) -> bool:
+        """Tell whether each class is decided on its own: as a cross-entropy says if there is one, else any loss."""
         losses = [loss for head in self._heads(kind).values() for loss in _losses_of(head)]
-        return any(getattr(loss, 'use_sigmoid', False) for loss in losses)
+        deciding = [loss for loss in losses if is_a(loss, 'CrossEntropyLoss')] or losses
+        return any(getattr(loss, 'use_sigmoid', False) for loss in deciding)
 
     def _heads(self, kind: str) -> dict[str, Any]:
         """Return the heads that speak for ``kind``, by their path in the model."""
@@ -110,16 +87,16 @@ class SegmentorView(ModelView):
         opinions = [self._opinion(recording, path) for path in self._heads(kind)]
         return [self._sample(kind, batch)] * len(opinions), opinions
 
-    def _sample(self, kind: str, batch: dict[str, Any]) -> PixelSample:
+    def _sample(self, kind: str, batch: dict[str, Any]) -> MapSample:
         ignored = next(iter(self._heads(kind).values())).ignore_index
-        return PixelSample(batch['inputs'], _valid_pixels(batch['inputs'], batch['data_samples'], ignored))
+        return MapSample(batch['inputs'], _valid_pixels(batch['inputs'], batch['data_samples'], ignored))
 
-    def _opinion(self, recording: Recording, path: str, as_student: bool = True) -> PixelOpinion:
+    def _opinion(self, recording: Recording, path: str, as_student: bool = True) -> MapOpinion:
         tap = f'{path}.cls_seg()'
         call = self._first_run(recording, tap) if as_student and self._runs_twice(tap) else recording[tap]
         if not isinstance(call, Call):
             raise ViewError(f'{self.owner}.{path} classifies {len(call)} times in one run; only once can be compared')
-        return PixelOpinion(call.result, call.arguments['feat'])
+        return MapOpinion(call.result, call.arguments['feat'])
 
     def _runs_twice(self, tap: str) -> bool:
         """In training, mmseg runs each stage of a cascade but the last for its loss, and again for the next stage."""
@@ -152,19 +129,8 @@ class SegmentorView(ModelView):
                     stack.enter_context(shadowed(head, 'loss_by_feat', _only_of(labelled)))
             yield
 
-    def answer(self, question: Question, images: Tensor, covered: Sequence[int] | None = None) -> Answer:
-        answer = super().answer(question, images, covered)
-
-        def fit(value: Tensor) -> Tensor:
-            return cut_to(in_float32(value), images.shape[-2:], covered or images.shape[-2:])
-
-        return replace(
-            answer,
-            opinions={
-                kind: [replace(one, logits=self._mapped(fit(one.logits)), feature=fit(one.feature)) for one in opinions]
-                for kind, opinions in answer.opinions.items()
-            },
-        )
+    def fit_opinions(self, kind: str, opinions: list[Any], fit: Callable[[Tensor], Tensor]) -> list[Any]:
+        return [replace(one, logits=self._mapped(fit(one.logits)), feature=fit(one.feature)) for one in opinions]
 
     def _mapped(self, logits: Tensor) -> Tensor:
         return logits if self.class_map is None else logits[:, self.class_map]
@@ -204,15 +170,6 @@ class SegmentorView(ModelView):
 def _losses_of(head: Any) -> list[Any]:
     losses = getattr(head, 'loss_decode', None)
     return list(losses) if isinstance(losses, nn.ModuleList) else [losses]
-
-
-def inside_images(images: Tensor, data_samples: Sequence[Any]) -> Tensor:
-    """Return which pixels of a batch are no padding, boolean, ``(N, H, W)``."""
-    inside = torch.zeros(len(images), *images.shape[-2:], dtype=torch.bool, device=images.device)
-    for image, sample in zip(inside, data_samples, strict=True):
-        height, width = sample.metainfo.get('img_shape', images.shape[-2:])[:2]
-        image[:height, :width] = True
-    return inside
 
 
 def _valid_pixels(images: Tensor, data_samples: Sequence[Any], ignore_index: int) -> Tensor:

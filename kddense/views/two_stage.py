@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from kddense.exchange import AnchorSample, BoxOpinion, Question, RoISample, ViewError, rows_of
+from kddense.registry import VIEWS
 from kddense.taps import Call, Recording, shadowed
 
-from ._boxes import as_tensor, coder_of, differing, prior_differences, rows_of
-from .base import ModelView, Question, ViewError, is_a
+from ._boxes import as_tensor, coder_of, differing, prior_differences
+from ._models import is_a
+from .base import ModelView
 
 UNFIT_ROI_HEADS = {
     'DynamicRoIHead': 'changes its box coder while it trains: its boxes cannot be compared with others',
@@ -21,79 +23,15 @@ UNFIT_ROI_HEADS = {
 }
 
 
-@dataclass(frozen=True)
-class AnchorSample:
-    """The anchors that the student's RPN sampled from a batch.
-
-    Attributes:
-        index: Which ones, among all anchors of all images, image by image, shape ``(M,)``.
-        positive: Which rows of ``index`` are positive, shape ``(P,)``.
-        targets: Regression targets of the positives in the coder's normalised space, shape ``(P, 4)``.
-        level_sizes: Height and width of each level's map.
-    """
-
-    index: Tensor
-    positive: Tensor
-    targets: Tensor
-    level_sizes: tuple[tuple[int, int], ...]
-
-    @property
-    def num_sampled(self) -> int:
-        """Positives and negatives together, M."""
-        return len(self.index)
-
-    def rescaled(self, scale: float) -> AnchorSample:
-        raise ViewError("anchors of two input scales are not the same boxes: distil the RoI head only ('roi')")
-
-
-@dataclass(frozen=True)
-class RoISample:
-    """The RoIs that the student sampled for one of its box heads.
-
-    Attributes:
-        rois: Image index and box ``(x1, y1, x2, y2)`` in the student's input, shape ``(R, 5)``.
-        positive: Which rows are positive, shape ``(P,)``.
-        labels: Classes of the positives, shape ``(P,)``.
-        targets: Regression targets of the positives in the coder's normalised space, shape ``(P, 4)``.
-        weight: What the student's own losses of this head are multiplied with (Cascade's stage weights).
-    """
-
-    rois: Tensor
-    positive: Tensor
-    labels: Tensor
-    targets: Tensor
-    weight: float = 1.0
-
-    @property
-    def num_sampled(self) -> int:
-        """Positives and negatives together, R."""
-        return len(self.rois)
-
-    def rescaled(self, scale: float) -> RoISample:
-        """Return the same RoIs in an image ``scale`` times as large."""
-        rois = torch.cat([self.rois[:, :1], self.rois[:, 1:] * scale], dim=1)
-        return RoISample(rois, self.positive, self.labels, self.targets, self.weight)
-
-
-@dataclass(frozen=True)
-class BoxOpinion:
-    """What one head says about a sample.
-
-    Attributes:
-        logits: One row per sampled box, background last: shape ``(R, K + 1)`` for a RoI head, ``(M, 2)`` (object,
-            background) for an RPN. A sigmoid logit z is written ``[z, 0]``, which softmax reads the same.
-        deltas: Box deltas of the positives, for their class, shape ``(P, 4)``.
-    """
-
-    logits: Tensor
-    deltas: Tensor
-
-
+@VIEWS.register_module()
 class TwoStageView(ModelView):
     """Faster, Mask and Cascade R-CNN and every ``TwoStageDetector`` of mmdet built of the same heads."""
 
-    kinds = frozenset({'rpn', 'roi'})
-    sampled_kinds = kinds
+    explains = {
+        'rpn': 'region proposal network; only two-stage detectors have one',
+        'roi': 'RoI head; only two-stage detectors have one',
+    }
+    sampled_kinds = frozenset(explains)
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -200,7 +138,7 @@ class TwoStageView(ModelView):
             anchors = torch.cat([as_tensor(torch.cat(list(levels))) for levels in targets.arguments['anchor_list']])
             wanted = head.bbox_coder.encode(anchors[index[positive]], wanted)
         sizes = tuple((level.shape[-2], level.shape[-1]) for level in outputs[0])
-        sample = AnchorSample(index, positive, wanted, sizes)
+        sample = AnchorSample(index, positive, wanted, sizes, per_image=labels.shape[1])
         return sample, self._rpn_opinion(outputs, sample)
 
     def _rpn_opinion(self, outputs: tuple[list[Tensor], list[Tensor]], sample: AnchorSample) -> BoxOpinion:
@@ -209,7 +147,7 @@ class TwoStageView(ModelView):
         deltas = rows_of(outputs[1], 4, sample.level_sizes)[sample.index[sample.positive]].float()
         if head.cls_out_channels == 1:
             logits = torch.cat([logits, torch.zeros_like(logits)], dim=1)
-        return BoxOpinion(logits, deltas)
+        return BoxOpinion(logits, deltas, sample)
 
     def _read_roi(self, head: Any, call: Call, weight: float) -> tuple[RoISample, BoxOpinion]:
         rois = call.arguments['rois']
@@ -264,12 +202,16 @@ def _roi_opinion(
     deltas = deltas.unflatten(1, (-1, 4))[sample.positive]
     if not head.reg_class_agnostic:
         deltas = deltas[torch.arange(len(deltas), device=deltas.device), labels]
-    return BoxOpinion(logits.float(), deltas.reshape(-1, 4).float())
+    return BoxOpinion(logits.float(), deltas.reshape(-1, 4).float(), sample)
 
 
 def _is_plain_box_head(head: Any) -> bool:
     """Tell whether a head has a softmax over its classes and a background, and one box per class or for all."""
-    if not is_a(head, 'BBoxHead') or not (head.with_cls and head.with_reg) or head.custom_cls_channels:
+    if (
+        not is_a(head, 'BBoxHead')
+        or not (getattr(head, 'with_cls', False) and head.with_reg)
+        or head.custom_cls_channels
+    ):
         return False
     return getattr(head.fc_cls, 'out_features', None) == head.num_classes + 1
 

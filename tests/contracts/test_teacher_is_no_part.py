@@ -7,8 +7,8 @@ import copy
 import pytest
 import torch
 
+from kddense.exchange import Batch, Question
 from kddense.taps import tensors_of
-from kddense.views import Question
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_it_follows_to_another_type(task, distiller, teacher, move, dtype):
     if dtype == torch.float16:  # which not every version convolves on the CPU
         return
     question = Question(frozenset({'neck' if task.package == 'mmdet' else 'decode_head'}))
-    answer = teacher.answer(question, torch.zeros(1, 3, 64, 64, dtype=dtype), [], teacher.pixel_format)
+    answer = teacher.answer(question, Batch(torch.zeros(1, 3, 64, 64, dtype=dtype), [], teacher.image_format))
     assert all(value.isfinite().all() for tap in question.taps for value in tensors_of(answer.taps[tap]))
 
 

@@ -6,17 +6,14 @@ import copy
 import os
 import pickle
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
 from kddense.compat import load_checkpoint
 
-from .scripts.two_processes import halfway
-
-SCRIPT = Path(__file__).parent / 'scripts' / 'two_processes.py'
+from ..helpers.processes import SCRIPTS
+from ..helpers.scripts.two_processes import halfway
 
 
 def without_chance(task):
@@ -79,7 +76,7 @@ def assert_close(found, expected, atol=1e-9):
 
 @pytest.fixture(autouse=True)
 def penalty_without_chance(monkeypatch):
-    monkeypatch.setattr('kddense.objectives.skd.gradient_penalty', halfway)
+    monkeypatch.setattr('kddense.objectives.skd.holistic.gradient_penalty', halfway)
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +94,7 @@ def distillers(tasks):
 
 
 @pytest.fixture(scope='module')
-def folder(tasks, distillers, tmp_path_factory):
+def folder(tasks, distillers, python, tmp_path_factory):
     """Where the two processes left what they found."""
     folder = tmp_path_factory.mktemp('two_processes')
     jobs = {
@@ -119,10 +116,10 @@ def folder(tasks, distillers, tmp_path_factory):
     training.custom_hooks = [dict(type='kddense.RandomStateHook')]
     training.dump(folder / 'training.py')
 
-    command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', str(SCRIPT), str(folder)]
+    command = ['-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', str(SCRIPTS / 'two_processes.py')]
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
     done = subprocess.run(
-        [sys.executable, *command],
+        [python, *command, str(folder)],
         env=environment,
         cwd=folder,
         capture_output=True,

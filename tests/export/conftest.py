@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .runs import TrainedRun, train
+from ..helpers.export_runs import TrainedRun, train
 
 
 @pytest.fixture(scope='session')

@@ -9,7 +9,7 @@ import torch
 from kddense.compat import load_checkpoint
 from kddense.export import config_from_text, export_student
 
-from .runs import assert_same_weights, plain, run_settings, weights
+from ..helpers.export_runs import assert_same_weights, plain, run_settings, weights
 
 
 class TestCheckpoint:

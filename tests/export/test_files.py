@@ -10,7 +10,7 @@ import pytest
 
 from kddense.export import PlainConfig, export_student
 
-from .runs import assert_same_weights, files_in, plain, weights
+from ..helpers.export_runs import assert_same_weights, files_in, plain, weights
 
 
 class TestNothingIsLost:

@@ -14,7 +14,7 @@ from torch import nn
 
 from kddense.export import export_student, onnx
 
-from .runs import TrainedRun, files_in
+from ..helpers.export_runs import TrainedRun, files_in
 
 
 def run_onnx(file: Path, images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -11,8 +11,9 @@ import pytest
 from mmengine.config import Config
 
 from kddense.export import PlainConfig
+from kddense.registry import TRANSFORMS, Plain
 
-from .runs import distilled, plain, plain_settings
+from ..helpers.export_runs import distilled, plain, plain_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,6 +101,55 @@ class TestPlainConfig:
         assert found.settings['custom_hooks'] == [dict(type='EMAHook')]
         assert found.settings['default_hooks'] == plain(detector).default_hooks.to_dict()
         assert found.dropped == ('kddense.RandomStateHook',)
+
+    def test_a_type_says_what_takes_its_place(self, detector, monkeypatch):
+        """One of somebody else's, registered in kddense, and a constructor that says nothing."""
+
+        class Loader:
+            @staticmethod
+            def plain(config, place):
+                assert place == 'train_dataloader.dataset.pipeline'
+                return Plain((dict(type='LoadImageFromFile'), dict(type='Pad', size=config['size'])), 'padded')
+
+        monkeypatch.setitem(TRANSFORMS.module_dict, 'LoadBoth', Loader)
+        config = distilled(detector)
+        config.train_dataloader.dataset.pipeline[0] = dict(type='kddense.LoadBoth', size=(64, 64))
+        config.optim_wrapper.constructor = 'kddense.NobodyKnows'
+        found = PlainConfig.of(config)
+
+        steps = found.settings['train_dataloader']['dataset']['pipeline']
+        assert steps[:2] == [dict(type='LoadImageFromFile'), dict(type='Pad', size=(64, 64))]
+        assert found.dropped[:2] == (
+            'kddense.NobodyKnows (the student keeps its own optimiser)',
+            'kddense.LoadBoth (LoadImageFromFile, Pad in its place, padded)',
+        )
+        assert found.settings['optim_wrapper'] == plain(detector).optim_wrapper.to_dict()
+
+    def test_images_for_teachers_are_not_packed(self, detector):
+        config = distilled(detector)
+        config.model.teacher = dict(sees=dict(config.model.teacher, image='depth_image'), blind=config.model.teacher)
+        pack = config.train_dataloader.dataset.pipeline[-1]
+        keys = tuple(pack.get('meta_keys') or ('img_shape', 'ori_shape'))
+        pack.meta_keys = (*keys, 'depth_image')
+        pipeline = PlainConfig.of(config).settings['train_dataloader']['dataset']['pipeline']
+        assert pipeline[-1]['meta_keys'] == keys
+
+    @pytest.mark.parametrize(
+        'teacher',
+        [
+            dict(type='kddense.ModuleTeacher', module=dict(type='torchvision.models.resnet18'), checkpoint='a.pth'),
+            dict(
+                type='kddense.EnsembleTeacher',
+                members=[dict(config='a.py', checkpoint='a.pth'), dict(config='b.py', checkpoint='b.pth')],
+            ),
+        ],
+        ids=['module', 'ensemble'],
+    )
+    def test_teachers_of_every_type_are_gone(self, detector, teacher):
+        config = distilled(detector)
+        config.model.teacher = config.teacher = teacher
+        config.file = 'a.pth'
+        assert PlainConfig.of(config).settings == plain_settings(detector)
 
     def test_variables_for_distilling_are_gone(self, detector):
         config = distilled(detector)

@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from kddense.export import config_from_text, export_student
 
-from .runs import assert_same_weights, plain, run_settings, weights
+from ..helpers.export_runs import assert_same_weights, plain, run_settings, weights
 
 
 class TestConfigText:

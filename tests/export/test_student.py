@@ -12,9 +12,9 @@ import torch
 
 import kddense
 from kddense.export import export_student, onnx
-from kddense.visualization import read_run
+from kddense.training.runs import read_run
 
-from .runs import plain
+from ..helpers.export_runs import plain
 
 # A process of stock OpenMMLab: the folder of the stand-in plays the compiled mmcv, and there is no kddense.
 STOCK = """

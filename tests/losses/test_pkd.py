@@ -6,7 +6,7 @@ import torch
 
 from kddense.losses import PKDLoss, pearson_distance
 
-from .. import tiny
+from ..helpers import tiny
 
 TEACHER = torch.tensor([0.0, 1, 2, 3]).view(1, 1, 2, 2)
 STUDENT = torch.tensor([0.0, 0, 1, 1]).view(1, 1, 2, 2)

@@ -12,8 +12,8 @@ from mmengine.structures import PixelData
 
 from kddense.models import DepthHead
 
-from .. import tiny
-from ..depth_estimators import BINS, NORM, depth_data, depth_estimator
+from ..helpers import tiny
+from ..helpers.depth_estimators import BINS, NORM, depth_data, depth_estimator
 
 DECODER = dict(type='mmseg.FCNHead', in_channels=8, in_index=0, channels=8, num_convs=1, norm_cfg=NORM)
 

@@ -7,9 +7,9 @@ import torch
 from torch.autograd import gradcheck
 
 from kddense import ChenRoIObjective, ChenRPNObjective, HintObjective
-from kddense.views import AnchorSample, Answer, BoxOpinion, RoISample
+from kddense.exchange import AnchorSample, Answer, BoxOpinion, RoISample
 
-from .. import tiny
+from ..helpers import tiny
 
 NO_BOXES = torch.zeros(0, 4)
 NOBODY = torch.zeros(0, dtype=torch.long)
@@ -21,16 +21,18 @@ def roi_answers(student_logits, teacher_logits, student_deltas=NO_BOXES, teacher
     rois = torch.zeros(len(student_logits), 5)
     sample = RoISample(rois, positive, torch.zeros_like(positive), targets)
     return (
-        Answer({}, {'roi': [sample]}, {'roi': [BoxOpinion(student_logits, student_deltas)]}),
-        Answer({}, {}, {'roi': [BoxOpinion(teacher_logits, teacher_deltas)]}),
+        Answer({}, {'roi': [sample]}, {'roi': [BoxOpinion(student_logits, student_deltas, sample)]}),
+        Answer({}, {}, {'roi': [BoxOpinion(teacher_logits, teacher_deltas, sample)]}),
     )
 
 
 def rpn_answers(student_logits, teacher_logits, student_deltas=NO_BOXES, teacher_deltas=NO_BOXES, targets=NO_BOXES):
-    sample = AnchorSample(torch.arange(len(student_logits)), torch.arange(len(targets)), targets, ((1, 1),))
+    sample = AnchorSample(
+        torch.arange(len(student_logits)), torch.arange(len(targets)), targets, ((1, 1),), len(student_logits)
+    )
     return (
-        Answer({}, {'rpn': [sample]}, {'rpn': [BoxOpinion(student_logits, student_deltas)]}),
-        Answer({}, {}, {'rpn': [BoxOpinion(teacher_logits, teacher_deltas)]}),
+        Answer({}, {'rpn': [sample]}, {'rpn': [BoxOpinion(student_logits, student_deltas, sample)]}),
+        Answer({}, {}, {'rpn': [BoxOpinion(teacher_logits, teacher_deltas, sample)]}),
     )
 
 

@@ -11,7 +11,7 @@ import math
 import pytest
 import torch
 
-from .. import tiny
+from ..helpers import tiny
 
 # --- the paper, in loops ----------------------------------------------------------------------------------------------
 

@@ -10,10 +10,10 @@ import torch
 from torch.autograd import gradcheck
 
 from kddense import ChenDenseObjective, DenseHintonObjective
+from kddense.exchange import Answer, DenseOpinion, DenseSample
 from kddense.losses import pair_wise_similarity, pixel_wise_divergence, sigmoid_soft_target_divergence
-from kddense.views import Answer, DenseOpinion, DenseSample
 
-from .. import detectors, tiny
+from ..helpers import detectors, tiny
 
 SOFT = dict(type='kddense.DenseHintonObjective')
 CHEN = dict(type='kddense.ChenDenseObjective')

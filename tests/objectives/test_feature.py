@@ -5,9 +5,10 @@ import torch
 from torch.nn import functional as F
 
 from kddense.connectors import ConvConnector, LinearConnector
-from kddense.views import Question, build_view
+from kddense.exchange import Question
+from kddense.views import build_view
 
-from .. import tiny
+from ..helpers import tiny
 
 
 def step(student, teacher, objective, data=None, scope='mmdet', **options):
@@ -209,7 +210,7 @@ def test_a_frozen_part_of_the_student_is_no_place_for_a_hint():
     objective = dict(h=dict(type='kddense.FeatureObjective', tap='backbone', levels=[0]))
     model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(width=16), objective)
     model.student.backbone.requires_grad_(False)
-    with pytest.raises(ValueError, match=r"tap 'backbone': this part of the student is frozen"):
+    with pytest.raises(ValueError, match=r"tap 'backbone': no gradient reaches this part of the student: it is frozen"):
         tiny.step(model, tiny.detection_data())
 
 

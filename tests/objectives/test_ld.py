@@ -9,12 +9,12 @@ import pytest
 import torch
 from torchvision.ops import distance_box_iou
 
+from kddense.exchange import Answer
 from kddense.losses import atss_thresholds, localization_distillation
 from kddense.objectives import LDObjective
 from kddense.objectives.ld import region_of
-from kddense.views import Answer
 
-from .. import detectors, tiny
+from ..helpers import detectors, tiny
 
 ALL = dict(type='kddense.LDObjective', class_weight=1.0)
 

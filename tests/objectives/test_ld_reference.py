@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 
 from kddense.losses import LDLoss
 
-from .. import detectors, tiny
+from ..helpers import detectors, tiny
 
 WHOLE = tiny.detection_data(sizes=((64, 64), (64, 64)))
 PADDED = tiny.detection_data()

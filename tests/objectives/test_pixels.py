@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from kddense.losses import channel_wise_divergence, pair_wise_similarity, pixel_wise_divergence
 
-from .. import segmentors, tiny
+from ..helpers import segmentors, tiny
 
 NAMES = ('road', 'car', 'tree', 'sky', 'person')
 _numbers = itertools.count()

@@ -8,7 +8,7 @@ from mmengine.logging import MessageHub
 
 from kddense.losses import pair_wise_similarity, pixel_wise_divergence
 
-from .. import segmentors, tiny
+from ..helpers import segmentors, tiny
 
 _numbers = itertools.count()
 LARGE = dict(size=(128, 128))  # maps of 16 x 16, the least that a discriminator takes

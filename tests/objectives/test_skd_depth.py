@@ -11,9 +11,9 @@ from mmengine.structures import PixelData
 
 from kddense.losses import pair_wise_similarity, pixel_wise_divergence
 
-from .. import tiny
-from ..depth_estimators import BINS, depth_data, depth_estimator
-from ..segmentors import listen
+from ..helpers import tiny
+from ..helpers.depth_estimators import BINS, depth_data, depth_estimator
+from ..helpers.segmentors import listen
 
 LARGE = dict(size=(64, 64))  # maps of 16 x 16, the least that a discriminator takes
 HOLISTIC = dict(type='kddense.HolisticObjective', discriminator=dict(channels=8), weight=1.0)

@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 
-from kddense.views import DenseHeadView, Question, RoISample, SegmentorView, TwoStageView, build_view
+from kddense.exchange import Question, RoISample
+from kddense.views import DenseHeadView, SegmentorView, TwoStageView, build_view
 
-from .. import tiny
+from ..helpers import tiny
 
 DETECTOR_PARTS = ['backbone', 'neck', 'rpn_head', 'roi_head.bbox_head', 'roi_head.mask_head', 'roi_head']
 

@@ -5,9 +5,10 @@ import inspect
 import pytest
 import torch
 
-from kddense.views import DenseHeadView, DenseSample, Question, ViewError, build_view
+from kddense.exchange import DenseSample, Question
+from kddense.views import DenseHeadView, ViewError, build_view
 
-from .. import detectors, tiny
+from ..helpers import detectors, tiny
 
 VARIANTS = {
     **{head: lambda head=head: detectors.one_stage(head) for head in detectors.HEADS},

@@ -8,11 +8,12 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 
-from kddense.views import DepthView, Question, SegmentorView, ViewError, build_view, check_depth_scale
+from kddense.exchange import Question
+from kddense.views import DepthView, SegmentorView, ViewError, build_view, check_depth_scale
 
-from .. import tiny
-from ..depth_estimators import BINS, depth_data, depth_estimator
-from ..segmentors import listen
+from ..helpers import tiny
+from ..helpers.depth_estimators import BINS, depth_data, depth_estimator
+from ..helpers.segmentors import listen
 
 
 def estimator(*changes, **options):

@@ -5,9 +5,10 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 
-from kddense.views import PixelSample, Question, ViewError, build_view
+from kddense.exchange import MapSample, Question
+from kddense.views import ViewError, build_view
 
-from .. import segmentors, tiny
+from ..helpers import segmentors, tiny
 
 CONFIGS = dict(
     pspnet=lambda: tiny.segmentor('pspnet_r50-d8'),
@@ -267,7 +268,7 @@ def test_padding_of_an_unlabelled_image_is_not_valid_and_all_else_is():
 
 def test_a_cell_is_valid_if_the_pixel_in_its_middle_is():
     valid = torch.rand(2, 64, 96, generator=torch.Generator().manual_seed(0)) > 0.4
-    cells = PixelSample(torch.zeros(2, 3, 64, 96), valid).valid_at((8, 12))
+    cells = MapSample(torch.zeros(2, 3, 64, 96), valid).valid_at((8, 12))
     expected = np.zeros((2, 8, 12), bool)
     for image, row, column in np.ndindex(2, 8, 12):
         expected[image, row, column] = valid[image, 8 * row + 4, 8 * column + 4]
@@ -277,7 +278,7 @@ def test_a_cell_is_valid_if_the_pixel_in_its_middle_is():
 
 def test_at_full_size_all_cells_are_the_pixels():
     valid = torch.rand(1, 9, 7, generator=torch.Generator().manual_seed(0)) > 0.4
-    assert torch.equal(PixelSample(torch.zeros(1, 3, 9, 7), valid).valid_at((9, 7)), valid)
+    assert torch.equal(MapSample(torch.zeros(1, 3, 9, 7), valid).valid_at((9, 7)), valid)
 
 
 # --- classes ------------------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from kddense.views import Question, RoISample, build_view
+from kddense.exchange import Question, RoISample
+from kddense.views import build_view
 
-from .. import tiny
+from ..helpers import tiny
 
 
 @pytest.mark.parametrize('order', [[0, 3], [-1, 0]])

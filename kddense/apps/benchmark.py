@@ -1,0 +1,251 @@
+"""Time a distillation step against the plain student's step and the teacher's forward.
+
+    python tools/benchmark_step.py --config configs/hinton/hinton_r50_r18_pspnet_512x1024_cityscapes.py --shape 2 256 512
+
+Prints medians of interleaved rounds on made-up images, the ratio step / (student + teacher in float32), each objective's
+share and the peak memory. Weights do not matter: no checkpoint is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from torch import Tensor, nn
+
+from kddense.apps.made_up_batch import made_up_batch
+from kddense.configs import read_config, without_pretrained
+from kddense.distiller import Distiller
+from kddense.distiller.build import build_teachers
+from kddense.exchange import Answer, Batch, ImageFormat, Question
+from kddense.registry import MODELS
+from kddense.report.costs import timed
+from kddense.taps import Taps, map_tensors
+from kddense.teachers import ModelTeacher
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Medians over the rounds, in milliseconds.
+
+    Attributes:
+        student: The plain student's step: forward, backward, optimiser.
+        teacher: One plain float32 forward of the parts that the objectives listen to, in PyTorch's usual memory format.
+        step: The whole distillation step.
+        ratio: ``step / (student + teacher)``, the median of the rounds' ratios: 1 is a toolkit that costs nothing.
+        objectives: Forward and backward of each objective alone.
+        peak_memory: Most memory that the device held during one whole step (CUDA; the reference teacher's weights
+            counted in), or that the process ever held (CPU), in MiB.
+        rounds: How many rounds were timed.
+    """
+
+    student: float
+    teacher: float
+    step: float
+    ratio: float
+    objectives: dict[str, float]
+    peak_memory: float
+    rounds: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the costs for JSON."""
+        return asdict(self)
+
+
+def measure(
+    config: Config, shape: tuple[int, int, int], device: str = 'cpu', rounds: int = 10, warmup: int = 2
+) -> Costs:
+    """Time the steps of a distillation config on made-up images, interleaved, in one process.
+
+    Args:
+        config: A training config whose model is a :class:`kddense.Distiller` with one teacher. Weights do not matter
+            here: no checkpoint is loaded.
+        shape: Images in a batch, height, width.
+        device: ``'cpu'``, ``'cuda'``, …
+        rounds: Each times every piece once.
+        warmup: Rounds that are run and not counted.
+    """
+    init_default_scope(config.get('default_scope', 'mmengine'))
+    distiller = _build(config.model, device)
+    reference = _reference_teacher(config.model, device, distiller.image_format)
+    batch = made_up_batch(distiller.student, shape, device)
+    optimizers = _optimizers(distiller)
+    seen, taught, question = _one_exchange(distiller, batch)
+    seen = _detached(seen)
+    images, _ = reference.images.of(Batch(**batch, image_format=distiller.image_format))
+
+    pieces: dict[str, Callable[[], object]] = {
+        'student': lambda: _step(distiller.student, batch, optimizers),
+        'teacher': lambda: _plain_forward(reference, question, images),
+        'step': lambda: _step(distiller, batch, optimizers),
+    }
+    for name, objective in distiller.objectives.items():
+        pieces[f'objective {name}'] = partial(_objective_alone, objective, seen, taught)
+    times: dict[str, list[float]] = {name: [] for name in pieces}
+    for index in range(warmup + rounds):
+        for name, piece in pieces.items():
+            seconds = timed(piece, device)
+            if index >= warmup:
+                times[name].append(seconds * 1000)
+    ratios = [
+        step / (student + teacher)
+        for student, teacher, step in zip(times['student'], times['teacher'], times['step'], strict=True)
+    ]
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    return Costs(
+        student=medians['student'],
+        teacher=medians['teacher'],
+        step=medians['step'],
+        ratio=statistics.median(ratios),
+        objectives={name: medians[f'objective {name}'] for name in distiller.objectives},
+        peak_memory=_peak_memory(pieces['step'], device),
+        rounds=rounds,
+    )
+
+
+def _build(model: dict[str, Any], device: str) -> Distiller:
+    model = copy.deepcopy(model)
+    model['teacher'] = _untrained(model['teacher'])
+    return revert_sync_batchnorm(MODELS.build(model)).to(device).train()
+
+
+def _reference_teacher(model: dict[str, Any], device: str, student: ImageFormat) -> ModelTeacher:
+    config = {**_untrained(model['teacher']), 'precision': 'fp32', 'channels_last': False}
+    (teacher,) = build_teachers(config, student).values()
+    if not isinstance(teacher, ModelTeacher):
+        raise ValueError(f'only a teacher of one model can be timed alone, not a {type(teacher).__name__}')
+    return teacher.to(device)
+
+
+def _untrained(teacher: dict[str, Any]) -> dict[str, Any]:
+    untrained = {**teacher, 'checkpoint': None}
+    if 'config' in teacher:
+        untrained['config'] = without_pretrained(read_config(teacher['config'], 'teacher'))
+    return untrained
+
+
+def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, Answer, Question]:
+    """Run one step and keep what passes between the models."""
+    (teacher,) = distiller.teachers.values()
+    objective = next(iter(distiller.objectives.values()))
+    with Taps(teacher, ['answer()']) as asked, Taps(objective, ['forward()']) as heard:
+        distiller(**batch, mode='loss')
+    exchange = heard['forward()'].arguments
+    return exchange['seen'], exchange['taught'], asked['answer()'].arguments['question']
+
+
+def _optimizers(distiller: Distiller) -> list[torch.optim.Optimizer]:
+    """Return the student's optimiser, and one for each objective that trains an adversary."""
+    adversaries = [
+        objective for objective in distiller.objectives.values() if getattr(objective, 'trains_adversary', False)
+    ]
+    theirs = {id(parameter) for objective in adversaries for parameter in objective.parameters()}
+    rest = [parameter for parameter in distiller.parameters() if id(parameter) not in theirs]
+    return [
+        torch.optim.SGD(rest, lr=1e-4, momentum=0.9),
+        *(torch.optim.Adam(objective.parameters(), lr=1e-4) for objective in adversaries),
+    ]
+
+
+def _step(model: Any, batch: dict[str, Any], optimizers: list[torch.optim.Optimizer]) -> None:
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    losses = model(**batch, mode='loss')
+    loss, _ = model.parse_losses(losses)
+    loss.backward()
+    for optimizer in optimizers:
+        optimizer.step()
+
+
+@torch.no_grad()
+def _plain_forward(teacher: ModelTeacher, question: Question, images: Tensor) -> None:
+    teacher.view.run(question, images)
+
+
+def _objective_alone(objective: nn.Module, seen: Answer, taught: Answer) -> None:
+    objective.zero_grad()
+    losses = [value for key, value in objective(_detached(seen), taught).items() if 'loss' in key]
+    sum(losses[1:], losses[0]).backward()
+
+
+def _detached(seen: Answer) -> Answer:
+    """Cut what a student showed off the student, so that its activations are not kept."""
+    opinions = {
+        kind: [replace(opinion, **map_tensors(_leaf, vars(opinion))) for opinion in group]
+        for kind, group in seen.opinions.items()
+    }
+    taps, losses = (map_tensors(_leaf, dict(values)) for values in (seen.taps, seen.losses))
+    return replace(seen, taps=taps, opinions=opinions, losses=losses)
+
+
+def _leaf(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_()
+
+
+def _peak_memory(step: Callable[[], object], device: str) -> float:
+    if device.startswith('cuda'):
+        torch.cuda.reset_peak_memory_stats(device)
+        step()
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Time the steps of a config, and print the medians.
+
+    Args:
+        argv: The arguments; those of the process by default.
+    """
+    args = _parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    config = Config.fromfile(args.config)
+    config.merge_from_dict(args.cfg_options)
+    costs = measure(config, tuple(args.shape), args.device, args.rounds)
+    print(_report(costs))
+    if args.json:
+        setting = {
+            'config': args.config,
+            'shape': args.shape,
+            'device': args.device,
+            'threads': torch.get_num_threads(),
+        }
+        args.json.write_text(json.dumps({**setting, **costs.as_dict()}, indent=2))
+
+
+def _report(costs: Costs) -> str:
+    lines = [
+        f'plain student, one step        {costs.student:9.1f} ms',
+        f'teacher, float32 forward       {costs.teacher:9.1f} ms',
+        f'distillation, one step         {costs.step:9.1f} ms',
+        f'step / (student + teacher)     {costs.ratio:9.3f}',
+        f'peak memory                    {costs.peak_memory:9.0f} MiB',
+    ]
+    for name, milliseconds in costs.objectives.items():
+        share = 100 * milliseconds / costs.step
+        lines.append(f'objective {name:<20} {milliseconds:9.1f} ms, {share:.1f} % of the step')
+    return '\n'.join(lines)
+
+
+def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--config', required=True, help='a training config with a kddense.Distiller')
+    parser.add_argument('--shape', nargs=3, type=int, default=[2, 320, 320], metavar=('N', 'H', 'W'))
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--rounds', type=int, default=10)
+    parser.add_argument('--threads', type=int, help="PyTorch's threads on the CPU; its own choice by default")
+    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config')
+    return parser.parse_args(argv)

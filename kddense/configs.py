@@ -1,0 +1,125 @@
+"""Reading configs: the model that one is for, the scope it is written in, the packages it needs, its classes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.fileio import list_from_file
+from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
+
+EXTRAS = {'mmdet': 'detection', 'mmseg': 'segmentation'}  # which of kddense's extras installs a library
+
+
+def is_distiller(model: Mapping[str, Any]) -> bool:
+    """Tell whether the config of a model is one of :class:`kddense.Distiller`."""
+    return str(model['type']).rpartition('.')[2] == 'Distiller'
+
+
+def plain_model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of the model that a whole config is for: of a distillation, its student without a teacher.
+
+    Its data preprocessor comes along from where mmengine and :class:`kddense.Distiller` would pass it in.
+    """
+    model = dict(config['model'])
+    preprocessor = model.get('data_preprocessor') or config.get('data_preprocessor')
+    if is_distiller(model):
+        model = dict(model['student'])
+    if preprocessor:
+        model.setdefault('data_preprocessor', preprocessor)
+    return model
+
+
+def teachers_in(model: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the configs of the teachers in the config of a :class:`kddense.Distiller`, by name."""
+    config = model.get('teacher') or {}
+    if not {'type', 'config', 'checkpoint'} & config.keys():
+        return dict(config)
+    return {'teacher': config}
+
+
+def current_scope() -> str | None:
+    """Return the default scope that the runner has set, if any."""
+    current = DefaultScope.get_current_instance()
+    return current.scope_name if current is not None else None
+
+
+def read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return what a ``config`` stands for.
+
+    Args:
+        config: ``'package::path'``, the path of a file, or what such a file holds.
+        name: The key that messages name, such as ``'teacher'`` for ``teacher.config``.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If its package is not installed.
+    """
+    if isinstance(config, (Config, Mapping)):
+        return config
+    package, separator, _ = str(config).partition('::')
+    if not separator:
+        if not Path(config).is_file():
+            raise FileNotFoundError(f"{name}.config: there is no file '{config}'")
+        return Config.fromfile(config)
+    require_package(package, f"{name}.config '{config}'")
+    try:
+        return get_config(str(config))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{name}.config '{config}': {error}") from error
+
+
+def require_library(model: Mapping[str, Any], scope: str | None, what: str) -> None:
+    """Raise an ImportError that says what to install, if the library that a model's config is written for is absent."""
+    package, dot, _ = str(model['type']).partition('.')
+    library = package if dot else scope
+    if library in EXTRAS:
+        require_package(library, what)
+
+
+def require_package(package: str, what: str) -> None:
+    """Raise an ImportError that says what to install, if ``package`` is absent."""
+    if importlib.util.find_spec(package) is None:
+        extra = EXTRAS.get(package)
+        install = f"pip install 'kddense[{extra}]'" if extra else f'pip install {package}'
+        raise ImportError(f'{what} needs {package}, which is not installed: {install}')
+
+
+def classes_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the names of the classes that a whole config is trained on, if it says.
+
+    As in mmengine, a text is the path of a file with one name on each line.
+    """
+    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    classes = (dataset.get('metainfo') or {}).get('classes')
+    if isinstance(classes, str):
+        return tuple(list_from_file(classes)) if Path(classes).is_file() else None
+    return None if classes is None else tuple(classes)
+
+
+def pretrained_in(config: Any, key: str = '') -> bool:
+    """Tell whether a model's config names weights to begin with: an ``init_cfg`` of the type ``Pretrained``."""
+    if _names_weights(key, config):
+        return True
+    if isinstance(config, Mapping):
+        return any(pretrained_in(value, name) for name, value in config.items())
+    return isinstance(config, (list, tuple)) and any(map(pretrained_in, config))
+
+
+def without_pretrained(config: Any) -> Any:
+    """Return a copy of a config whose models begin with random weights."""
+    if isinstance(config, Mapping):
+        return {key: None if _names_weights(key, value) else without_pretrained(value) for key, value in config.items()}
+    if not isinstance(config, (list, tuple)):
+        return config
+    return type(config)(without_pretrained(value) for value in config if not _names_weights('', value))
+
+
+def _names_weights(key: str, value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return value.get('type') == 'Pretrained'
+    return key == 'pretrained' and isinstance(value, str)

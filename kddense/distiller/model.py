@@ -1,0 +1,166 @@
+"""The composite model: a student that trains as ever, teachers that it listens to, and objectives between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from kddense.configs import current_scope, require_library
+from kddense.exchange import Batch, ImageFormat
+from kddense.objectives import Objective
+from kddense.random_state import forked_random_state
+from kddense.registry import MODELS
+from kddense.teachers import Teacher
+from kddense.views import build_view
+
+from .build import build_objectives, build_teachers, check_run
+from .finite import FiniteCheck
+from .plan import make_plan
+from .state import STUDENT, read_student_state, write_student_state
+
+
+@MODELS.register_module()
+class Distiller(BaseModel):
+    """Trains a student of mmdet or mmseg with teachers beside it.
+
+    To the runner it is the student: same data preprocessor, same losses (and the objectives' beside them), same
+    predictions, and a checkpoint that the plain student's config loads. Teachers are in no optimiser and no checkpoint.
+    What the objectives learn (connectors) travels in the checkpoint's metadata, where stock tools do not look, and is
+    restored on resuming.
+
+    Args:
+        student: The config of the model to train, as it stands in its own config file.
+        teacher: One teacher, a dict with a ``type``, or without one the arguments of :class:`kddense.FrozenTeacher`; or
+            several, such dicts by name.
+        objectives: Configs of objectives by name. One whose weight is 0 is not built at all: off means off.
+        task_weights: Factors for the student's own losses by their name in the log, such as ``dict(loss_mask=0.5)``.
+        data_preprocessor: The student's, if its config keeps it beside the model (mmengine passes it in).
+
+    Raises:
+        ValueError: If anything does not fit; the message begins with the config key.
+
+    Example:
+        >>> model = dict(
+        ...     type='kddense.Distiller',
+        ...     student=dict(type='FasterRCNN'),  # ... the student's config
+        ...     teacher=dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', checkpoint='r101.pth'),
+        ...     objectives=dict(hint=dict(type='kddense.HintObjective', tap='neck')))
+    """
+
+    def __init__(
+        self,
+        student: Mapping[str, Any],
+        teacher: Mapping[str, Any] | None = None,
+        objectives: Mapping[str, Mapping[str, Any]] | None = None,
+        task_weights: Mapping[str, float] | None = None,
+        data_preprocessor: Mapping[str, Any] | None = None,
+    ) -> None:
+        student = dict(student)
+        if data_preprocessor is not None:
+            student.setdefault('data_preprocessor', data_preprocessor)
+        require_library(student, current_scope(), 'student')
+        built = MODELS.build(student)
+        super().__init__(data_preprocessor=built.data_preprocessor)
+        self.image_format = ImageFormat.of(built.data_preprocessor)
+        self.student = built
+        self.student_view = build_view(built, owner='student')
+        self.task_weights = _check_task_weights(task_weights or {})
+        self.finite_check = FiniteCheck()
+        self._checked = False
+        with forked_random_state():
+            # A plain dict: modules of this model are trained, saved, averaged and bucketed, teachers must not be.
+            self._teachers: dict[str, Teacher] = build_teachers(teacher, self.image_format)
+            self.objectives = nn.ModuleDict(build_objectives(objectives, self.student_view, self._teachers))
+        self._register_state_dict_hook(write_student_state)
+
+    @property
+    def teachers(self) -> Mapping[str, Teacher]:
+        """Teachers by name."""
+        return self._teachers
+
+    @property
+    def named_objectives(self) -> dict[str, Objective]:
+        """Objectives by name, those that are on."""
+        return {name: objective for name, objective in self.objectives.items() if isinstance(objective, Objective)}
+
+    def init_weights(self) -> None:
+        """Initialise the student, and nothing else."""
+        self.student.init_weights()
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor', **kwargs: Any) -> Any:
+        """Train with ``mode='loss'``; in any other mode, be the student."""
+        if mode != 'loss':
+            return self.student(inputs, data_samples, mode=mode, **kwargs)
+        return self.loss(inputs, data_samples or [])
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+        """Run one training step up to the losses.
+
+        Args:
+            inputs: The student's inputs, shape ``(N, C, H, W)``.
+            data_samples: Its data samples, with ground truth.
+
+        Returns:
+            The student's own losses by their own names, and ``distill.<objective>.<loss>`` for the rest.
+        """
+        iteration, end = self._begin_step()
+        plan = make_plan(self.named_objectives, self._teachers, iteration, end)
+        batch = Batch(inputs, data_samples, self.image_format)
+        taught = plan.ask_early(batch)
+        seen = self.student_view.learn(self.student, batch, plan.taps, plan.kinds)
+        taught |= plan.ask_late(batch, seen)
+        losses = plan.scale_task(seen.losses, self.task_weights) | plan.compare(seen, taught)
+        self.finite_check.note(losses, iteration)
+        return losses
+
+    def _begin_step(self) -> tuple[int | None, int | None]:
+        """Return the iteration and the number of all, as far as a run says; check before its first step what it tells."""
+        hub = MessageHub.get_current_instance()
+        iteration, end = (hub.get_info(key) if key in hub.runtime_info else None for key in ('iter', 'max_iters'))
+        if not self._checked and end is not None:
+            self._checked = True
+            dataset = hub.get_info('dataset_meta') if 'dataset_meta' in hub.runtime_info else {}
+            check_run(self.named_objectives, self._teachers, dataset.get('classes'), hub.runtime_info.get('cfg'))
+        return iteration, end
+
+    def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Distiller:
+        super()._apply(fn, *args, **kwargs)
+        for teacher in self._teachers.values():
+            teacher._apply(fn, *args, **kwargs)
+        return self
+
+    def named_parameters(self, prefix: str = '', recurse: bool = True, remove_duplicate: bool = True) -> Any:
+        """Name the student's parameters as the plain student does: optimiser constructors go by these names."""
+        for name, parameter in super().named_parameters(prefix, recurse, remove_duplicate):
+            yield (
+                name.replace(f'{prefix}.{STUDENT}' if prefix else STUDENT, f'{prefix}.' if prefix else '', 1),
+                parameter,
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        """Look up in the student what the distiller lacks: hooks of mmdet and mmseg reach for parts of the model."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            student = self.__dict__.get('_modules', {}).get('student')
+            if student is None:
+                raise
+            return getattr(student, name)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        """Read a checkpoint of the plain student."""
+        read_student_state(self, state_dict, prefix, local_metadata)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
+
+
+def _check_task_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    for name, weight in weights.items():
+        if not 0 <= weight < float('inf'):
+            raise ValueError(f'task_weights.{name} must be a number that is at least 0, got {weight}')
+    return dict(weights)

@@ -1,0 +1,166 @@
+"""One step: who is asked what, and when, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from kddense.exchange import Answer, Batch, Question
+from kddense.objectives import Objective
+from kddense.teachers import Teacher
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The plan of one step.
+
+    Attributes:
+        objectives: All objectives by name.
+        teachers: All teachers by name.
+        weights: The weight of each objective in this step; one of 0 is not active.
+        taps: Places in the student to listen to.
+        kinds: Kinds of knowledge that the student must show.
+        early: Questions to teachers that need none of the student's samples: they answer first, so that their maps are gone
+            before the student's exist.
+        late: Questions to teachers that judge the student's own anchors, RoIs, queries.
+    """
+
+    objectives: Mapping[str, Objective]
+    teachers: Mapping[str, Teacher]
+    weights: Mapping[str, float]
+    taps: frozenset[str]
+    kinds: frozenset[str]
+    early: Mapping[str, Question]
+    late: Mapping[str, Question]
+
+    def ask_early(self, batch: Batch) -> dict[str, Answer]:
+        """Ask the teachers that need nothing of the student."""
+        return {name: self.teachers[name].answer(question, batch) for name, question in self.early.items()}
+
+    def ask_late(self, batch: Batch, seen: Answer) -> dict[str, Answer]:
+        """Ask the teachers that judge what the student sampled."""
+        questions = {name: _with_samples(self.teachers[name], question, seen) for name, question in self.late.items()}
+        return {name: self.teachers[name].answer(question, batch) for name, question in questions.items()}
+
+    def compare(self, seen: Answer, taught: Mapping[str, Answer]) -> dict[str, Tensor]:
+        """Return the losses of all objectives, weighted, by their names in the log."""
+        losses = {}
+        for name, objective in self.objectives.items():
+            for key, value in self._losses_of(name, objective, seen, taught).items():
+                losses[f'distill.{name}.{key}'] = value
+        return losses
+
+    def _losses_of(
+        self, name: str, objective: Objective, seen: Answer, taught: Mapping[str, Answer]
+    ) -> dict[str, Tensor]:
+        weight = self.weights[name]
+        if weight == 0:
+            assert seen.batch is not None
+            return _idle(objective, seen.batch.inputs)
+        try:
+            found = objective(seen, _answer_for(objective, taught))
+        except ValueError as error:
+            raise ValueError(f'objectives.{name}: {error}') from error
+        return {key: _weighted(key, value, objective, weight) for key, value in found.items()}
+
+    def scale_task(self, losses: Mapping[str, Any], task_weights: Mapping[str, float]) -> dict[str, Any]:
+        """Apply ``task_weights``, and what the objectives say of the student's own losses (Chen's μ).
+
+        An objective at half its weight moves the student's loss half the way.
+
+        Raises:
+            ValueError: If there is no such loss.
+        """
+        unknown = task_weights.keys() - losses.keys()
+        if unknown:
+            raise ValueError(f'task_weights: the student has no loss {sorted(unknown)}, only {sorted(losses)}')
+        factors = dict(task_weights)
+        names = [name for name in losses if 'loss' in name]
+        for name, weight in self.weights.items():
+            for pattern, scale in self.objectives[name].task_scales().items() if weight > 0 else ():
+                moved = 1 - min(weight, 1.0) * (1 - scale)
+                for key in filter(re.compile(pattern).fullmatch, names):
+                    factors[key] = factors.get(key, 1.0) * moved
+        return {key: _times(value, factors.get(key, 1.0)) for key, value in losses.items()}
+
+
+def make_plan(
+    objectives: Mapping[str, Objective], teachers: Mapping[str, Teacher], iteration: int | None, end: int | None
+) -> Plan:
+    """Plan a step.
+
+    Args:
+        objectives: All objectives by name.
+        teachers: All teachers by name.
+        iteration: The iteration, counted from 0; ``None`` outside a run.
+        end: How many the whole training has, if that is known.
+    """
+    weights = {name: objective.schedule(iteration or 0, end) for name, objective in objectives.items()}
+    active = [objective for name, objective in objectives.items() if weights[name] > 0]
+    questions = {
+        name: question
+        for name in teachers
+        if (question := _question([objective for objective in active if name in objective.taught_by])) != Question()
+    }
+    sampled = {name: _sampled_for(teachers[name], question) for name, question in questions.items()}
+    return Plan(
+        objectives,
+        teachers,
+        weights,
+        taps=_union(objective.student_taps for objective in active),
+        kinds=_union(objective.kinds for objective in active) | _union(sampled.values()),
+        early={name: question for name, question in questions.items() if not sampled[name]},
+        late={name: question for name, question in questions.items() if sampled[name]},
+    )
+
+
+def _question(asking: list[Objective]) -> Question:
+    return Question(
+        taps=_union(objective.teacher_taps for objective in asking),
+        opinions=_union(objective.kinds for objective in asking),
+        gradients=_union(objective.gradient_taps for objective in asking),
+    )
+
+
+def _sampled_for(teacher: Teacher, question: Question) -> frozenset[str]:
+    """Return the kinds of samples that a teacher has to be given with a question."""
+    return (question.opinions & teacher.view.sampled_kinds) | teacher.view.kinds_behind(question.taps)
+
+
+def _with_samples(teacher: Teacher, question: Question, seen: Answer) -> Question:
+    return replace(question, samples={kind: seen.samples[kind] for kind in _sampled_for(teacher, question)})
+
+
+def _answer_for(objective: Objective, taught: Mapping[str, Answer]) -> Any:
+    answers = {name: taught.get(name, Answer()) for name in objective.taught_by}
+    if objective.takes_several:
+        return answers
+    return next(iter(answers.values()), Answer())
+
+
+def _weighted(key: str, value: Tensor, objective: Objective, weight: float) -> Tensor:
+    return value if 'loss' not in key or key in objective.own_losses else weight * value
+
+
+def _idle(objective: Objective, like: Tensor) -> dict[str, Tensor]:
+    """Return zeros under the names of an objective's losses; the first reaches every parameter, so that DDP sees them."""
+    first, *others = objective.loss_names
+    return {first: _touch(objective, like)} | {name: like.new_zeros(()) for name in others}
+
+
+def _touch(objective: nn.Module, like: Tensor) -> Tensor:
+    return sum((parameter.sum() * 0 for parameter in objective.parameters()), like.new_zeros(()))
+
+
+def _times(value: Any, factor: float) -> Any:
+    if factor == 1:
+        return value
+    return [item * factor for item in value] if isinstance(value, (list, tuple)) else value * factor
+
+
+def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
+    return frozenset().union(*sets)

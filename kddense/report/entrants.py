@@ -1,0 +1,78 @@
+"""Who is compared in a report: the runs of teacher, plain student and distilled students."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from kddense.configs import is_distiller, read_config, teachers_in
+from kddense.training.runs import Run, read_run
+
+from .contents import Entrant
+from .curves import GREY, PALETTE
+from .evaluation import plain_config
+
+TEACHER, PLAIN = 'teacher', 'plain student'
+
+
+def read_entrants(
+    distilled: Sequence[str | Path], plain: str | Path | None, teacher: str | Path | None
+) -> list[Entrant]:
+    """Read the runs that a report compares: the teacher first, then the plain student, then the distilled ones.
+
+    Args:
+        distilled: Work_dirs of distillations.
+        plain: The work_dir of the plain student, if there is one.
+        teacher: The teacher's; by default it is what the first distillation's config names.
+    """
+    taught = [read_run(folder, _title(folder, distilled)) for folder in distilled]
+    if teacher is not None:
+        first = Entrant(TEACHER, 'teacher', GREY, read_run(teacher, TEACHER))
+    else:
+        first = Entrant(TEACHER, 'teacher', GREY, _teacher_of(taught[0]))
+    entrants = [first]
+    if plain is not None:
+        entrants.append(Entrant(PLAIN, 'plain', PALETTE[0], read_run(plain, PLAIN)))
+    colours = (PALETTE[1 + index % (len(PALETTE) - 1)] for index in range(len(taught)))
+    entrants.extend(Entrant(run.title, 'distilled', colour, run) for run, colour in zip(taught, colours, strict=True))
+    for entrant in entrants:
+        config = entrant.run.config
+        entrant.config = plain_config(config) if config is not None and 'model' in config else None
+    return entrants
+
+
+def _title(folder: str | Path, all_of_them: Sequence[str | Path]) -> str:
+    if len(all_of_them) == 1:
+        return 'distilled student'
+    names = [Path(one).name for one in all_of_them]
+    return Path(folder).name if names.count(Path(folder).name) == 1 else str(folder)
+
+
+def _teacher_of(run: Run) -> Run:
+    """Return what a distillation's config says of its teacher, of the first if there are several."""
+    if run.config is None:
+        return Run(TEACHER, run.folder)
+    model = run.config.get('model', {'type': ''})
+    named = next(iter(teachers_in(model).values()), None) if is_distiller(model) else None
+    if named is None:
+        return Run(TEACHER, run.folder, faults=[f'{run.title}: its config names no teacher to show beside it'])
+    if 'config' not in named:
+        fault = f'{TEACHER}: a {named.get("type")} is no model of OpenMMLab and not shown; give the work_dir of one'
+        return Run(TEACHER, run.folder, faults=[fault])
+    checkpoint = Path(named['checkpoint']) if named.get('checkpoint') else None
+    try:
+        config = _whole(read_config(named['config'], TEACHER))
+    except Exception as error:  # a config is code, which may fail in any way
+        return Run(TEACHER, run.folder, faults=[f'{TEACHER}: its config cannot be read: {error}'])
+    faults = [] if checkpoint else [f'{TEACHER}: {run.title} was taught without a checkpoint of a teacher']
+    return Run(TEACHER, run.folder, config, None, checkpoint, faults=faults)
+
+
+def _whole(config: Mapping[str, Any]) -> Config:
+    """Return a whole config: a teacher's may be that of its model alone."""
+    if isinstance(config, Config):
+        return config
+    return Config(config if 'model' in config else dict(model=config))

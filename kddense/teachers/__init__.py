@@ -1,0 +1,14 @@
+"""Teachers: trained models that answer questions, and are never part of what is trained.
+
+A teacher is chosen by ``type``; without one it is a :class:`FrozenTeacher`, config and checkpoint. A type of one's own
+derives from :class:`Teacher` and is registered in :data:`kddense.registry.TEACHERS`.
+"""
+
+from .base import Teacher
+from .ensemble import EnsembleTeacher
+from .frozen import FrozenTeacher
+from .module import ModuleTeacher
+from .one_model import ModelTeacher
+from .weights import load_weights
+
+__all__ = ['EnsembleTeacher', 'FrozenTeacher', 'ModelTeacher', 'ModuleTeacher', 'Teacher', 'load_weights']

@@ -1,0 +1,104 @@
+"""What a teacher is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from kddense.exchange import Answer, Batch, ImageFormat, Question
+from kddense.views import ModelView
+
+
+class Teacher(nn.Module):
+    """A trained model that answers questions about the student's batches.
+
+    It is in eval mode for good (dropout and drop-path too), needs no gradient, draws no random number that others would
+    see, and follows ``.to()`` and friends. :class:`kddense.Distiller` keeps it outside its own modules, so that it is in no
+    optimiser, checkpoint, EMA copy or DDP bucket; a deep copy of the distiller shares it.
+
+    A teacher of one's own sets ``view`` and implements :meth:`answer`; the rest has defaults.
+
+    Args:
+        name: What messages call it: the config key it came from.
+
+    Attributes:
+        view: What it shows: its taps and kinds of knowledge.
+        model: The model itself; of an ensemble its first.
+        input_scale: Size of the image that it sees, relative to the student's.
+        classes: Names of its classes, ``None`` if they are not known.
+        class_map: For every class of the student its own, by index; ``None`` if they are the same.
+        checkpoint: Path or URL of its weights, ``None`` if it has none.
+    """
+
+    view: ModelView
+    model: Any
+    input_scale: float = 1.0
+    classes: tuple[str, ...] | None = None
+    class_map: list[int] | None = None
+    checkpoint: str | None = None
+
+    def __init__(self, name: str = 'teacher') -> None:
+        super().__init__()
+        self.name = name
+
+    def answer(self, question: Question, batch: Batch) -> Answer:
+        """Run the parts that ``question`` asks about, on the images that the student sees.
+
+        Args:
+            question: Taps to listen to, and samples of the student to judge.
+            batch: What the student was given.
+
+        Returns:
+            Values by tap and opinions by kind, float32 and detached.
+        """
+        raise NotImplementedError
+
+    def through(self, path: str, *values: Any) -> Any:
+        """Apply a part of it to values of the student, see :meth:`kddense.exchange.Answer.through`."""
+        raise ValueError(f'{self.name} ({type(self).__name__}) has no single model whose parts could be applied')
+
+    def load(self, checkpoint: str) -> None:
+        """Take other weights: load, fold and cast as at build.
+
+        Args:
+            checkpoint: Path or URL.
+
+        Raises:
+            ValueError: If they do not fit.
+        """
+        raise ValueError(f'{self.name} ({type(self).__name__}) cannot load a checkpoint')
+
+    def check_images(self, student: ImageFormat) -> None:
+        """Raise a ValueError if the student's images cannot be rewritten as this teacher's."""
+
+    def check_classes(self, student: Sequence[str] | None, what: str) -> None:
+        """Raise a ValueError if the names of the student's classes are known and are not this teacher's.
+
+        Args:
+            student: Names of the classes of the student's dataset, ``None`` if unknown.
+            what: The config key of what compares the classes.
+        """
+        if student is None or self.classes is None or self.class_map is not None:
+            return
+        pairs = zip(student, self.classes, strict=False)
+        differing = [pair for pair in pairs if pair[0].lower() != pair[1].lower()]
+        if len(student) == len(self.classes) and not differing:
+            return
+        found = (
+            f"'{differing[0][0]}' is '{differing[0][1]}' there"
+            if differing
+            else f'{len(student)} and {len(self.classes)}'
+        )
+        raise ValueError(
+            f"{what}: the student's classes are not those of the {self.name} ({found}); choose and order the teacher's with "
+            f'{self.name}.class_map, one name or index for each of {", ".join(student)}'
+        )
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in eval mode, whatever is asked."""
+        return super().train(False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+        return self

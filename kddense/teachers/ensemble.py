@@ -1,0 +1,200 @@
+"""Several teachers that speak as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kddense.connectors import match_size
+from kddense.exchange import (
+    Answer,
+    Batch,
+    BoxOpinion,
+    DenseOpinion,
+    DepthOpinion,
+    ImageFormat,
+    MapOpinion,
+    Question,
+    ViewError,
+)
+from kddense.registry import TEACHERS
+from kddense.taps import map_tensors, tensors_of
+from kddense.views import ModelView
+
+from .base import Teacher
+
+
+@TEACHERS.register_module()
+class EnsembleTeacher(Teacher):
+    """The mean of several teachers: of class probabilities where heads speak, of values at taps.
+
+    All members are asked the same; each has its own image format, precision and class map.
+
+    Args:
+        members: Configs of at least two teachers, each as the ``teacher`` of a :class:`kddense.Distiller`.
+        name: What messages call it: the config key it came from.
+
+    Raises:
+        ValueError: If there are fewer than two members, or one does not fit.
+
+    Example:
+        >>> teacher = dict(
+        ...     type='kddense.EnsembleTeacher',
+        ...     members=[dict(config='a.py', checkpoint='a.pth'), dict(config='b.py', checkpoint='b.pth')])
+    """
+
+    def __init__(self, members: Sequence[Mapping[str, Any]], name: str = 'teacher') -> None:
+        super().__init__(name)
+        if not isinstance(members, (list, tuple)) or len(members) < 2:
+            raise ValueError(f'{name}.members must be a list of at least two teachers, got {members!r}')
+        self.members = nn.ModuleList(
+            TEACHERS.build({'type': 'kddense.FrozenTeacher', **member, 'name': f'{name}.members[{index}]'})
+            for index, member in enumerate(members)
+        )
+        self.view = _EnsembleView([member.view for member in self._all], name)
+        self.classes = self._all[0].classes
+        self.class_map = self._all[0].class_map
+
+    @property
+    def model(self) -> Any:
+        """The model of the first member."""
+        return self._all[0].model
+
+    @property
+    def _all(self) -> list[Any]:
+        return list(self.members)
+
+    def check_images(self, student: ImageFormat) -> None:
+        for member in self._all:
+            member.check_images(student)
+
+    def check_classes(self, student: Sequence[str] | None, what: str) -> None:
+        for member in self._all:
+            member.check_classes(student, what)
+
+    def answer(self, question: Question, batch: Batch) -> Answer:
+        answers = [member.answer(question, batch) for member in self._all]
+        return replace(self.view.mean(answers), teacher=self)  # type: ignore[attr-defined]
+
+
+class _EnsembleView(ModelView):
+    """Shows what all members show."""
+
+    def __init__(self, members: Sequence[ModelView], owner: str) -> None:
+        first = members[0]
+        super().__init__(first.model, owner, first.input_scale, first.class_map, first.image_format, frozen=True)
+        self.members = members
+        self.explains = first.explains
+        self.sampled_kinds = first.sampled_kinds
+        self.shows_depth = first.shows_depth
+
+    def check(self, kind: str) -> None:
+        for member in self.members:
+            member.check(kind)
+
+    def check_teacher(self, kind: str) -> None:
+        for member in self.members:
+            member.check_teacher(kind)
+
+    def differences_from(self, student: ModelView, kind: str) -> list[str]:
+        return [one for member in self.members for one in member.differences_from(student, kind)]
+
+    def is_sigmoid(self, kind: str) -> bool:
+        return self.members[0].is_sigmoid(kind)
+
+    def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
+        return self.members[0].kinds_behind(taps)
+
+    def probe_samples(self, kinds: Iterable[str]) -> dict[str, list[Any]]:
+        return self.members[0].probe_samples(kinds)
+
+    def answer_to_blank(self, question: Question) -> Answer:
+        return self.mean([member.answer_to_blank(question) for member in self.members])
+
+    def mean(self, answers: Sequence[Answer]) -> Answer:
+        """Return the mean of several answers to one question."""
+        first = answers[0]
+        return replace(
+            first,
+            taps={tap: self._mean_of_values(tap, [answer.taps[tap] for answer in answers]) for tap in first.taps},
+            opinions={
+                kind: [
+                    _mean_opinion(heads, self.is_sigmoid(kind))
+                    for heads in zip(*(answer.opinions[kind] for answer in answers), strict=True)
+                ]
+                for kind in first.opinions
+            },
+        )
+
+    def _mean_of_values(self, tap: str, values: Sequence[Any]) -> Any:
+        groups = list(zip(*(tensors_of(value) for value in values), strict=False))
+        if any(len({tensor.shape for tensor in group}) > 1 for group in groups):
+            raise ViewError(
+                f"tap '{tap}': the members of the {self.owner} show values of different shapes, which have no mean; tap "
+                'them where they agree'
+            )
+        means = iter([torch.stack(group).mean(dim=0) for group in groups])
+        return map_tensors(lambda _: next(means), values[0])
+
+
+def _mean_opinion(opinions: Sequence[Any], sigmoid: bool) -> Any:
+    """Return the mean of what several models say about the same things."""
+    first = opinions[0]
+
+    def over(mean: Callable[[Sequence[Tensor]], Tensor], name: str) -> Tensor:
+        return mean([getattr(one, name) for one in opinions])
+
+    if isinstance(first, DepthOpinion) and first.logits.shape[1] == 1:
+        return replace(first, logits=over(_mean, 'logits'), feature=over(_mean, 'feature'))
+    if isinstance(first, MapOpinion):
+        return replace(first, logits=over(_LOG_MEANS[sigmoid], 'logits'), feature=over(_mean, 'feature'))
+    if isinstance(first, BoxOpinion):
+        return replace(first, logits=over(_log_mean_softmax, 'logits'), deltas=over(_mean, 'deltas'))
+    assert isinstance(first, DenseOpinion)
+    levels = range(len(first.score_maps))
+    boxes = _mean if first.reg_max is None else _log_mean_bins(first.reg_max + 1)
+    return replace(
+        first,
+        score_maps=tuple(_log_mean_sigmoid([one.score_maps[level] for one in opinions]) for level in levels),
+        box_maps=tuple(boxes([one.box_maps[level] for one in opinions]) for level in levels),
+    )
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    """Return the mean of maps, of the size of the first; features of several widths have none, and are left out."""
+    if len({value.shape[1] for value in values}) > 1:
+        return values[0].new_zeros(len(values[0]), 0, *values[0].shape[2:])
+    return torch.stack(_of_one_size(values)).mean(dim=0)
+
+
+def _log_mean_softmax(values: Sequence[Tensor]) -> Tensor:
+    """Return logits whose softmax over the classes is the mean of the members' probabilities."""
+    return torch.stack([value.log_softmax(dim=1) for value in _of_one_size(values)]).logsumexp(dim=0)
+
+
+def _log_mean_sigmoid(values: Sequence[Tensor]) -> Tensor:
+    """Return logits whose sigmoid is the mean of the members' probabilities."""
+    values = _of_one_size(values)
+    yes = torch.stack([F.logsigmoid(value) for value in values]).logsumexp(dim=0)
+    no = torch.stack([F.logsigmoid(-value) for value in values]).logsumexp(dim=0)
+    return yes - no
+
+
+_LOG_MEANS = {False: _log_mean_softmax, True: _log_mean_sigmoid}
+
+
+def _log_mean_bins(bins: int) -> Callable[[Sequence[Tensor]], Tensor]:
+    def mean(values: Sequence[Tensor]) -> Tensor:
+        edges = [value.unflatten(1, (-1, bins)).transpose(1, 2) for value in values]
+        return _log_mean_softmax(edges).transpose(1, 2).flatten(1, 2)
+
+    return mean
+
+
+def _of_one_size(values: Sequence[Tensor]) -> list[Tensor]:
+    return [match_size(value, values[0])[0] for value in values]

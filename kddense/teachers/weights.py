@@ -1,0 +1,108 @@
+"""Reading the weights of a teacher out of a file, whatever wrapped them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from kddense.compat import load_checkpoint
+
+# Where files keep weights, and what wrappers put before every key: DDP, torch.compile, mmrazor, other distillers.
+CONTAINERS = ('state_dict', 'model', 'state_dict_ema', 'model_ema', 'ema_state_dict')
+PREFIXES = ('module.', '_orig_mod.', 'architecture.', 'student.', 'model.')
+
+
+def load_weights(
+    model: nn.Module, checkpoint: str, trust_checkpoint: bool = False, name: str = 'teacher'
+) -> tuple[str, ...] | None:
+    """Load a checkpoint into a model, every weight of it.
+
+    Args:
+        model: The model to fill.
+        checkpoint: Path or URL: a full checkpoint of mmengine, or any file that holds all weights of the model by name,
+            under one of :data:`CONTAINERS` or none, with some of :data:`PREFIXES` before every key or none.
+        trust_checkpoint: Load a checkpoint that holds pickled code.
+        name: The config key that messages name.
+
+    Returns:
+        The names of the classes that the model was trained on, if the checkpoint says.
+
+    Raises:
+        ValueError: If any weight of the model is missing, of another shape or not finite, or the file holds others.
+    """
+    try:
+        contents = load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
+    except (ValueError, OSError) as error:
+        raise type(error)(f'{name}.checkpoint: {error}') from error
+    weights = _weights_in(contents, model.state_dict(), f'{name}.checkpoint')
+    own = model.state_dict()
+    reshaped = [key for key in own if key in weights and weights[key].shape != own[key].shape]
+    shapes = [f'{key} {tuple(weights.pop(key).shape)} for {tuple(own[key].shape)}' for key in reshaped]
+    loaded = model.load_state_dict(weights, strict=False)
+    missing = [key for key in loaded.missing_keys if key not in reshaped and not _is_count(key)]
+    faults = {'missing': missing, 'unexpected': list(loaded.unexpected_keys), 'of another shape': shapes}
+    if any(faults.values()):
+        raise ValueError(
+            f"{name}.checkpoint '{checkpoint}' is of another architecture than {name}.config ({type(model).__name__}): "
+            + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys)
+        )
+    _check_finite(model, f"{name}.checkpoint '{checkpoint}'")
+    meta = contents.get('meta') or {}
+    classes = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
+    return None if classes is None else tuple(classes)
+
+
+def _weights_in(contents: Mapping[str, Any], own: Mapping[str, Tensor], what: str) -> OrderedDict[str, Tensor]:
+    """Return the first weights in a file that have all keys of the model, else its most likely ones."""
+    wanted = {key for key in own if not _is_count(key)}
+    likeliest: Any = None
+    for container, saved in _containers(contents):
+        for prefix in ('', *PREFIXES, *(one + other for one in PREFIXES for other in PREFIXES)):
+            weights = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
+            likeliest = likeliest or (saved, weights)
+            if wanted <= weights.keys():
+                if (container, prefix) not in (('state_dict', ''), ('', '')):
+                    place = f"'{container}'" if container else 'the file'
+                    print_log(f"{what}: taken from {place}, the keys without '{prefix}'", logger='current')
+                return _as_state(weights, saved)
+    saved, weights = likeliest
+    return _as_state({key.removeprefix('module.'): value for key, value in weights.items()}, saved)
+
+
+def _containers(contents: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Tensor]]]:
+    found = [key for key in CONTAINERS if isinstance(contents.get(key), Mapping)]
+    for key in found:
+        yield key, contents[key]
+    if 'state_dict' not in found:
+        yield '', contents
+
+
+def _as_state(weights: Mapping[str, Tensor], saved: Mapping[str, Any]) -> OrderedDict[str, Tensor]:
+    state = OrderedDict((key, value) for key, value in weights.items())
+    # With the versions of the modules: some of mmdet's rename what older ones wrote.
+    state._metadata = getattr(saved, '_metadata', {})  # type: ignore[attr-defined]
+    return state
+
+
+def _is_count(key: str) -> bool:
+    return key.endswith('num_batches_tracked')
+
+
+def _check_finite(model: nn.Module, what: str) -> None:
+    values = {key: value for key, value in model.state_dict().items() if value.is_floating_point()}
+    bad = [key for key, value in values.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise ValueError(f'{what} holds NaN or infinite weights ({_shown(bad)}): take an earlier checkpoint')
+
+
+def _count(kind: str, keys: Sequence[str]) -> str:
+    return f'{len(keys)} {"keys" if len(keys) > 1 else "key"} {kind} ({_shown(keys)})'
+
+
+def _shown(keys: Sequence[str], most: int = 3) -> str:
+    return ', '.join(keys[:most]) + (', …' if len(keys) > most else '')

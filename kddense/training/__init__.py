@@ -1,0 +1,15 @@
+"""How a student trains beside its objectives: several optimisers on one backward pass, hooks, and what a run leaves."""
+
+from .channels_last import ChannelsLastHook
+from .joint_optim import JointOptimWrapper
+from .joint_optim_constructor import JointOptimWrapperConstructor
+from .random_state_hook import RandomStateHook
+from .unlabelled import UnlabelledImagesHook
+
+__all__ = [
+    'ChannelsLastHook',
+    'JointOptimWrapper',
+    'JointOptimWrapperConstructor',
+    'RandomStateHook',
+    'UnlabelledImagesHook',
+]

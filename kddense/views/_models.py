@@ -1,0 +1,35 @@
+"""Telling models of other libraries apart, by the names of their classes: the libraries need not be installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from kddense.registry import VIEWS
+
+# Backbones that give their head more maps in training: they and their head must agree.
+TALKATIVE_BACKBONES = ('DDRNet', 'PIDNet')
+
+
+def is_a(value: Any, name: str) -> bool:
+    """Tell whether a value is of a class, or of one derived from it, by the name of the class."""
+    return any(base.__name__ == name for base in type(value).__mro__)
+
+
+def is_unlabelled(sample: Any) -> bool:
+    """Tell whether a data sample is of an image that has no labels."""
+    return bool(sample.metainfo.get('unlabelled', False))
+
+
+def speakers(model: nn.Module) -> list[nn.Module]:
+    """Return the modules whose own ``training`` flag decides which quantity they return: heads."""
+    names = (type(module).__name__ for module in model.modules())
+    pairs = zip(model.modules(), names, strict=True)
+    return [module for module, name in pairs if name.endswith('Head') or name in TALKATIVE_BACKBONES]
+
+
+def explain(kind: str) -> str:
+    """Return what messages call a kind of knowledge."""
+    known = (view.explains for view in VIEWS.module_dict.values())
+    return next((explains[kind] for explains in known if kind in explains), f"knowledge of the kind '{kind}'")

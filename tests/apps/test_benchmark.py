@@ -1,0 +1,55 @@
+"""The step benchmark: what it measures, on toy models."""
+
+import gc
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from kddense.apps.benchmark import made_up_batch, measure
+from kddense.registry import MODELS
+
+SCRIPT = Path(__file__).parents[2] / 'tools' / 'benchmark_step.py'
+
+
+def test_every_piece_is_timed(task):
+    costs = measure(task.distilled(), (2, 64, 64), rounds=3, warmup=1)
+    assert set(costs.objectives) == set(task.objectives)
+    assert min(costs.student, costs.teacher, *costs.objectives.values()) > 0
+    assert costs.student < costs.step
+    assert costs.ratio == pytest.approx(costs.step / (costs.student + costs.teacher), rel=0.5)
+    assert costs.rounds == 3
+
+
+def test_the_script_prints_and_writes_the_figures(detector, python, tmp_path):
+    config, figures = tmp_path / 'config.py', tmp_path / 'figures.json'
+    detector.distilled().dump(config)
+    options = ['--shape', '1', '64', '64', '--rounds', '1', '--threads', '1', '--json', figures]
+    command = [python, SCRIPT, '--config', config, *options, '--cfg-options', 'model.teacher.precision=bf16']
+    printed = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout
+    written = json.loads(figures.read_text())
+    assert f'{written["ratio"]:9.3f}' in printed
+    assert written['shape'] == [1, 64, 64]
+    assert set(written['objectives']) == {'rpn', 'roi', 'hint'}
+
+
+def test_nothing_of_a_step_stays_alive(task):
+    """The teacher adds its weights and one forward's maps, and nothing is kept between steps."""
+    config = task.distilled()
+    task._import()
+    model = MODELS.build(config.model)
+    batch = made_up_batch(model.student, (2, 64, 64), 'cpu')
+
+    def step() -> int:
+        model.zero_grad()
+        model.parse_losses(model(**batch, mode='loss'))[0].backward()
+        gc.collect()
+        return sum(tensor.numel() for tensor in gc.get_objects() if type(tensor) is torch.Tensor)
+
+    step()
+    after_two = step()
+    assert step() == after_two
+    teacher_maps = model.teachers['teacher'].model.backbone(batch['inputs'])
+    assert sum(level.numel() for level in teacher_maps) > 0  # what would have stayed

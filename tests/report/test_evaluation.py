@@ -1,0 +1,106 @@
+"""Measuring a model: the same numbers as the stock loops, and classes apart."""
+
+import numpy as np
+import pytest
+import torch
+
+from kddense.distiller import Distiller
+from kddense.report.evaluation import (
+    build_loader,
+    build_model,
+    evaluate,
+    load_model,
+    plain_config,
+)
+
+FAMILIES = ['detector', 'one_stage', 'structured', 'depth']
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def config(family):
+    """Boxes that an untrained detector is a little sure of count too, so that there is something to measure."""
+    return family.plain()
+
+
+@pytest.fixture
+def model(family, config):
+    torch.manual_seed(4)
+    return build_model(config)
+
+
+def test_it_measures_what_the_stock_loop_measures(family, config, model, tmp_path):
+    torch.save(model.state_dict(), tmp_path / 'model.pth')
+    config.load_from = str(tmp_path / 'model.pth')
+
+    expected = family.runner(config, tmp_path).test()
+    evaluation = evaluate(model, config, 'test')
+
+    assert evaluation.metrics == pytest.approx({key: float(value) for key, value in expected.items()}, nan_ok=True)
+    assert evaluation.images == 8
+
+
+def test_what_classes_measure_makes_up_the_whole(family, config, model):
+    evaluation = evaluate(model, config)
+
+    if family.name == 'depth':
+        assert evaluation.measure == 'abs rel'
+        assert len(evaluation.by_class) == 3
+        return
+    headline = 'mIoU' if family.package == 'mmseg' else 'coco/bbox_mAP'
+    factor = 1 if family.package == 'mmseg' else 100
+    assert evaluation.measure == ('IoU' if family.package == 'mmseg' else 'AP')
+    assert list(evaluation.by_class) == list(build_loader(config, 'val').dataset.metainfo['classes'])
+    measured = factor * evaluation.metrics[headline]
+    assert np.nanmean(list(evaluation.by_class.values())) == pytest.approx(measured, abs=0.06)
+
+
+def test_depths_are_told_apart_by_distance():
+    from kddense.report.evaluation import _error_by_distance
+
+    truth = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
+    predicted = truth * torch.tensor([1.1, 1.1, 1.2, 1.2, 1.4, 1.6])
+    errors = _error_by_distance([(truth[:2], predicted[:2]), (truth[2:], predicted[2:])])
+
+    assert list(errors.values()) == pytest.approx([0.1, 0.2, 0.5], rel=1e-5)
+    assert next(iter(errors)).startswith('1.0 m to ')
+
+
+def test_progress_is_told_and_nothing_is_printed(detector, capfd):
+    config = detector.plain()
+    told = []
+    evaluate(build_model(config), config, progress=lambda done, count: told.append((done, count)))
+
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert 'annotations' not in capfd.readouterr().out
+
+
+def test_a_config_without_the_split_is_told(detector):
+    config = detector.plain()
+    config.test_dataloader = None
+    with pytest.raises(ValueError, match='the config has no test_dataloader'):
+        evaluate(build_model(config), config, 'test')
+
+
+def test_a_distillation_is_measured_as_its_student(structured):
+    config = structured.distilled()
+    plain = plain_config(config)
+
+    assert plain.model == structured.plain().model
+    assert config.model.type == 'kddense.Distiller'  # left as it was
+    assert not isinstance(build_model(plain), Distiller)
+
+
+def test_a_preprocessor_beside_the_model_comes_along(structured):
+    config = structured.distilled()
+    config.data_preprocessor = config.model.student.pop('data_preprocessor')
+    assert plain_config(config).model.data_preprocessor == config.data_preprocessor
+
+
+def test_weights_of_another_model_are_refused(structured):
+    with pytest.raises(ValueError, match='teacher.checkpoint .* is of another architecture'):
+        load_model(structured.plain(), structured.teacher['checkpoint'], name='teacher')

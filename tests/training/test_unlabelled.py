@@ -1,0 +1,259 @@
+"""Images without labels: the teacher speaks of them, the student's own losses do not."""
+
+import copy
+import shutil
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kddense.training.unlabelled import pipeline_without_labels
+
+from ..helpers import segmentors, tiny
+
+
+@pytest.fixture(scope='session')
+def frames(toy_data, tmp_path_factory):
+    """A folder of five images without labels."""
+    folder = tmp_path_factory.mktemp('frames')
+    for index in range(5):
+        shutil.copy(toy_data / 'images' / f'{index}.png', folder / f'{index}.png')
+    return folder
+
+
+def unlabelled(folder, **options):
+    images = dict(type='BaseSegDataset', data_prefix=dict(img_path=str(folder)), img_suffix='.png')
+    return dict(dict(type='kddense.UnlabelledImagesHook', dataset=images), **options)
+
+
+def short(task, *hooks, iterations=1, objectives=None, **options):
+    """Return the config of a training of a few iterations, without validation."""
+    config = task.distilled(objectives, train_cfg__max_iters=iterations, **options)
+    config.custom_hooks = list(hooks)
+    config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    return config
+
+
+def watched(task, config, folder):
+    """Train; return the runner, and the inputs, the samples and the losses of each step."""
+    runner = task.runner(config, folder)
+    steps = []
+    loss = runner.model.loss
+
+    def noted(inputs, data_samples):
+        losses = loss(inputs, data_samples)
+        steps.append(dict(inputs=inputs, samples=data_samples, losses=losses))
+        return losses
+
+    runner.model.loss = noted
+    runner.train()
+    return runner, steps
+
+
+@pytest.mark.parametrize('ratio, more', [(1, 2), (2.5, 5), (0.5, 1)])
+def test_every_batch_grows_by_the_ratio(segmentor, frames, tmp_path, ratio, more):
+    _, steps = watched(segmentor, short(segmentor, unlabelled(frames, ratio=ratio), iterations=2), tmp_path)
+    for step in steps:
+        assert len(step['inputs']) == 2 + more
+        assert [sample.metainfo.get('unlabelled', False) for sample in step['samples']] == [False] * 2 + [True] * more
+        assert ['gt_sem_seg' in sample for sample in step['samples']] == [True] * 2 + [False] * more
+
+
+def test_the_students_own_losses_are_of_the_labelled_images(segmentor, frames, tmp_path):
+    """Computed anew, from what the heads returned for them in the same forward pass."""
+    runner = segmentor.runner(short(segmentor, unlabelled(frames)), tmp_path)
+    student, loss, seen = runner.model.student, runner.model.loss, {}
+    heads = dict(decode=student.decode_head, aux=student.auxiliary_head)
+    heard = {prefix: segmentors.listen(head) for prefix, head in heads.items()}
+
+    def noted(inputs, data_samples):
+        seen.update(samples=data_samples, losses=loss(inputs, data_samples))
+        return seen['losses']
+
+    runner.model.loss = noted
+    runner.train()
+    for prefix, head in heads.items():
+        (logits,) = heard[prefix]['logits']
+        assert len(logits) == 4
+        alone = head.loss_by_feat(logits[:2], seen['samples'][:2])
+        for key in ('loss_ce', 'acc_seg'):
+            torch.testing.assert_close(seen['losses'][f'{prefix}.{key}'], alone[key])
+
+
+def test_distillation_is_of_all_images(segmentor, frames, tmp_path):
+    runner = segmentor.runner(short(segmentor, unlabelled(frames)), tmp_path)
+    objective, seen = runner.model.objectives['soft'], {}
+    forward = objective.forward
+
+    def noted(ours, theirs):
+        seen.update(student=ours.taps['decode_head'], teacher=theirs.taps['decode_head'], losses=forward(ours, theirs))
+        return seen['losses']
+
+    objective.forward = noted
+    runner.train()
+    assert len(seen['student']) == len(seen['teacher']) == 4
+    rows = (seen[side].detach().double().permute(0, 2, 3, 1).reshape(-1, 4) for side in ('student', 'teacher'))
+    expected = torch.stack([objective.loss(own[None], other[None]) for own, other in zip(*rows, strict=True)]).mean()
+    assert seen['losses']['loss'].item() == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_pixel_objectives_compare_all_of_an_unlabelled_image(segmentor, frames, tmp_path):
+    config = dict(it=dict(type='kddense.PixelWiseObjective', ignore_unlabelled_pixels=True))
+    runner = segmentor.runner(short(segmentor, unlabelled(frames), objectives=config), tmp_path)
+    objective, valid = runner.model.objectives['it'], []
+    compare = objective.compare
+    objective.compare = lambda index, sample, *rest: valid.append(sample.valid) or compare(index, sample, *rest)
+    runner.train()
+    assert valid[0].shape == (4, 64, 64)
+    assert valid[0][2:].all()
+
+
+def test_a_distiller_without_objectives(segmentor, frames, tmp_path):
+    _, (step,) = watched(segmentor, short(segmentor, unlabelled(frames), objectives={}), tmp_path)
+    assert len(step['inputs']) == 4
+    assert set(step['losses']) == {'decode.loss_ce', 'decode.acc_seg', 'aux.loss_ce', 'aux.acc_seg'}
+
+
+def test_the_images_take_turns_in_an_order_of_the_seed(segmentor, frames, tmp_path):
+    def paths(iterations):
+        config = short(segmentor, unlabelled(frames), iterations=iterations)
+        _, steps = watched(segmentor, config, tmp_path / str(iterations))
+        return [sample.img_path for step in steps for sample in step['samples'][2:]]
+
+    shown = paths(5)
+    assert sorted(shown) == sorted(2 * [str(path) for path in frames.iterdir()])
+    assert shown[:4] == paths(2)
+
+
+def test_resumed_runs_continue_bit_for_bit(segmentor, frames, tmp_path, logged_losses):
+    def config(**options):
+        keeping = dict(default_hooks__checkpoint__interval=2)
+        changed = short(
+            segmentor, unlabelled(frames), dict(type='kddense.RandomStateHook'), iterations=5, **keeping, **options
+        )
+        changed.param_scheduler = None
+        return changed
+
+    whole = segmentor.train(config(), tmp_path / 'whole')
+    kept = str(tmp_path / 'whole' / 'iter_2.pth')
+    resumed = segmentor.train(config(load_from=kept, resume=True), tmp_path / 'resumed')
+    assert resumed.iter == 5
+    one, other = (runner.model.state_dict() for runner in (whole, resumed))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    one, other = (logged_losses(runner.message_hub) for runner in (whole, resumed))
+    assert one == other
+    assert len(one['distill.soft.loss']) == 5
+
+
+# --- the pipeline -------------------------------------------------------------------------------------------------------
+
+
+def test_the_training_pipeline_without_what_needs_labels():
+    pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='mmseg.LoadAnnotations', reduce_zero_label=True),
+        dict(type='LoadDepthAnnotation', depth_rescale_factor=1e-3),
+        dict(type='RandomCrop', crop_size=(32, 32), cat_max_ratio=0.75),
+        dict(type='PackSegInputs'),
+    ]
+    before = copy.deepcopy(pipeline)
+    assert pipeline_without_labels(pipeline) == [
+        dict(type='LoadImageFromFile'),
+        dict(type='RandomCrop', crop_size=(32, 32), cat_max_ratio=1.0),
+        dict(type='PackSegInputs'),
+    ]
+    assert pipeline == before
+
+
+def test_the_default_pipeline_is_that_of_the_training_images(segmentor, frames, tmp_path):
+    config = short(segmentor, unlabelled(frames))
+    crop = dict(type='RandomCrop', crop_size=(32, 48), cat_max_ratio=0.75)
+    config.train_dataloader.dataset.pipeline.insert(2, crop)
+    config.model.student.data_preprocessor.size = (32, 48)
+    _, (step,) = watched(segmentor, config, tmp_path)
+    assert step['inputs'].shape == (4, 3, 32, 48)
+
+
+def test_the_pipeline_of_a_wrapped_dataset_is_found(segmentor, frames, tmp_path):
+    config = short(segmentor, unlabelled(frames))
+    config.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=config.train_dataloader.dataset)
+    _, (step,) = watched(segmentor, config, tmp_path)
+    assert len(step['inputs']) == 4
+
+
+def test_a_pipeline_of_its_own(segmentor, frames, tmp_path):
+    hook = unlabelled(frames)
+    resize = dict(type='Resize', scale=(32, 32))
+    hook['dataset']['pipeline'] = [dict(type='LoadImageFromFile'), resize, dict(type='PackSegInputs')]
+    _, (step,) = watched(segmentor, short(segmentor, hook), tmp_path)
+    assert [tuple(sample.img_shape) for sample in step['samples']] == [(64, 64)] * 2 + [(32, 32)] * 2
+
+
+# --- what does not fit --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    'ratio, expected',
+    [
+        (0, r'^custom_hooks: ratio of the UnlabelledImagesHook must be above 0, got 0'),
+        (-1, r'^custom_hooks: ratio of the UnlabelledImagesHook must be above 0, got -1'),
+        (0.2, r'^custom_hooks: 0.2 unlabelled images for each of 2 are less than one image: raise the ratio'),
+    ],
+)
+def test_ratios_that_give_no_image(segmentor, frames, tmp_path, ratio, expected):
+    with pytest.raises(ValueError, match=expected):
+        segmentor.train(short(segmentor, unlabelled(frames, ratio=ratio)), tmp_path)
+
+
+def test_an_empty_folder(segmentor, tmp_path):
+    (tmp_path / 'nothing').mkdir()
+    with pytest.raises(ValueError, match=r'^custom_hooks: the UnlabelledImagesHook found no image in .*nothing'):
+        segmentor.train(short(segmentor, unlabelled(tmp_path / 'nothing')), tmp_path / 'run')
+
+
+def without_labels(data, *which):
+    for index in which:
+        data['data_samples'][index].set_metainfo(dict(unlabelled=True))
+    return data
+
+
+def test_detectors_cannot_learn_from_them():
+    objectives = dict(hint=dict(type='kddense.HintObjective'))
+    model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(width=16), objectives)
+    with pytest.raises(ValueError, match=r'^student \(FasterRCNN\) cannot learn from unlabelled images: it is no segm'):
+        tiny.step(model, without_labels(tiny.detection_data(), 1))
+
+
+def test_some_images_must_have_labels():
+    model = tiny.distiller(tiny.segmentor('pspnet_r50-d8'), tiny.segmentor('pspnet_r50-d8'), {}, scope='mmseg')
+    with pytest.raises(
+        ValueError, match=r'^every image of the batch is unlabelled: the student needs some with labels'
+    ):
+        tiny.step(model, without_labels(tiny.segmentation_data(), 0, 1))
+
+
+@pytest.mark.parametrize('name, loss', [('encnet', 'decode.loss_ce'), ('ocrnet', 'decode_1.loss_ce')])
+def test_heads_with_several_outputs_and_cascades_leave_them_out(name, loss):
+    student = segmentors.encnet() if name == 'encnet' else tiny.segmentor('ocrnet_r50-d8')
+    model = tiny.distiller(student, tiny.segmentor('pspnet_r50-d8'), {}, scope='mmseg')
+    heard = segmentors.listen(segmentors.last_head(model.student))
+    data = without_labels(tiny.segmentation_data(count=3), 1)
+    losses = tiny.step(model, data)
+    (logits,) = heard['logits']
+    labels = torch.cat([data['data_samples'][index].gt_sem_seg.data for index in (0, 2)])
+    enlarged = F.interpolate(logits[[0, 2]], (64, 64), mode='bilinear', align_corners=False)
+    torch.testing.assert_close(losses[loss], F.cross_entropy(enlarged, labels))
+    assert torch.isfinite(tiny.total(losses))
+
+
+def test_heads_of_points_cannot_learn_from_them():
+    model = tiny.distiller(segmentors.pointrend(), tiny.segmentor('pspnet_r50-d8'), {}, scope='mmseg')
+    with pytest.raises(ValueError, match=r'^student.decode_head.1 samples labelled points: it cannot learn from unlab'):
+        tiny.step(model, without_labels(tiny.segmentation_data(), 1))
+
+
+def test_the_heads_are_left_as_they_were():
+    model = tiny.distiller(tiny.segmentor('pspnet_r50-d8'), tiny.segmentor('pspnet_r50-d8'), {}, scope='mmseg')
+    losses = tiny.step(model, without_labels(tiny.segmentation_data(count=3), 1))
+    assert losses['decode.loss_ce'] > 0
+    assert not any('loss_by_feat' in vars(module) for module in model.modules())
