@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmcv.transforms import LoadImageFromFile
 from mmengine.registry import TRANSFORMS as ALL_TRANSFORMS
 
 from kddense.registry import TRANSFORMS
@@ -46,6 +45,8 @@ class LoadTeacherImage:
     ) -> None:
         if not isinstance(replace, (list, tuple)) or len(replace) != 2:
             raise ValueError(f"LoadTeacherImage.replace must be a pair such as ('images/', 'depth/'), got {replace!r}")
+        from mmcv.transforms import LoadImageFromFile  # here, because kddense can be imported without mmcv
+
         self.replace = replace
         self.suffix = suffix
         self.key = key

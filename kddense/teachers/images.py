@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kddense.datasets import TEACHER_IMAGE
 from kddense.exchange import Batch, ImageFormat
 
-PRIVILEGED = 'teacher_img'  # where ShrinkForStudent keeps the image of before
 STUDENT_IMAGE = 'student'
 
 
@@ -58,7 +58,7 @@ class TeacherImages:
 
     def _kept(self, batch: Batch) -> list[Any]:
         """Return the images that the pipeline kept for this teacher, one for each of the batch, or none."""
-        key = self.key or PRIVILEGED
+        key = self.key or TEACHER_IMAGE
         images = [sample.metainfo.get(key) for sample in batch.data_samples]
         pairs = list(zip(images, batch.data_samples, strict=True))
         if self.key == STUDENT_IMAGE or (self.key is None and self._is_for_others(pairs, batch)):

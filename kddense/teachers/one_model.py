@@ -182,7 +182,7 @@ class ModelTeacher(Teacher):
             return {}
         if images.shape[-2:] != batch.inputs.shape[-2:]:
             raise ViewError(
-                f"{self.name} cannot give the gradients of its own loss: it sees images of {tuple(images.shape[-2:])} where the "
+                f'{self.name} cannot give the gradients of its own loss: it sees images of {tuple(images.shape[-2:])} where the '
                 f"student's labels are of {tuple(batch.inputs.shape[-2:])}; give both models the same size divisor and scale"
             )
         samples = copy.deepcopy(batch.data_samples)
