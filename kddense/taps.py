@@ -18,7 +18,7 @@ import copy
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -133,13 +133,13 @@ class Taps:
 
     def __init__(self, model: nn.Module, taps: Iterable[str], owner: str = 'model') -> None:
         self._owner = owner
-        self._places = {text: self._resolve(model, text) for text in taps}
-        self._checkpointed = _checkpointed(model, [tap.path for _, tap in self._places.values()])
+        modules = dict(model.named_modules())
+        self._places = {text: self._resolve(model, modules, text) for text in taps}
+        self._checkpointed = _checkpointed(modules, [tap.path for _, tap in self._places.values()])
         self._listening = ExitStack()
 
-    def _resolve(self, model: nn.Module, text: str) -> tuple[nn.Module, Tap]:
+    def _resolve(self, model: nn.Module, modules: Mapping[str, nn.Module], text: str) -> tuple[nn.Module, Tap]:
         tap = Tap.parse(text)
-        modules = dict(model.named_modules())
         if tap.path not in modules:
             raise TapError(
                 f"tap '{text}': the {self._owner} ({type(model).__name__}) has no part '{tap.path}'"
@@ -179,10 +179,9 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f'; the nearest names are {", ".join(map(repr, found))}' if found else ''
 
 
-def _checkpointed(model: nn.Module, paths: Iterable[str]) -> list[nn.Module]:
+def _checkpointed(modules: Mapping[str, nn.Module], paths: Iterable[str]) -> list[nn.Module]:
     """Return the modules above ``paths`` that run under gradient checkpointing."""
     above = {path[:end] for path in paths for end, letter in enumerate(path) if letter == '.'}
-    modules = dict(model.named_modules())
     return [modules[path] for path in sorted(above) if getattr(modules[path], 'with_cp', False) is True]
 
 

@@ -21,7 +21,7 @@ from kddense.views.alignment import in_float32
 
 from .base import Teacher
 from .folding import NORMS, fold, norms_of
-from .images import TeacherImages
+from .images import STUDENT_IMAGE, TeacherImages
 from .weights import load_weights
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -39,7 +39,8 @@ class ModelTeacher(Teacher):
         input_scale: Size of the image that it sees, relative to the student's. The image comes from the pipeline if
             :class:`kddense.ShrinkForStudent` kept it, else the student's is resized.
         image: The key in each data sample's ``metainfo`` of the image that this teacher is given instead of the student's:
-            height x width (x channels), as many channels as it takes. One that lacks it is an error.
+            height x width (x channels), as many channels as it takes. One that lacks it is an error. ``'student'`` is the
+            student's, also where the pipeline kept a larger one for another teacher.
         class_map: For every class of the student the teacher's that it is, by name or index: selects and orders the classes
             of a teacher that was trained on others. Softmax is then taken over the selected ones.
         trust_checkpoint: Load a checkpoint that holds pickled code. Only for files whose source you trust.
@@ -125,7 +126,7 @@ class ModelTeacher(Teacher):
 
     def check_images(self, student: ImageFormat) -> None:
         own, other = self.image_format.channels, student.channels
-        if self.images.key is None and own and other and own != other:
+        if self.images.key in (None, STUDENT_IMAGE) and own and other and own != other:
             raise ValueError(
                 f"{self.name} takes images of {own} channels, the student's have {other}: name one of {own} channels with "
                 f'{self.name}.image, or take a teacher of {other} channels'
