@@ -7,9 +7,9 @@ compat.enable()
 
 from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector  # noqa: E402
-from kddense.datasets import ShrinkForStudent  # noqa: E402
+from kddense.datasets import LoadTeacherImage, MoveTogether, ShrinkForStudent  # noqa: E402
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.models import VGG, DepthHead, Discriminator, EfficientNetLite  # noqa: E402
+from kddense.models import VGG, DepthHead, Discriminator, EfficientNetLite, MemoryBank  # noqa: E402
 from kddense.objectives import (  # noqa: E402
     AttentiveBoxObjective,
     AttentiveDepthHintObjective,
@@ -68,8 +68,11 @@ __all__ = [
     'JointOptimWrapperConstructor',
     'LDObjective',
     'LinearConnector',
+    'LoadTeacherImage',
     'MapObjective',
+    'MemoryBank',
     'ModuleTeacher',
+    'MoveTogether',
     'Objective',
     'PairWiseObjective',
     'PixelWiseObjective',

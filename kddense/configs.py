@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmengine.hub import get_config
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 
 EXTRAS = {'mmdet': 'detection', 'mmseg': 'segmentation'}  # which of kddense's extras installs a library
 
@@ -99,6 +99,27 @@ def classes_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     if isinstance(classes, str):
         return tuple(list_from_file(classes)) if Path(classes).is_file() else None
     return None if classes is None else tuple(classes)
+
+
+def training_set_size(config: str | None) -> int | None:
+    """Return the number of images that a run trains on, ``None`` if its config tells of no data set with a length.
+
+    Args:
+        config: The text of the run's config, ``None`` if there is none.
+    """
+    whole = Config.fromstring(config, '.py') if config else {}
+    dataset = (whole.get('train_dataloader') or {}).get('dataset')
+    if not isinstance(dataset, Mapping):
+        return None
+    with DefaultScope.overwrite_default_scope(whole.get('default_scope', 'mmengine')):
+        built = DATASETS.build(_without_pipeline(dataset))
+    return len(built) if hasattr(built, '__len__') else None
+
+
+def _without_pipeline(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        return {key: [] if key == 'pipeline' else _without_pipeline(value) for key, value in config.items()}
+    return [_without_pipeline(one) for one in config] if isinstance(config, list) else config
 
 
 def pretrained_in(config: Any, key: str = '') -> bool:

@@ -18,7 +18,7 @@ import copy
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -112,7 +112,8 @@ class Taps:
     """A context manager that listens to a model and, on leaving, is gone from it without a trace.
 
     Methods are listened to by shadowing them on the instance, so that a module is heard both when it is called and when
-    its ``forward`` is called directly, as mmseg's heads do.
+    its ``forward`` is called directly, as mmseg's heads do. A block of mmdet or mmseg that runs under gradient checkpointing
+    (``with_cp=True``) keeps its values for the backward pass while something inside it is listened to.
 
     Args:
         model: The model to listen to.
@@ -132,12 +133,13 @@ class Taps:
 
     def __init__(self, model: nn.Module, taps: Iterable[str], owner: str = 'model') -> None:
         self._owner = owner
-        self._places = {text: self._resolve(model, text) for text in taps}
+        modules = dict(model.named_modules())
+        self._places = {text: self._resolve(model, modules, text) for text in taps}
+        self._checkpointed = _checkpointed(modules, [tap.path for _, tap in self._places.values()])
         self._listening = ExitStack()
 
-    def _resolve(self, model: nn.Module, text: str) -> tuple[nn.Module, Tap]:
+    def _resolve(self, model: nn.Module, modules: Mapping[str, nn.Module], text: str) -> tuple[nn.Module, Tap]:
         tap = Tap.parse(text)
-        modules = dict(model.named_modules())
         if tap.path not in modules:
             raise TapError(
                 f"tap '{text}': the {self._owner} ({type(model).__name__}) has no part '{tap.path}'"
@@ -152,6 +154,8 @@ class Taps:
 
     def __enter__(self) -> Recording:
         recording = Recording(self._places, self._owner)
+        for module in self._checkpointed:
+            self._listening.enter_context(_uncheckpointed(module))
         for text, (module, tap) in self._places.items():
             self._listening.enter_context(shadowed(module, tap.method, _listener(tap, text, recording)))
         return recording
@@ -173,6 +177,22 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """Return the end of a message: which of ``names`` are most like ``name``, if any is."""
     found = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
     return f'; the nearest names are {", ".join(map(repr, found))}' if found else ''
+
+
+def _checkpointed(modules: Mapping[str, nn.Module], paths: Iterable[str]) -> list[nn.Module]:
+    """Return the modules above ``paths`` that run under gradient checkpointing."""
+    above = {path[:end] for path in paths for end, letter in enumerate(path) if letter == '.'}
+    return [modules[path] for path in sorted(above) if getattr(modules[path], 'with_cp', False) is True]
+
+
+@contextmanager
+def _uncheckpointed(module: Any) -> Iterator[None]:
+    """Context manager: what runs inside a module is in the graph of the backward pass."""
+    module.with_cp = False
+    try:
+        yield
+    finally:
+        module.with_cp = True
 
 
 @contextmanager

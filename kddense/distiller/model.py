@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor, nn
@@ -97,8 +98,9 @@ class Distiller(BaseModel):
             return self.student(inputs, data_samples, mode=mode, **kwargs)
         return self.loss(inputs, data_samples or [])
 
+    @torch.compiler.disable
     def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
-        """Run one training step up to the losses.
+        """Run one training step up to the losses; never compiled, taps listen to the models as they are.
 
         Args:
             inputs: The student's inputs, shape ``(N, C, H, W)``.

@@ -5,17 +5,38 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Rows = TypeVar('Rows')
+
+class PerImage:
+    """What dataclasses share whose tensors all have one entry for each image of a batch."""
+
+    def cut(self, images: int) -> list[Any]:
+        """Return those of the single images."""
+        return [
+            replace(self, **{name: value[row : row + 1] for name, value in _tensors(self).items()})  # type: ignore[type-var]
+            for row in range(images)
+        ]
+
+    @classmethod
+    def join(cls, items: Sequence[Any]) -> Any:
+        """Put those of single images together."""
+        return replace(
+            items[0], **{name: torch.cat([getattr(one, name) for one in items]) for name in _tensors(items[0])}
+        )
+
+
+def _tensors(item: Any) -> dict[str, Tensor]:
+    values = {one.name: getattr(item, one.name) for one in fields(item)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
 
 @dataclass(frozen=True)
-class MapSample:
+class MapSample(PerImage):
     """The positions of a batch.
 
     Attributes:
@@ -31,18 +52,9 @@ class MapSample:
         """Return which cells of a map of ``size`` are valid, by the pixel at the middle of each, ``(N, h, w)``."""
         return F.interpolate(self.valid[:, None].float(), tuple(size), mode='nearest-exact')[:, 0] > 0
 
-    def cut(self, images: int) -> list[MapSample]:
-        """Return the samples of the single images."""
-        return _cut(self, images)
-
-    @classmethod
-    def join(cls, samples: Sequence[MapSample]) -> MapSample:
-        """Put the samples of single images together."""
-        return _join(samples)
-
 
 @dataclass(frozen=True)
-class MapOpinion:
+class MapOpinion(PerImage):
     """What one head says at every position of a map.
 
     Attributes:
@@ -53,15 +65,6 @@ class MapOpinion:
 
     logits: Tensor
     feature: Tensor
-
-    def cut(self, images: int) -> list[MapOpinion]:
-        """Return the opinions on the single images."""
-        return _cut(self, images)
-
-    @classmethod
-    def join(cls, opinions: Sequence[MapOpinion]) -> MapOpinion:
-        """Put the opinions on single images together."""
-        return _join(opinions)
 
 
 @dataclass(frozen=True)
@@ -99,21 +102,3 @@ class DepthOpinion(MapOpinion):
         """Depth on a logarithmic scale, 0 at the head's least depth and 1 at its greatest, ``(N, 1, h, w)``."""
         low, high = math.log(self.head.min_depth), math.log(self.head.max_depth)
         return (self.depth.log() - low) / (high - low)
-
-
-def _cut(item: Rows, images: int) -> list[Rows]:
-    tensors = _tensors(item)
-    return [
-        replace(item, **{name: value[row : row + 1] for name, value in tensors.items()})  # type: ignore[type-var]
-        for row in range(images)
-    ]
-
-
-def _join(items: Sequence[Rows]) -> Rows:
-    names = _tensors(items[0])
-    return replace(items[0], **{name: torch.cat([getattr(one, name) for one in items]) for name in names})  # type: ignore[type-var]
-
-
-def _tensors(item: Any) -> dict[str, Tensor]:
-    values = {one.name: getattr(item, one.name) for one in fields(item)}
-    return {name: value for name, value in values.items() if isinstance(value, Tensor)}

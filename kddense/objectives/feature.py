@@ -74,8 +74,8 @@ class FeatureObjective(MapObjective):
         tensors = list(tensors_of(answer.taps[self._tap_of(side)]))
         if side == 'student' and torch.is_grad_enabled() and not any(tensor.requires_grad for tensor in tensors):
             raise ValueError(
-                f"tap '{self.tap}': no gradient reaches this part of the student: it is frozen, or inside a block that runs "
-                'under gradient checkpointing (with_cp=True), which is heard only as a whole'
+                f"tap '{self.tap}': no gradient reaches this part of the student: it is frozen, or inside a part that runs "
+                'under gradient checkpointing, which is heard only as a whole'
             )
         return tensors
 

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kddense.datasets import TEACHER_IMAGE
 from kddense.exchange import Batch, ImageFormat
 
-PRIVILEGED = 'teacher_img'  # where ShrinkForStudent keeps the image of before
+STUDENT_IMAGE = 'student'
 
 
 class TeacherImages:
@@ -57,11 +58,12 @@ class TeacherImages:
 
     def _kept(self, batch: Batch) -> list[Any]:
         """Return the images that the pipeline kept for this teacher, one for each of the batch, or none."""
-        key = self.key or (PRIVILEGED if self.scale != 1 else None)
-        images = [sample.metainfo.get(key) for sample in batch.data_samples] if key else []
-        if self.key is None and all(image is None for image in images):
+        key = self.key or TEACHER_IMAGE
+        images = [sample.metainfo.get(key) for sample in batch.data_samples]
+        pairs = list(zip(images, batch.data_samples, strict=True))
+        if self.key == STUDENT_IMAGE or (self.key is None and self._is_for_others(pairs, batch)):
             return []
-        for number, (image, sample) in enumerate(zip(images, batch.data_samples, strict=True)):
+        for number, (image, sample) in enumerate(pairs):
             if image is None:
                 which = sample.metainfo.get('img_path', f'number {number} of the batch')
                 raise ValueError(
@@ -71,12 +73,21 @@ class TeacherImages:
             self._check_size(image, sample, batch)
         return images
 
+    def _is_for_others(self, pairs: Sequence[tuple[Any, Any]], batch: Batch) -> bool:
+        """Tell whether what the pipeline kept, if anything, is not for a teacher that names no image.
+
+        A larger image is, it is of :class:`kddense.ShrinkForStudent`; one of the student's size is for whoever names it.
+        """
+        sizes = [(tuple(image.shape[:2]), _size(sample, batch)) for image, sample in pairs if image is not None]
+        return not sizes or (self.scale == 1 and all(own == other for own, other in sizes))
+
     def _check_size(self, image: Any, sample: Any, batch: Batch) -> None:
         wanted = [length * self.scale for length in _size(sample, batch)]
         if any(abs(own - want) > self.scale + 1 for own, want in zip(image.shape[:2], wanted, strict=True)):
             raise ValueError(
                 f'{self.name}.input_scale is {self.scale:g}, but the image kept for it is of {tuple(image.shape[:2])} where '
-                f"the student's is of {_size(sample, batch)}: set input_scale to the factor between them"
+                f"the student's is of {_size(sample, batch)}: set input_scale to the factor between them, or image="
+                f"'{STUDENT_IMAGE}' if it is not for this teacher"
             )
 
     def _raw(self, image: Any) -> Tensor:

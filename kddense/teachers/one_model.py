@@ -13,7 +13,7 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from kddense.exchange import Answer, Batch, ImageFormat, Question
+from kddense.exchange import Answer, Batch, ImageFormat, Question, ViewError
 from kddense.random_state import fixed_random_state
 from kddense.taps import Taps, map_tensors, nearest, tensors_of
 from kddense.views import build_view
@@ -21,7 +21,7 @@ from kddense.views.alignment import in_float32
 
 from .base import Teacher
 from .folding import NORMS, fold, norms_of
-from .images import TeacherImages
+from .images import STUDENT_IMAGE, TeacherImages
 from .weights import load_weights
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -39,7 +39,8 @@ class ModelTeacher(Teacher):
         input_scale: Size of the image that it sees, relative to the student's. The image comes from the pipeline if
             :class:`kddense.ShrinkForStudent` kept it, else the student's is resized.
         image: The key in each data sample's ``metainfo`` of the image that this teacher is given instead of the student's:
-            height x width (x channels), as many channels as it takes. One that lacks it is an error.
+            height x width (x channels), as many channels as it takes. One that lacks it is an error. ``'student'`` is the
+            student's, also where the pipeline kept a larger one for another teacher.
         class_map: For every class of the student the teacher's that it is, by name or index: selects and orders the classes
             of a teacher that was trained on others. Softmax is then taken over the selected ones.
         trust_checkpoint: Load a checkpoint that holds pickled code. Only for files whose source you trust.
@@ -97,11 +98,11 @@ class ModelTeacher(Teacher):
 
     def _loaded(self, checkpoint: str | None) -> nn.Module:
         model = self.build_model()
-        self.checkpoint = checkpoint
         if checkpoint is None:
             print_log(f'{self.name}.checkpoint is None: the teacher is untrained', logger='current', level=30)
         else:
             self.classes = load_weights(model, checkpoint, self.trust_checkpoint, self.name) or self.classes
+        self.checkpoint = checkpoint
         return model
 
     def _install(self, model: Any) -> None:
@@ -125,7 +126,7 @@ class ModelTeacher(Teacher):
 
     def check_images(self, student: ImageFormat) -> None:
         own, other = self.image_format.channels, student.channels
-        if self.images.key is None and own and other and own != other:
+        if self.images.key in (None, STUDENT_IMAGE) and own and other and own != other:
             raise ValueError(
                 f"{self.name} takes images of {own} channels, the student's have {other}: name one of {own} channels with "
                 f'{self.name}.image, or take a teacher of {other} channels'
@@ -143,7 +144,9 @@ class ModelTeacher(Teacher):
 
     def through(self, path: str, *values: Tensor) -> Any:
         parts = self._parts_at(path)
-        dtype = self.view.image_dtype()
+        # What has no weights, a RoI extractor say, computes in float32: in bfloat16 its boxes would lie pixels away.
+        weights = [one for part in parts for one in part.parameters()]
+        dtype = self.view.image_dtype() if weights else torch.float32
         result: Any = tuple(map_tensors(lambda value: self._cast(value, dtype), value) for value in values)
         with self._alone(next(tensors_of(values)).device):
             for part in parts:
@@ -177,12 +180,18 @@ class ModelTeacher(Teacher):
         """Return the gradients of the teacher's own loss at taps; its heads compute in float32 where they are in bf16."""
         if not taps:
             return {}
+        if images.shape[-2:] != batch.inputs.shape[-2:]:
+            raise ViewError(
+                f'{self.name} cannot give the gradients of its own loss: it sees images of {tuple(images.shape[-2:])} where the '
+                f"student's labels are of {tuple(batch.inputs.shape[-2:])}; give both models the same size divisor and scale"
+            )
         samples = copy.deepcopy(batch.data_samples)
         low = self.view.image_dtype() != torch.float32
         autocast = torch.autocast(images.device.type, self.view.image_dtype() if low else None, enabled=low)
-        with torch.enable_grad(), autocast, Taps(self.model, taps, self.name) as recording:
-            losses = self.model.loss(images.detach().requires_grad_(), samples)
-        total = sum(value.float().sum() for key, value in _flat(losses) if 'loss' in key)
+        with torch.enable_grad(), self.view.as_in_training(), self.view.without_labels(samples):
+            with autocast, Taps(self.model, taps, self.name) as recording:
+                losses = self.model.loss(images.detach().requires_grad_(), samples)
+            total = sum(value.float().sum() for key, value in _flat(losses) if 'loss' in key)
         values = {tap: list(tensors_of(recording[tap])) for tap in taps}
         return {tap: _gradient(total, tensors) for tap, tensors in values.items()}
 

@@ -180,11 +180,11 @@ class ModelView:
             Values in float32.
         """
         whole = question.taps & {''}
-        with Taps(self.model, question.taps - whole, self.owner) as recording, self._as_in_training():
+        with Taps(self.model, question.taps - whole, self.owner) as recording, self.as_in_training():
             opinions = self.run(replace(question, taps=question.taps - whole), images)
         taps = {tap: recording[tap] for tap in question.taps - whole}
         if whole:
-            with self._as_in_training():
+            with self.as_in_training():
                 taps[''] = self.run_whole(images)
         unbound = frozenset(tap for tap in taps if self.kinds_behind([tap]))
         size = images.shape[-2:]
@@ -204,7 +204,8 @@ class ModelView:
         return opinions
 
     @contextmanager
-    def _as_in_training(self) -> Iterator[None]:
+    def as_in_training(self) -> Iterator[None]:
+        """Context manager: heads speak as in training, their layers stay in eval mode."""
         modes = [module.training for module in self._speakers]
         for module in self._speakers:
             module.training = True

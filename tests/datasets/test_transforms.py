@@ -75,5 +75,5 @@ def test_a_kept_image_of_another_scale_is_refused(input_scale):
     for image, sample in zip(data['inputs'], data['data_samples'], strict=True):
         large = np.zeros((2 * image.shape[1], 2 * image.shape[2], 3), dtype=np.uint8)
         sample.set_metainfo(dict(teacher_img=large))
-    with pytest.raises(ValueError, match=r'teacher.input_scale is \d, but ShrinkForStudent kept an image'):
+    with pytest.raises(ValueError, match=r'teacher.input_scale is \d, but the image kept for it is of'):
         tiny.step(model, data)

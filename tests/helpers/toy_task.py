@@ -129,7 +129,7 @@ class ToyTask:
             )
         if self.name == 'one_stage':
             return dict(
-                pixel=dict(type='kddense.PixelWiseObjective', on='bbox_head'),
+                pixel=dict(type='kddense.PixelWiseObjective', on='bbox_head', weight=1.0),
                 pair=dict(type='kddense.PairWiseObjective', on='bbox_head'),
                 holistic=dict(type='kddense.HolisticObjective', on='bbox_head', discriminator=dict(channels=8)),
                 soft=dict(type='kddense.DenseHintonObjective', average='positives', weight=2e-3),

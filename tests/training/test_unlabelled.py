@@ -101,8 +101,8 @@ def test_the_pixel_objectives_compare_all_of_an_unlabelled_image(segmentor, fram
     config = dict(it=dict(type='kddense.PixelWiseObjective', ignore_unlabelled_pixels=True))
     runner = segmentor.runner(short(segmentor, unlabelled(frames), objectives=config), tmp_path)
     objective, valid = runner.model.objectives['it'], []
-    compare = objective.compare
-    objective.compare = lambda index, sample, *rest: valid.append(sample.valid) or compare(index, sample, *rest)
+    judge = objective.judge
+    objective.judge = lambda index, sample, *rest: valid.append(sample.valid) or judge(index, sample, *rest)
     runner.train()
     assert valid[0].shape == (4, 64, 64)
     assert valid[0][2:].all()

@@ -1,0 +1,81 @@
+"""Tiny models of mmdet that draw masks, and one-stage detectors that :mod:`tests.helpers.detectors` has not."""
+
+from __future__ import annotations
+
+from mmengine.config import ConfigDict
+
+from . import tiny
+
+GROUPS = dict(type='GN', num_groups=4, requires_grad=True)
+
+
+def with_fpn(path, *changes, width=8):
+    """Return a model of mmdet on a narrow ResNet-18 with an FPN of 16 channels."""
+    layers, channels = tiny.backbone('resnet', width)
+    neck = {'neck.in_channels': channels, 'neck.out_channels': 16}
+    config = tiny.edit(tiny._stock(f'mmdet::{path}.py'), neck, *changes)
+    config.backbone = ConfigDict(layers)
+    return config
+
+
+def dense(path, *changes, **options):
+    """Return a one-stage detector of three classes."""
+    head = dict(in_channels=16, feat_channels=16, stacked_convs=1, num_classes=3, norm_cfg=GROUPS)
+    return with_fpn(path, {f'bbox_head.{key}': value for key, value in head.items()}, *changes, **options)
+
+
+def solo(**options):
+    head = dict(
+        in_channels=16,
+        feat_channels=16,
+        stacked_convs=1,
+        num_classes=3,
+        norm_cfg=GROUPS,
+        num_grids=[8, 6, 5, 4, 3],
+        cls_down_index=0,
+    )
+    return with_fpn('solo/solo_r50_fpn_1x_coco', {f'mask_head.{key}': value for key, value in head.items()}, **options)
+
+
+def condinst(**options):
+    mask = dict(in_channels=16, feat_channels=8, norm_cfg=dict(type='BN'), num_stacked_convs=1)
+    changes = {f'mask_head.mask_feature_head.{key}': value for key, value in mask.items()}
+    return dense('condinst/condinst_r50_fpn_ms-poly-90k_coco_instance', changes, **options)
+
+
+def mask2former(width=8, dim=16):
+    layers, channels = tiny.backbone('resnet', width)
+    head = 'panoptic_head'
+    layer = f'{head}.transformer_decoder.layer_cfg'
+    pixel = f'{head}.pixel_decoder'
+    config = tiny.edit(
+        tiny._stock('mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py'),
+        {
+            'data_preprocessor.batch_augments': None,
+            f'{head}.in_channels': channels,
+            f'{head}.feat_channels': dim,
+            f'{head}.out_channels': dim,
+            f'{head}.num_queries': 8,
+            f'{head}.num_things_classes': 3,
+            f'{head}.loss_cls.class_weight': [1.0] * 3 + [0.1],
+            f'{head}.positional_encoding.num_feats': dim // 2,
+            f'{pixel}.norm_cfg': GROUPS,
+            f'{pixel}.positional_encoding.num_feats': dim // 2,
+            f'{pixel}.encoder.num_layers': 1,
+            f'{pixel}.encoder.layer_cfg.self_attn_cfg.embed_dims': dim,
+            f'{pixel}.encoder.layer_cfg.self_attn_cfg.num_heads': 4,
+            f'{pixel}.encoder.layer_cfg.ffn_cfg.embed_dims': dim,
+            f'{pixel}.encoder.layer_cfg.ffn_cfg.feedforward_channels': dim,
+            f'{head}.transformer_decoder.num_layers': 2,
+            f'{layer}.self_attn_cfg.embed_dims': dim,
+            f'{layer}.self_attn_cfg.num_heads': 4,
+            f'{layer}.cross_attn_cfg.embed_dims': dim,
+            f'{layer}.cross_attn_cfg.num_heads': 4,
+            f'{layer}.ffn_cfg.embed_dims': dim,
+            f'{layer}.ffn_cfg.feedforward_channels': dim,
+            'panoptic_fusion_head.num_things_classes': 3,
+            'train_cfg.num_points': 64,
+        },
+    )
+    config.backbone = ConfigDict(layers)
+    return config

@@ -1,0 +1,150 @@
+"""Foundation models: a plain module of another library, patches of 14 pixels, tokens."""
+
+import pytest
+import torch
+from torch import nn
+
+from kddense.connectors import match_size
+from kddense.exchange import Batch, Question
+from kddense.registry import MODELS
+
+from ..helpers import plugins, tiny
+
+STUDENT = tiny.segmentor('pspnet_r50-d8')
+DATA = tiny.segmentation_data()
+
+
+@MODELS.register_module()
+class StrictViT(nn.Module):
+    """As timm and DINOv2 make them: tokens ``(N, 1 + registers + L, C)``, and images of whole patches only."""
+
+    def __init__(self, patch=14, dim=32, registers=0):
+        super().__init__()
+        self.patch = patch
+        self.embed = nn.Conv2d(3, dim, patch, patch)
+        self.first = nn.Parameter(torch.zeros(1, 1 + registers, dim))
+        self.block = nn.TransformerEncoderLayer(dim, 2, 64, batch_first=True)
+
+    def forward(self, x):
+        if x.shape[-1] % self.patch or x.shape[-2] % self.patch:
+            raise AssertionError(f'images of {tuple(x.shape[-2:])} are no multiple of the patch {self.patch}')
+        tokens = self.embed(x).flatten(2).transpose(1, 2)
+        return self.block(torch.cat([self.first.expand(len(x), -1, -1), tokens], dim=1))
+
+
+class Positions(nn.Module):
+    """Answers the middle of each patch, in pixels, x and y."""
+
+    def __init__(self, patch):
+        super().__init__()
+        self.patch = patch
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        rows, columns = (torch.arange(size // self.patch) * self.patch + self.patch / 2 for size in x.shape[-2:])
+        return self.scale * torch.stack(torch.meshgrid(columns, rows, indexing='xy')).expand(len(x), -1, -1, -1)
+
+
+MODELS.register_module(module=Positions)
+
+
+def teacher_of(patch=14, **options):
+    module = dict(type='kddense.StrictViT', patch=patch, **options.pop('module', {}))
+    return dict(type='kddense.ModuleTeacher', module=module, **{'patch_size': patch, **options})
+
+
+def distiller(teacher, student=STUDENT, scope='mmseg', **options):
+    hint = dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1], teacher_tap='', teacher_levels=[0])
+    config = dict(type='kddense.Distiller', student=student, teacher=teacher, objectives=dict(hint={**hint, **options}))
+    return tiny.build(config, scope=scope)
+
+
+STUDENTS = {'pspnet': (STUDENT, 'mmseg', DATA), 'retinanet': (tiny.single_stage('retinanet'), 'mmdet', tiny.detection_data())}
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+@pytest.mark.parametrize('patch', [14, 16])
+@pytest.mark.parametrize('student', list(STUDENTS))
+def test_a_plain_module_is_a_teacher(student, patch, precision):
+    config, scope, data = STUDENTS[student]
+    build = lambda: distiller(teacher_of(patch, precision=precision), config, scope)  # noqa: E731
+    model = build()
+    assert 'backbone.layer1.0.conv1.weight' in plugins.gradients(model, data)
+    plugins.train(model, data)
+    plugins.assert_contracts(model, config, scope, rebuild=build)
+
+
+@pytest.mark.parametrize('registers', [0, 4])
+def test_tokens_are_answered_as_the_map_of_their_patches(registers):
+    model = distiller(teacher_of(16, module=dict(registers=registers)))
+    teacher = model.teachers['teacher']
+    batch = Batch(**model.data_preprocessor(DATA, True), image_format=model.image_format)
+    answer = teacher.answer(Question(frozenset({'', 'block'})), batch)
+    images, _ = teacher.images.of(batch)
+    expected = teacher.model(images)[:, 1 + registers :].transpose(1, 2).unflatten(2, (4, 4))
+    torch.testing.assert_close(answer.taps[''], expected)
+    torch.testing.assert_close(answer.taps['block'], expected)
+
+
+def test_tokens_meet_maps_without_a_patch_size_too():
+    """The rank is matched by the objective; without a patch size the images must be of whole patches already."""
+    model = distiller(teacher_of(16, patch_size=None))
+    assert 'backbone.layer1.0.conv1.weight' in plugins.gradients(model, DATA)
+
+
+def test_a_teacher_that_asserts_its_patches_needs_its_patch_size():
+    with pytest.raises(ValueError, match='teacher .*StrictViT.* runs on no blank image of .* no multiple of the patch 14'):
+        distiller(teacher_of(14, patch_size=None))
+
+
+@pytest.mark.parametrize('size', [(64, 64), (96, 64), (64, 160)])
+@pytest.mark.parametrize('patch', [8, 14, 16])
+def test_the_teacher_speaks_of_the_places_where_the_student_is(patch, size):
+    """Each cell of the student is compared with the position, in pixels, of its own middle."""
+    module = dict(type='kddense.Positions', patch=patch)
+    teacher = dict(type='kddense.ModuleTeacher', module=module, patch_size=patch, mean=[0.0] * 3, std=[1.0] * 3)
+    batch = Batch(torch.zeros(1, 3, *size), tiny.segmentation_data(size, count=1)['data_samples'])
+    answer = distiller(teacher).teachers['teacher'].answer(Question(frozenset({''})), batch)
+    student = torch.zeros(1, 2, *(length // 8 for length in size))
+    _, spoken = match_size(student, answer.taps[''], resize='teacher')
+    for axis, length in enumerate(size[::-1]):
+        middles = torch.arange(length // 8) * 8 + 4
+        found = spoken[0, axis].movedim(1 - axis, 0)[:, 0]
+        inside = (middles >= patch / 2) & (middles <= length - patch / 2)
+        assert (found - middles)[inside].abs().max() <= 0.5
+
+
+@pytest.mark.parametrize('container', ['model', 'state_dict', 'model_ema', None])
+@pytest.mark.parametrize('prefix', ['', 'module.', '_orig_mod.'])
+def test_a_published_checkpoint_loads(tmp_path, container, prefix):
+    weights = StrictViT().state_dict()
+    saved = {prefix + key: value for key, value in weights.items()}
+    torch.save({container: saved} if container else saved, tmp_path / 'vit.pth')
+    model = distiller(teacher_of(checkpoint=str(tmp_path / 'vit.pth')))
+    loaded = model.teachers['teacher'].model.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in weights.items())
+
+
+def test_the_images_are_normalised_as_the_teacher_was_trained():
+    model = distiller(teacher_of(16))
+    teacher = model.teachers['teacher']
+    seen = []
+    teacher.model.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    tiny.step(model, DATA)
+    rgb = DATA['inputs'][0].flip(0).float()
+    mean, std = (torch.tensor(one).view(3, 1, 1) for one in ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
+    torch.testing.assert_close(seen[0][0], (rgb - mean) / std, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    'module, sentence',
+    [
+        (dict(type='kddense.NoSuchViT'), "teacher.module.type 'kddense.NoSuchViT' is neither registered nor importable"),
+        (dict(type='kddense.StrictViT', depth=3), 'teacher.module cannot be built: .*depth'),
+        (dict(patch=14), 'teacher.module must be a dict with a `type`'),
+        (dict(type='torch.zeros', size=(1,)), 'teacher.module must be an nn.Module, torch.zeros gave'),
+    ],
+)
+def test_a_module_that_cannot_be_built_is_one_sentence(module, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        distiller(dict(type='kddense.ModuleTeacher', module=module))
