@@ -48,6 +48,8 @@ def gradient_shares(config: Config, student: str | None = None, batches: int = 4
     with tempfile.TemporaryDirectory() as folder:
         config = copy.deepcopy(config)
         config.work_dir = folder
+        config.experiment_name = Path(folder).name
+        config.visualizer = None  # configs name theirs alike, and mmengine keeps the first of a name, with its folder
         runner = Runner.from_cfg(config)
         model = runner.model.train()
         model.init_weights()

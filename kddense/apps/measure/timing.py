@@ -60,6 +60,7 @@ def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_las
     config = Config.fromfile(path)
     config.merge_from_dict(dict(options))
     _forget_checkpoints(config.model.get('teacher'))
+    config.visualizer = None  # configs name theirs alike, and mmengine keeps the first of a name, with its folder
     config.work_dir = str(work_dir / 'timing' / Path(path).stem)
     config.experiment_name = f'timing_{Path(path).stem}_{len(list(Path(work_dir).glob("timing/*")))}'
     runner = Runner.from_cfg(config)
