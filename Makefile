@@ -10,7 +10,7 @@ LEGACY := .venv-legacy
 # Tiny models gain nothing from threads, and two test processes share the machine better without.
 TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0
 # Tests that share trained runs stay in one process (tests/conftest.py); the parts with the longest tests come first.
-IN_TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+IN_TWO := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 TEST_OPTIONS ?=
 TASK ?= detection
 SHELL := bash

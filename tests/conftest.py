@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,18 +18,22 @@ from .helpers.processes import StockScript
 from .helpers.quick_python import QuickPython, quick_configs
 from .helpers.toy_task import ToyTask, losses_of, make_toy_data
 
-TESTS = Path(__file__).parent
-SHARING = ('contracts', 'export')  # folders of tests that share trained runs
+SHARING = ('tests/contracts/', 'tests/export/')  # folders of tests that share trained runs
 
 _numbers = itertools.count()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where several processes test, let each run of a file, or of a folder that shares trained runs, stay in one."""
-    for item in items:
-        path = item.path.relative_to(TESTS)
-        item.add_marker(pytest.mark.xdist_group(path.parts[0] if path.parts[0] in SHARING else str(path)))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByTrainedRuns(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition('::')[0]
+            return next((folder for folder in SHARING if file.startswith(folder)), file)
+
+    return ByTrainedRuns(config, log)
 
 
 @pytest.fixture(scope='session', autouse=True)
