@@ -178,7 +178,7 @@ def test_your_own_loss(clone, run):
     assert 'distill.cosine.loss' in log
 
 
-def test_the_segmentor_builds_with_two_optimisers(clone):
+def test_the_segmentor_builds_with_two_optimisers(clone, monkeypatch):
     from mmengine.config import Config
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import DefaultScope
@@ -187,6 +187,8 @@ def test_the_segmentor_builds_with_two_optimisers(clone):
     (clone / 'my_segmentor.py').write_text(lines)
     config = Config.fromfile(clone / 'my_segmentor.py')
     config.model.teacher.checkpoint = None
+    # Without a checkpoint the teacher would begin with weights of its backbone, from the network.
+    monkeypatch.setattr('kddense.teachers.frozen.pretrained_in', lambda model: False)
     with DefaultScope.overwrite_default_scope('mmseg'):
         model = MODELS.build(config.model)
         optimizers = build_optim_wrapper(model, config.optim_wrapper)
