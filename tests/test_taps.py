@@ -174,3 +174,56 @@ def test_nested_values():
     assert doubled['b'].second == 'text'
     assert doubled['b'].first.tolist() == [2, 2]
     assert doubled['a'][1][0].tolist() == [2]
+
+
+def test_a_copy_of_an_input_is_from_before_the_module_ran(model, x):
+    with Taps(model, ['head.relu:input:copy', 'head.relu']) as heard:
+        model(x)
+    for copied, overwritten in zip(heard['head.relu:input:copy'], heard['head.relu'], strict=True):
+        assert (copied < 0).any()
+        assert torch.equal(copied.relu(), overwritten)
+
+
+class Editing(nn.Module):
+    """Overwrites in place what a method of it was given and gave, and goes on with its containers."""
+
+    def forward(self, x):
+        parts = self.split({'whole': x.clone()})
+        parts['halves'][0].mul_(2)
+        return parts
+
+    def split(self, parts):
+        parts['halves'] = list(parts['whole'].chunk(2))
+        return parts
+
+
+def test_values_that_are_overwritten_inside_a_call_are_refused(x):
+    model = nn.Sequential(Editing())
+    with Taps(model, ['0.split()']) as heard:
+        model(x)
+    with pytest.raises(TapError, match=r"^tap '0\.split\(\)': a later layer .* tap a part of the call instead$"):
+        heard['0.split()']
+
+
+def test_a_call_keeps_the_containers_that_it_was_given(x):
+    model = nn.Sequential(Editing())
+    model[0].forward = lambda value: model[0].split({'whole': value})
+    with Taps(model, ['0.split()']) as heard:
+        model(x)
+    call = heard['0.split()']
+    assert list(call.arguments['parts']) == ['whole']
+    assert list(call.result) == ['whole', 'halves']
+
+
+def test_the_empty_path_is_the_model_itself(model, x):
+    with Taps(model, ['', ':input']) as heard:
+        result = model(x)
+    assert heard[''] is result
+    assert heard[':input'] is x
+
+
+def test_tensors_of_calls_are_found_and_mapped(x):
+    call = Call({'levels': [x, 2 * x]}, {'score': -x})
+    assert [value.mean() / x.mean() for value in tensors_of(call)] == [1, 2, -1]
+    doubled = map_tensors(lambda value: value.double(), call)
+    assert {value.dtype for value in tensors_of(doubled)} == {torch.float64}
