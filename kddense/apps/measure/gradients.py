@@ -14,7 +14,7 @@ import copy
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +105,6 @@ def _gradient(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
 
 def _flat(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
-
-
-@torch.no_grad()
-def mean_entropy(logits: Iterator[Tensor]) -> tuple[float, float]:
-    """Return the mean entropy of the class probabilities in nats, and the share of places where the likeliest class has 0.9.
-
-    Args:
-        logits: Maps of shape ``(N, K, H, W)``.
-    """
-    entropies, sure = [], []
-    for one in logits:
-        probabilities = one.float().softmax(1)
-        entropies.append(torch.special.entr(probabilities).sum(1).mean().item())
-        sure.append((probabilities.amax(1) > 0.9).float().mean().item())
-    return statistics.mean(entropies), statistics.mean(sure)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

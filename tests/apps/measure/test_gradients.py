@@ -1,12 +1,10 @@
 """Gradients of the terms beside the task's, and how sure a teacher is."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
 
-from kddense.apps.measure.gradients import gradient_shares, grouped, mean_entropy
+from kddense.apps.measure.gradients import gradient_shares, grouped
 
 
 class Adversarial(nn.Module):
@@ -51,10 +49,3 @@ def test_the_ratio_grows_with_the_weight_and_the_cosine_does_not(shares):
 def test_a_plain_student_has_no_terms(structured):
     with pytest.raises(ValueError, match=r'model.objectives is missing'):
         gradient_shares(structured.plain())
-
-
-def test_entropy_of_a_coin_and_of_certainty():
-    coin, sure = torch.zeros(1, 2, 1, 1), torch.tensor([50.0, 0.0]).view(1, 2, 1, 1)
-
-    assert mean_entropy(iter([coin])) == pytest.approx((math.log(2), 0.0))
-    assert mean_entropy(iter([coin, sure])) == pytest.approx((math.log(2) / 2, 0.5))
