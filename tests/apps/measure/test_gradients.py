@@ -1,4 +1,4 @@
-"""Gradients of the terms beside the task's, and how sure a teacher is."""
+"""Gradients of the terms beside the task's."""
 
 import pytest
 import torch
