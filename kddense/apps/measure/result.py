@@ -80,7 +80,8 @@ def this_machine() -> str:
 
     if torch.cuda.is_available():
         return f'{torch.cuda.get_device_name()}, PyTorch {torch.__version__}'
-    return f'{_processor()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}'
+    threads = torch.get_num_threads()
+    return f'{_processor()}, {threads} thread{"s" if threads > 1 else ""}, PyTorch {torch.__version__}'
 
 
 def _processor() -> str:

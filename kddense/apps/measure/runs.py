@@ -85,7 +85,7 @@ def run(plan: Plan, job: Job) -> Result:
     options = [f'randomness.seed={job.seed}', *plan.options]
     commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, '--resume', '--cfg-options', *options)]
     seconds = time.time() - started
-    checkpoint = Path((folder / 'last_checkpoint').read_text().strip())
+    checkpoint = folder / Path((folder / 'last_checkpoint').read_text().strip()).name  # relative, as the work_dir is
     tested = _with_images(plan.plain, folder)
     commands.append(_call(plan.package, 'test.py', tested, checkpoint, '--work-dir', folder / 'test'))
     result = Result(

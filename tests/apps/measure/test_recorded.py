@@ -31,6 +31,7 @@ def test_differences_intervals_and_verdicts_follow_from_the_scores(file):
     assert table['rows']
     assert table['commands']
     assert table['machine']
+    assert ' /' not in file.read_text(), 'a path of a machine'
     for row in table['rows']:
         for base, compared in ((table['plain'], row), (table['plain_same_time'], row['same_time'])):
             if compared is None:
