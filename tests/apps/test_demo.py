@@ -128,7 +128,8 @@ def test_interrupted_it_goes_on_where_it_was(start, tmp_path):
     folder = tmp_path / 'demo'
     longer = ['train_cfg.max_iters=20', 'default_hooks.checkpoint.interval=1', 'default_hooks.logger.interval=1']
     process = start('segmentation', folder, *longer)
-    wait_until((folder / 'teacher' / 'last_checkpoint').exists)  # the checkpoint itself may still be half written before
+    # The checkpoint itself may be there half written; this is written after it.
+    wait_until((folder / 'teacher' / 'last_checkpoint').exists)
     os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=300)
 
