@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,12 +11,9 @@ from torch import nn
 
 from kddense.exchange import ImageFormat
 from kddense.objectives import Objective
-from kddense.registry import MODELS, TEACHERS
-from kddense.taps import nearest
-from kddense.teachers import FrozenTeacher, Teacher
+from kddense.registry import MODELS
+from kddense.teachers import Teacher, build_teacher, is_one_teacher
 from kddense.views import ModelView
-
-NEEDED = {'config': "the teacher's config", 'checkpoint': "the path of the trained teacher's weights"}
 
 
 def build_teachers(config: Mapping[str, Any] | None, student: ImageFormat) -> dict[str, Teacher]:
@@ -31,53 +27,13 @@ def build_teachers(config: Mapping[str, Any] | None, student: ImageFormat) -> di
         ValueError: If one does not fit; the message begins with the config key.
     """
     config = _by_name('teacher', config)
-    if {'type', *arguments_of(FrozenTeacher)} & config.keys():
-        configs = {'teacher': config}
-        return {name: _build_teacher(name, one, student) for name, one in configs.items()}
-    return {name: _build_teacher(f'teacher.{name}', one, student) for name, one in config.items()}
-
-
-def _build_teacher(where: str, config: Any, student: ImageFormat) -> Teacher:
-    if not isinstance(config, Mapping):
-        raise ValueError(f"{where} must be a dict with the keys 'config' and 'checkpoint', got {config!r}")
-    arguments = dict(config)
-    kind = arguments.pop('type', None)
-    teacher = FrozenTeacher if kind is None else _teacher_type(kind, where)
-    for key, what in NEEDED.items() if teacher is FrozenTeacher else ():
-        if key not in arguments:
-            raise ValueError(f"{where} needs the key '{key}': {what}")
-    known = arguments_of(teacher)
-    for key in arguments.keys() - known:
-        raise ValueError(f"{where} has no key '{key}', only {', '.join(sorted(known))}")
-    try:
-        built = teacher(**arguments, name=where)
-    except TypeError as error:
-        raise ValueError(f'{where}: {error}') from error
-    built.check_images(student)
-    return built
-
-
-def _teacher_type(kind: Any, where: str) -> type[Teacher]:
-    found = TEACHERS.get(kind) if isinstance(kind, str) else kind
-    if found is None:
-        known = [f'kddense.{name}' for name in TEACHERS.module_dict]
-        raise ValueError(f"{where}.type: there is no teacher '{kind}'{nearest(str(kind), known)}")
-    if not (isinstance(found, type) and issubclass(found, Teacher)):
-        raise ValueError(f'{where}.type: {kind} is no Teacher')
-    return found
-
-
-def arguments_of(kind: type) -> set[str]:
-    """Return the names of the arguments that a class takes, with those that it passes on to the classes it derives from."""
-    names: set[str] = set()
-    for base in kind.__mro__:
-        if '__init__' not in vars(base):
-            continue
-        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-        names |= {one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-        if not any(one.kind == one.VAR_KEYWORD for one in parameters):
-            break
-    return names - {'self', 'name'}
+    configs = (
+        {'teacher': config} if is_one_teacher(config) else {f'teacher.{name}': one for name, one in config.items()}
+    )
+    built = {where: build_teacher(one, where) for where, one in configs.items()}
+    for teacher in built.values():
+        teacher.check_images(student)
+    return {where.removeprefix('teacher.'): teacher for where, teacher in built.items()}
 
 
 def build_objectives(

@@ -5,10 +5,20 @@ derives from :class:`Teacher` and is registered in :data:`kddense.registry.TEACH
 """
 
 from .base import Teacher
+from .build import build_teacher, is_one_teacher
 from .ensemble import EnsembleTeacher
 from .frozen import FrozenTeacher
 from .module import ModuleTeacher
 from .one_model import ModelTeacher
 from .weights import load_weights
 
-__all__ = ['EnsembleTeacher', 'FrozenTeacher', 'ModelTeacher', 'ModuleTeacher', 'Teacher', 'load_weights']
+__all__ = [
+    'EnsembleTeacher',
+    'FrozenTeacher',
+    'ModelTeacher',
+    'ModuleTeacher',
+    'Teacher',
+    'build_teacher',
+    'is_one_teacher',
+    'load_weights',
+]

@@ -27,6 +27,7 @@ from kddense.taps import map_tensors, tensors_of
 from kddense.views import ModelView
 
 from .base import Teacher
+from .build import build_teacher
 
 
 @TEACHERS.register_module()
@@ -53,8 +54,7 @@ class EnsembleTeacher(Teacher):
         if not isinstance(members, (list, tuple)) or len(members) < 2:
             raise ValueError(f'{name}.members must be a list of at least two teachers, got {members!r}')
         self.members = nn.ModuleList(
-            TEACHERS.build({'type': 'kddense.FrozenTeacher', **member, 'name': f'{name}.members[{index}]'})
-            for index, member in enumerate(members)
+            build_teacher(member, f'{name}.members[{index}]') for index, member in enumerate(members)
         )
         self.view = _EnsembleView([member.view for member in self._all], name)
         self.classes = self._all[0].classes

@@ -459,7 +459,9 @@ def test_the_students_library_is_absent(monkeypatch):
     'teacher, expected',
     [
         (dict(type='kddense.FrozenTeacer'), "teacher.type: there is no teacher 'kddense.FrozenTeacer'; the nearest names"),
-        (dict(type='kddense.ModuleTeacher'), 'teacher: '),
+        (dict(type='kddense.ModuleTeacher'), "teacher needs the key 'module'"),
+        (dict(type='kddense.EnsembleTeacher', members=[{}, {}]), "teacher.members[0] needs the key 'c"),
+        (dict(type='kddense.EnsembleTeacher', members=[1, 2]), 'teacher.members[0] must be a dict'),
         (dict(type='kddense.ModuleTeacher', module=dict(type='torchvision.models.resnet')), 'teacher.module'),
         (dict(type='kddense.ModuleTeacher', module=dict(type='no.such.thing')), "teacher.module.type 'no.such.thing' is"),
         (dict(type='kddense.ModuleTeacher', module=dict(kind='x')), 'teacher.module must be a dict with a `type`'),
@@ -503,3 +505,9 @@ def test_a_checkpoint_with_weights_that_are_not_finite(tmp_path):
     torch.save(weights, tmp_path / 'bad.pth')
     said = complaint(teacher=dict(tiny.teacher_of(tiny.faster_rcnn(width=16)), checkpoint=str(tmp_path / 'bad.pth')))
     assert said.endswith('holds NaN or infinite weights (neck.lateral_convs.0.conv.bias): take an earlier checkpoint')
+
+
+def test_teachers_may_be_called_as_arguments_are():
+    teachers = {name: tiny.teacher_of(tiny.faster_rcnn()) for name in ('image', 'precision')}
+    config = dict(type='kddense.Distiller', student=tiny.faster_rcnn(), teacher=teachers, objectives={})
+    assert list(tiny.build(config).teachers) == ['image', 'precision']
