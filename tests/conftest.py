@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +43,14 @@ def one_thread():
     """Sums in a fixed order, so that runs can be compared bit for bit; and short jobs beside other jobs."""
     torch.set_num_threads(1)
     os.environ['OMP_NUM_THREADS'] = '1'
+
+
+@pytest.fixture(autouse=True)
+def same_random_numbers():
+    """Every test draws the same numbers, whichever ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
