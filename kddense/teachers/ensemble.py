@@ -121,7 +121,8 @@ class _EnsembleView(ModelView):
         first = answers[0]
         return replace(
             first,
-            taps={tap: self._mean_of_values(tap, [answer.taps[tap] for answer in answers]) for tap in first.taps},
+            taps=self._means([answer.taps for answer in answers]),
+            gradients=self._means([answer.gradients for answer in answers]),
             opinions={
                 kind: [
                     _mean_opinion(heads, self.is_sigmoid(kind))
@@ -130,6 +131,9 @@ class _EnsembleView(ModelView):
                 for kind in first.opinions
             },
         )
+
+    def _means(self, values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {tap: self._mean_of_values(tap, [one[tap] for one in values]) for tap in values[0]}
 
     def _mean_of_values(self, tap: str, values: Sequence[Any]) -> Any:
         groups = list(zip(*(tensors_of(value) for value in values), strict=False))

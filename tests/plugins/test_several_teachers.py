@@ -99,9 +99,12 @@ def ensemble_of(members, scope, **options):
     return dict(type='kddense.EnsembleTeacher', members=[tiny.teacher_of(one, scope, **options) for one in members])
 
 
+def batch_of(model, data):
+    return Batch(**model.data_preprocessor(data, True), image_format=model.image_format)
+
+
 def answers_of_members(model, data, question):
-    prepared = model.data_preprocessor(data, True)
-    batch = Batch(**prepared, image_format=model.image_format)
+    batch = batch_of(model, data)
     return [member.answer(question, batch) for member in model.teachers['teacher'].members]
 
 
@@ -133,6 +136,16 @@ def test_an_ensemble_shows_the_mean_at_a_tap():
     first, second = (one.taps['backbone'] for one in answers_of_members(model, DATA, Question(frozenset({'backbone'}))))
     for found, one, other in zip(taught.taps['backbone'], first, second, strict=True):
         assert torch.equal(found, (one + other) / 2)
+
+
+def test_an_ensemble_has_the_mean_of_its_members_gradients():
+    model = distiller(dict(l=dict(type='kddense.Listens', tap='backbone')), teacher=ensemble_of([WIDE[0]] * 2, 'mmseg'))
+    question = Question(gradients=frozenset({'backbone'}))
+    found = model.teachers['teacher'].answer(question, batch_of(model, DATA)).gradients['backbone']
+    first, second = (one.gradients['backbone'] for one in answers_of_members(model, DATA, question))
+    assert not torch.equal(first[0], second[0])
+    for mean, one, other in zip(found, first, second, strict=True):
+        assert torch.equal(mean, (one + other) / 2)
 
 
 @pytest.mark.parametrize('kind', ['CWDObjective', 'PixelWiseObjective'])
