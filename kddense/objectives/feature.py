@@ -13,7 +13,7 @@ from kddense.registry import MODELS
 from kddense.taps import tensors_of
 from kddense.views import ModelView
 
-from .maps import MapObjective, build_loss
+from .maps import MapObjective
 
 
 @MODELS.register_module()
@@ -44,7 +44,7 @@ class FeatureObjective(MapObjective):
         super().__init__(connector=connector, **kwargs)
         self.tap = tap
         self.teacher_tap = tap if teacher_tap is None else teacher_tap
-        self.loss: Any = build_loss(loss or dict(type='kddense.HintLoss'))
+        self.loss: Any = MODELS.build(dict(loss or dict(type='kddense.HintLoss')))
 
     @property
     def student_taps(self) -> frozenset[str]:  # type: ignore[override]

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from kddense.connectors import build_connector, build_fusing_connector, fuses, match_rank, match_size
 from kddense.exchange import Answer
-from kddense.registry import MODELS
 from kddense.views import ModelView
 
 from .base import Objective
@@ -152,8 +151,3 @@ class MapObjective(Objective):
     def compare(self, own: Tensor, other: Tensor) -> Tensor:
         """Return the loss of one pair, a scalar; ``own`` has gradients."""
         raise NotImplementedError
-
-
-def build_loss(loss: Mapping[str, Any]) -> Any:
-    """Build a loss of two tensors ``(student, teacher) -> scalar`` from its config."""
-    return MODELS.build(dict(loss))

@@ -64,7 +64,7 @@ def load_model(config: Config, checkpoint: str, trust_checkpoint: bool = False, 
     Args:
         config: See :func:`plain_config`.
         checkpoint: Path of the weights.
-        trust_checkpoint: See :class:`kddense.Teacher`.
+        trust_checkpoint: See :class:`kddense.FrozenTeacher`.
         name: How messages call it.
 
     Raises:

@@ -41,7 +41,7 @@ def write_report(
         split: What to measure on, ``'val'`` or ``'test'``.
         images: How many images to show.
         device: Where to run the models.
-        trust_checkpoint: See :class:`kddense.Teacher`.
+        trust_checkpoint: See :class:`kddense.FrozenTeacher`.
         command: How to make the page again.
         say: Told what is being done.
 
