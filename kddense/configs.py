@@ -140,6 +140,20 @@ def without_pretrained(config: Any) -> Any:
     return type(config)(without_pretrained(value) for value in config if not _names_weights('', value))
 
 
+def untrained(teacher: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config of a teacher, or of several by name, that begins with random weights and needs no file."""
+    if not {'type', 'config', 'checkpoint'} & teacher.keys():
+        return {name: untrained(one) for name, one in teacher.items()}
+    changed = dict(teacher)
+    if 'config' in teacher:
+        changed.update(config=without_pretrained(read_config(teacher['config'], 'teacher')), checkpoint=None)
+    if 'checkpoint' in teacher:
+        changed['checkpoint'] = None
+    if 'members' in teacher:  # of an ensemble
+        changed['members'] = [untrained(one) for one in teacher['members']]
+    return changed
+
+
 def _names_weights(key: str, value: Any) -> bool:
     if isinstance(value, Mapping):
         return value.get('type') == 'Pretrained'

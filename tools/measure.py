@@ -1,4 +1,4 @@
-"""Whether a method helps: see ``kddense measure --help``."""
+"""Whether a method helps: see :mod:`kddense.apps.measure.main`."""
 
 import sys
 

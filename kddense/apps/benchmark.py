@@ -26,7 +26,7 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from kddense.apps.made_up_batch import made_up_batch
-from kddense.configs import read_config, without_pretrained
+from kddense.configs import untrained
 from kddense.distiller import Distiller
 from kddense.distiller.build import build_teachers
 from kddense.exchange import Answer, Batch, ImageFormat, Question
@@ -117,23 +117,16 @@ def measure(
 
 def _build(model: dict[str, Any], device: str) -> Distiller:
     model = copy.deepcopy(model)
-    model['teacher'] = _untrained(model['teacher'])
+    model['teacher'] = untrained(model['teacher'])
     return revert_sync_batchnorm(MODELS.build(model)).to(device).train()
 
 
 def _reference_teacher(model: dict[str, Any], device: str, student: ImageFormat) -> ModelTeacher:
-    config = {**_untrained(model['teacher']), 'precision': 'fp32', 'channels_last': False}
+    config = {**untrained(model['teacher']), 'precision': 'fp32', 'channels_last': False}
     (teacher,) = build_teachers(config, student).values()
     if not isinstance(teacher, ModelTeacher):
         raise ValueError(f'only a teacher of one model can be timed alone, not a {type(teacher).__name__}')
     return teacher.to(device)
-
-
-def _untrained(teacher: dict[str, Any]) -> dict[str, Any]:
-    untrained = {**teacher, 'checkpoint': None}
-    if 'config' in teacher:
-        untrained['config'] = without_pretrained(read_config(teacher['config'], 'teacher'))
-    return untrained
 
 
 def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, Answer, Question]:

@@ -1,4 +1,4 @@
-"""``kddense measure``: whether a method helps, paired by seed, with intervals, and at the same time too."""
+"""Measurements: whether a method helps, paired by seed, with intervals, and at the same time too."""
 
 from .main import main
 

@@ -1,6 +1,6 @@
 """Train configs with several seeds through the stock scripts, test them, and say which methods help.
 
-    kddense measure --plain configs/chen2017/faster-rcnn_r18-w16_fpn_bccd.py --seeds 0 1 2 \\
+    python tools/measure.py --plain configs/chen2017/faster-rcnn_r18-w16_fpn_bccd.py --seeds 0 1 2 \\
         --configs configs/chen2017/chen_r18_r18-w16_fpn_bccd.py --work-dir work_dirs/bccd
 
 trains the plain student and each config with every seed, tests all as the plain model that they are, and prints one table
@@ -31,9 +31,7 @@ from .timing import step_times, steps_that_fit
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog='kddense measure', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--plain', help="the student's own config: the baseline, and what is tested")
     parser.add_argument('--configs', nargs='*', default=[], help='configs that distil into that student')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
@@ -134,7 +132,15 @@ def _job(result: Result) -> Any:
 
 
 def _command(args: argparse.Namespace) -> str:
-    words = ['kddense measure', '--plain', args.plain, '--configs', *args.configs, '--seeds', *map(str, args.seeds)]
+    words = [
+        'python tools/measure.py',
+        '--plain',
+        args.plain,
+        '--configs',
+        *args.configs,
+        '--seeds',
+        *map(str, args.seeds),
+    ]
     words += ['--package', args.package, '--work-dir', str(args.work_dir)]
     words += ['--same-time'] if args.same_time else []
     words += ['--channels-last'] if args.channels_last else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,9 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+
+from kddense.configs import untrained
+from kddense.report.costs import timed
 
 
 def step_times(
@@ -31,9 +33,10 @@ def step_times(
     """
     steps = {config: _stepper(config, work_dir, options, channels_last) for config in configs}
     times: dict[str, list[float]] = {config: [] for config in configs}
+    device = 'cuda' if torch.cuda.is_available() else 'cpu'
     for index in range(rounds + 1):
         for config, step in steps.items():
-            seconds = _timed(step)
+            seconds = timed(step, device)
             if index:
                 times[config].append(seconds)
     plain = times[configs[0]]
@@ -59,7 +62,8 @@ def steps_that_fit(steps: int, ratio: float, unit: str) -> int:
 def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_last: bool) -> Callable[[], None]:
     config = Config.fromfile(path)
     config.merge_from_dict(dict(options))
-    _forget_checkpoints(config.model.get('teacher'))
+    if config.model.get('teacher'):  # random weights take the same time, and need no file
+        config.model.teacher = untrained(config.model.teacher)
     config.visualizer = None  # configs name theirs alike, and mmengine keeps the first of a name, with its folder
     config.work_dir = str(work_dir / 'timing' / Path(path).stem)
     config.experiment_name = f'timing_{Path(path).stem}_{len(list(Path(work_dir).glob("timing/*")))}'
@@ -77,28 +81,6 @@ def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_las
     return step
 
 
-def _forget_checkpoints(teacher: Any) -> None:
-    """Leave teachers as they are built: random weights take the same time, and need no file."""
-    if isinstance(teacher, dict) and 'checkpoint' in teacher:
-        teacher['checkpoint'] = None
-    elif isinstance(teacher, dict):
-        for one in teacher.values():
-            _forget_checkpoints(one)
-
-
 def _endless(loader: Any) -> Iterator[Any]:
     while True:
         yield from loader
-
-
-def _timed(step: Callable[[], None]) -> float:
-    _wait()
-    started = time.perf_counter()
-    step()
-    _wait()
-    return time.perf_counter() - started
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()

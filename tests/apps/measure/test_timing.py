@@ -1,7 +1,5 @@
 """Step times that are taken in turns."""
 
-import pytest
-
 from kddense.apps.measure.timing import step_times
 
 
@@ -17,14 +15,3 @@ def test_a_distilled_step_takes_longer(segmentor, tmp_path):
     assert times['rounds'] == 3
     assert all(0 < seconds < 60 for seconds in times['seconds'].values())
     assert times['seconds'].keys() == times['ratio'].keys() == set(configs)
-
-
-@pytest.mark.parametrize(
-    'teacher', [dict(checkpoint='a.pth'), dict(a=dict(checkpoint='a.pth'), b=dict(checkpoint='b.pth'))]
-)
-def test_teachers_need_no_checkpoint(teacher):
-    from kddense.apps.measure.timing import _forget_checkpoints
-
-    _forget_checkpoints(teacher)
-
-    assert 'pth' not in str(teacher)

@@ -1,0 +1,32 @@
+"""Reading configs: teachers that begin with random weights."""
+
+import pytest
+
+from kddense.configs import untrained
+
+RESNET = dict(type='ResNet', init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'))
+
+
+@pytest.mark.parametrize(
+    'teacher',
+    [
+        dict(checkpoint='a.pth'),
+        dict(a=dict(checkpoint='a.pth'), b=dict(checkpoint='b.pth')),
+        dict(type='kddense.EnsembleTeacher', members=[dict(checkpoint='a.pth'), dict(checkpoint='b.pth')]),
+        dict(config=dict(model=dict(backbone=RESNET)), checkpoint='a.pth'),
+    ],
+    ids=['one', 'several', 'an ensemble', 'a backbone with weights'],
+)
+def test_teachers_need_no_checkpoint(teacher):
+    before = str(teacher)
+    found = str(untrained(teacher))
+
+    assert 'pth' not in found
+    assert 'torchvision' not in found
+    assert str(teacher) == before
+
+
+def test_an_ensemble_has_no_checkpoint_of_its_own():
+    assert untrained(dict(type='kddense.EnsembleTeacher', members=[])) == dict(
+        type='kddense.EnsembleTeacher', members=[]
+    )
