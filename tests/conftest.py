@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -135,3 +136,22 @@ def stock_script(python) -> Callable[..., StockScript]:
 def logged_losses():
     """The function that reads all losses out of a runner's message hub, or out of that of a checkpoint."""
     return losses_of
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """Headless Chromium, of Debian's packages chromium and chromium-driver; CI installs them."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    program, driver = (shutil.which(name) for name in ('chromium', 'chromedriver'))
+    if not program or not driver:
+        assert not os.environ.get('CI'), 'CI must have chromium and chromium-driver'
+        pytest.skip('needs chromium and chromium-driver: apt-get install chromium chromium-driver')
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in ('headless=new', 'no-sandbox', 'disable-gpu', 'no-first-run', 'disable-background-networking'):
+        options.add_argument(f'--{flag}')
+    chromium = webdriver.Chrome(options=options, service=Service(driver))
+    yield chromium
+    chromium.quit()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.model import BaseModel, ImgDataPreprocessor
 from mmengine.structures import BaseDataElement
+from selenium.webdriver.support.wait import WebDriverWait
 from torch import nn
 
 import kddense
@@ -203,3 +207,24 @@ def test_your_own_view_lets_a_classifier_learn(written):
     torch.testing.assert_close(losses['distill.soft.loss'], expected)
     assert model.student.head.weight.grad.abs().sum() > 0
     assert isinstance(model.student_view, written['ClassifierView'])
+
+
+def test_the_search_works_when_the_pages_are_read_from_disk(browser, tmp_path):
+    done = subprocess.run(
+        [sys.executable, '-m', 'mkdocs', 'build', '--quiet', '--site-dir', tmp_path],
+        cwd=ROOT,
+        env={**os.environ, 'NO_MKDOCS_2_WARNING': '1'},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    browser.get((tmp_path / 'methods' / 'pkd.html').as_uri())
+    browser.execute_script("document.querySelector('#__search').click()")
+    browser.find_element('css selector', 'input.md-search__input').send_keys('Pearson')
+
+    def found(browser):
+        return [link.get_attribute('href') for link in browser.find_elements('class name', 'md-search-result__link')]
+
+    links = WebDriverWait(browser, 20).until(found)
+    assert (tmp_path / 'configs' / 'pkd' / 'index.html').as_uri() in links

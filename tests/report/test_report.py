@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -280,25 +279,6 @@ def test_the_script_writes_it_and_says_where(runs, structured, python, tmp_path)
     assert [line.split('  ')[0] for line in told[-3:]] == ['teacher', 'plain student', 'distilled student']
     assert told[0] == 'teacher: val batch 1 of 8'
     assert f'--out {out}' in out.read_text()
-
-
-@pytest.fixture(scope='module')
-def browser():
-    """Headless Chromium, of Debian's packages chromium and chromium-driver; CI installs them."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    program, driver = (shutil.which(name) for name in ('chromium', 'chromedriver'))
-    if not program or not driver:
-        assert not os.environ.get('CI'), 'CI must have chromium and chromium-driver'
-        pytest.skip('needs chromium and chromium-driver: apt-get install chromium chromium-driver')
-    options = webdriver.ChromeOptions()
-    options.binary_location = program
-    for flag in ('headless=new', 'no-sandbox', 'disable-gpu', 'no-first-run', 'disable-background-networking'):
-        options.add_argument(f'--{flag}')
-    chromium = webdriver.Chrome(options=options, service=Service(driver))
-    yield chromium
-    chromium.quit()
 
 
 @pytest.mark.parametrize('width', [390, 1280], ids=['phone', 'desk'])
