@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / 'kddense'
+START = PACKAGE.with_name('kddense_start')
 # From the ground up. A room may import those of its own floor, as long as there is no circle, and those below.
 FLOORS = (
     ('registry', 'random_state', 'compat', 'taps', 'exchange', 'configs'),
@@ -21,9 +23,19 @@ FLOORS = (
     ('training',),
     ('report', 'export'),
     ('apps',),
+    ('__main__',),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-AT_THE_ROOT = {'__init__.py', 'configs.py', 'exchange.py', 'py.typed', 'random_state.py', 'registry.py', 'taps.py'}
+AT_THE_ROOT = {
+    '__init__.py',
+    '__main__.py',
+    'configs.py',
+    'exchange.py',
+    'py.typed',
+    'random_state.py',
+    'registry.py',
+    'taps.py',
+}
 LONGEST = 300
 
 
@@ -89,8 +101,17 @@ def test_no_room_imports_itself_by_way_of_others():
 
 
 def test_no_module_is_long():
-    lengths = {name: len(file.read_text().splitlines()) for name, file in modules().items()}
+    lengths = {name: len(file.read_text().splitlines()) for name, file in {**modules(), **modules(START)}.items()}
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+@pytest.mark.parametrize('name', modules(START))
+def test_what_comes_before_imports_python_alone(name):
+    """At its top; what it finds out about other packages, it finds out in functions."""
+    for node in ast.parse(modules(START)[name].read_text()).body:
+        found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        found += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+        assert {one.partition('.')[0] for one in found} <= {*sys.stdlib_module_names, 'kddense_start'}
 
 
 def test_the_root_holds_what_everything_stands_on():

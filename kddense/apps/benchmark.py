@@ -1,6 +1,6 @@
 """Time a distillation step against the plain student's step and the teacher's forward.
 
-    python tools/benchmark_step.py --config configs/hinton/hinton_r50_r18_pspnet_512x1024_cityscapes.py --shape 2 256 512
+    kddense benchmark --config configs/hinton/hinton_r50_r18_pspnet_512x1024_cityscapes.py --shape 2 256 512
 
 Prints medians of interleaved rounds on made-up images, the ratio step / (student + teacher in float32), each objective's
 share and the peak memory. Weights do not matter: no checkpoint is needed.
@@ -25,6 +25,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from kddense.apps.command_line import new_parser
 from kddense.apps.made_up_batch import made_up_batch
 from kddense.configs import untrained
 from kddense.distiller import Distiller
@@ -233,7 +234,7 @@ def _report(costs: Costs) -> str:
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('--config', required=True, help='a training config with a kddense.Distiller')
     parser.add_argument('--shape', nargs=3, type=int, default=[2, 320, 320], metavar=('N', 'H', 'W'))
     parser.add_argument('--device', default='cpu')

@@ -1,14 +1,24 @@
-"""What the scripts in ``tools/`` share: arguments of mmdet's and mmseg's scripts, and the runner they lead to."""
+"""What the subcommands share: arguments of mmdet's and mmseg's scripts, and the runner they lead to."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+
+
+def new_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the description as it is written, which calls itself what it was called by."""
+    return argparse.ArgumentParser(
+        prog=os.path.basename(sys.argv[0]),
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

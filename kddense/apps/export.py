@@ -1,6 +1,6 @@
 """Export the student of a run: a plain checkpoint and config for stock mmdet and mmseg, and if asked for ONNX.
 
-python tools/export_student.py work_dirs/chen_r50_r18_fpn_1x_coco exported/my_student.pth --onnx
+kddense export work_dirs/chen_r50_r18_fpn_1x_coco exported/my_student.pth --onnx
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kddense.apps.command_line import new_parser
 from kddense.export import Exported, OnnxReport, export_student
 
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('source', type=Path, help='a work_dir, whose last checkpoint is taken, or a checkpoint')
     parser.add_argument('out', type=Path, help='the checkpoint to write, *.pth; the config goes beside it as *.py')
     parser.add_argument('--config', type=Path, help="the run's config, if neither work_dir nor checkpoint has it")

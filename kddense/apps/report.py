@@ -1,6 +1,6 @@
 """Write one HTML page about a distillation: results, costs, predictions, what was distilled, training curves.
 
-python tools/report.py --teacher work_dirs/teacher --plain work_dirs/student --distilled work_dirs/distilled
+kddense report --teacher work_dirs/teacher --plain work_dirs/student --distilled work_dirs/distilled
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from mmengine.logging import MMLogger
 
+from kddense.apps.command_line import new_parser
 from kddense.report.report import write_report
 
 
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
-    command = shlex.join(['python', 'tools/report.py', *(sys.argv[1:] if argv is None else argv)])
+    command = shlex.join(['kddense', 'report', *(sys.argv[1:] if argv is None else argv)])
     MMLogger.get_instance('report', log_level='ERROR')
     try:
         report = write_report(**vars(args), command=command)
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('--distilled', nargs='+', type=Path, required=True, help='work_dirs of distillations')
     parser.add_argument('--plain', type=Path, help='the work_dir of the plain student')
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Measure how wrong a teacher is over the training set, before a training with attentive imitation.
 
-    python tools/measure_teacher_errors.py configs/ail/ail_r18_r18-w8_depth_nyuv2.py work_dirs/nyuv2/teacher_errors.json
+    kddense teacher-errors configs/ail/ail_r18_r18-w8_depth_nyuv2.py work_dirs/nyuv2/teacher_errors.json
 
 The config's objective then takes it as `error_range='work_dirs/nyuv2/teacher_errors.json'`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 
+from kddense.apps.command_line import new_parser
 from kddense.objectives.ail.prepass import measure_teacher_errors
 from kddense.objectives.ail.teacher_error import write_teacher_errors
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('config', help='a training config with a kddense.Distiller')
     parser.add_argument('out', type=Path, help='the JSON file to write')
     parser.add_argument('--objective', help='which objective, if several need it')

@@ -1,6 +1,6 @@
 """Test a checkpoint: with the student's own config, or with the config that distilled it.
 
-python tools/test.py configs/chen2017/faster-rcnn_r18_fpn_1x_coco.py work_dirs/chen_r50_r18_fpn_1x_coco/epoch_12.pth
+kddense test configs/chen2017/faster-rcnn_r18_fpn_1x_coco.py work_dirs/chen_r50_r18_fpn_1x_coco/epoch_12.pth
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from kddense.apps.command_line import add_common_arguments, build_runner, read_config
+from kddense.apps.command_line import add_common_arguments, build_runner, new_parser, read_config
 from kddense.configs import is_distiller
 
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('config', help='a config; of a distillation, the student is tested')
     parser.add_argument('checkpoint')
     add_common_arguments(parser)

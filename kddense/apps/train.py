@@ -1,6 +1,6 @@
 """Train any config of mmdet, mmseg or kddense; the same arguments as the scripts of mmdet and mmseg.
 
-python tools/train.py configs/chen2017/chen_r50_r18_fpn_1x_coco.py --amp
+kddense train configs/chen2017/chen_r50_r18_fpn_1x_coco.py --amp
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 
-from kddense.apps.command_line import add_common_arguments, build_runner, read_config
+from kddense.apps.command_line import add_common_arguments, build_runner, new_parser, read_config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('config', help='a training config')
     parser.add_argument('--resume', nargs='?', const='auto', help='a checkpoint to go on from; the latest by default')
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')

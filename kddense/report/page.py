@@ -90,7 +90,7 @@ def command_of(run: Run) -> str:
         return noted.read_text().strip()
     if run.config_file is None:
         return ''
-    return shlex.join(['python', 'tools/train.py', str(run.config_file), '--work-dir', str(run.folder)])
+    return shlex.join(['kddense', 'train', str(run.config_file), '--work-dir', str(run.folder)])
 
 
 def machine() -> str:

@@ -89,7 +89,7 @@ def read_run(folder: str | Path, title: str) -> Run:
     """Read a work_dir; whatever is missing becomes a sentence in :attr:`Run.faults`.
 
     Args:
-        folder: A work_dir, or a folder of ``tools/measure.py`` with one for each seed, of which the first stands for
+        folder: A work_dir, or a folder of ``kddense measure`` with one for each seed, of which the first stands for
             all.
         title: How to call the run.
     """
@@ -111,7 +111,7 @@ def read_run(folder: str | Path, title: str) -> Run:
 
 
 def seed_folders(folder: Path) -> list[Path]:
-    """Return the work_dirs of the seeds that ``tools/measure.py`` trained with, in order."""
+    """Return the work_dirs of the seeds that ``kddense measure`` trained with, in order."""
     found = [path for path in folder.glob('seed_*') if path.is_dir() and path.name[5:].isdigit()]
     return sorted(found, key=lambda path: int(path.name[5:]))
 

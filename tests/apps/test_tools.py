@@ -22,7 +22,7 @@ def test_a_script_opens_on_its_app(name, monkeypatch, capsys):
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert said.partition('usage: ')[2].startswith((name, 'kddense '))
-    assert re.search(rf'^ *(python tools/{name}|kddense \w+) ', said, flags=re.MULTILINE)  # an example
+    assert re.search(rf'^ *(python tools/{name}|kddense [\w-]+) ', said, flags=re.MULTILINE)  # an example
 
 
 @pytest.mark.parametrize('name', SCRIPTS)

@@ -1,6 +1,6 @@
 """Generate street scenes, train a teacher, a plain and a distilled student on them, and write a report to look at.
 
-    python tools/demo.py --task detection
+    kddense demo --task detection
 
 The same command again goes on where it was cut off, and does nothing twice.
 """
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
+
+from kddense.apps.command_line import new_parser
 
 from .demo import Demo
 from .tasks import TASKS
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('--task', choices=list(TASKS), default='detection')
     parser.add_argument('--work-dir', type=Path, help='work_dirs/demo, or work_dirs/demo_<task>, by default')
     parser.add_argument('--scenes', type=Path, default=Path('work_dirs/street_scenes'), help='where the scenes go')

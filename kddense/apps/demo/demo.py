@@ -122,7 +122,7 @@ class Demo:
             self.tell.done(f'[4/4] the report is there: {self.page}')
             return list(done['summary'])
         folders = {role: self.work_dir / role for role in ROLES}
-        command = ['python', 'tools/report.py', '--out', self.page]
+        command = ['kddense', 'report', '--out', self.page]
         for role, folder in folders.items():
             command.extend([f'--{role}', folder])
         report = write_report(

@@ -1,6 +1,6 @@
 """How large each distillation term's gradient is beside the task's, and whether the two pull the same way.
 
-    python tools/measure_gradients.py configs/skd/skd_lite2_r18-w16_fpn_camvid.py --student work_dirs/…/iter_600.pth
+    kddense gradients configs/skd/skd_lite2_r18-w16_fpn_camvid.py --student work_dirs/…/iter_600.pth
 
 takes training batches, and prints for each objective the norm of its gradient divided by that of the student's own losses,
 and the cosine between them, both on the layers that all terms share (``backbone`` and ``neck``). A ratio far above 1 means
@@ -9,7 +9,6 @@ that the student no longer learns the task; a cosine below 0 that the two disagr
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import statistics
@@ -23,6 +22,7 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
+from kddense.apps.command_line import new_parser
 from kddense.compat import load_checkpoint
 
 SHARED = ('backbone.', 'neck.')
@@ -109,7 +109,7 @@ def _flat(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the gradients' shares, or write them as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('config', help='a config that distils')
     parser.add_argument('--student', help='a checkpoint of the student; as it is initialised without one')
     parser.add_argument('--batches', type=int, default=4)

@@ -1,6 +1,6 @@
 """Train configs with several seeds through the stock scripts, test them, and say which methods help.
 
-    python tools/measure.py --plain configs/chen2017/faster-rcnn_r18-w16_fpn_bccd.py --seeds 0 1 2 \\
+    kddense measure --plain configs/chen2017/faster-rcnn_r18-w16_fpn_bccd.py --seeds 0 1 2 \\
         --configs configs/chen2017/chen_r18_r18-w16_fpn_bccd.py --work-dir work_dirs/bccd
 
 trains the plain student and each config with every seed, tests all as the plain model that they are, and prints one table
@@ -21,6 +21,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kddense.apps.command_line import new_parser
+
 from .markdown import markdown
 from .result import Result, read_result
 from .runs import Plan, done, parsed, run, scores_in
@@ -31,7 +33,7 @@ from .timing import step_times, steps_that_fit
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('--plain', help="the student's own config: the baseline, and what is tested")
     parser.add_argument('--configs', nargs='*', default=[], help='configs that distil into that student')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
@@ -133,7 +135,7 @@ def _job(result: Result) -> Any:
 
 def _command(args: argparse.Namespace) -> str:
     words = [
-        'python tools/measure.py',
+        'kddense measure',
         '--plain',
         args.plain,
         '--configs',

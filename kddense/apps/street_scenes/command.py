@@ -1,6 +1,6 @@
 """Generate street scenes for detection, segmentation and depth, in the layouts of Cityscapes, COCO and NYU.
 
-python tools/make_street_scenes.py data/street_scenes --train 400 --val 100 --difficulty medium
+kddense scenes data/street_scenes --train 400 --val 100 --difficulty medium
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from kddense.apps.command_line import new_parser
 
 from .writing import DIFFICULTIES, StreetScenes
 
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = new_parser(__doc__)
     parser.add_argument('folder', type=Path, help='where to; a call that was cut off is continued')
     parser.add_argument('--train', type=int, default=400, help='images to train on')
     parser.add_argument('--val', type=int, default=100, help='images to validate on')

@@ -37,7 +37,7 @@ class MeasuresTeacher(Objective):
     """An objective that trusts the teacher by how wrong it is, relative to its errors on the whole training set.
 
     Attributes:
-        error_range: η. ``tools/measure_teacher_errors.py`` measures it before the training.
+        error_range: η. ``kddense teacher-errors`` measures it before the training.
         measure: What an error is, as written into the file of a measurement.
     """
 
@@ -64,7 +64,7 @@ class AttentiveBoxObjective(MeasuresTeacher):
     Args:
         alpha: The paper's α: the student's own box losses are scaled by it, the imitation by 1 - α. Not known; 0.5.
         on: ``'roi'``, ``'rpn'``, or ``'dense'`` for one-stage detectors; by default ``'roi'`` where there is one.
-        error_range: η: a number; the path of a file written by ``tools/measure_teacher_errors.py``; or ``'running'``, the
+        error_range: η: a number; the path of a file written by ``kddense teacher-errors``; or ``'running'``, the
             range seen so far.
         percentile: With a file, the percentile of the errors that stands for the greatest.
         clamp: Keep Φ in [0, 1]; the paper does not, and so pushes the student away from the worst of the teacher.
@@ -148,7 +148,7 @@ class AttentiveDepthObjective(HeadObjective, MeasuresTeacher):
     Args:
         alpha: The paper's α: the student's own depth losses are scaled by it, the imitation by 1 - α. Not known; 0.5.
         per: One Φ per ``'image'``, or per ``'pixel'`` from the pixel's own error, with the same η.
-        error_range: η: a number; the path of a file written by ``tools/measure_teacher_errors.py``; or ``'running'``, the
+        error_range: η: a number; the path of a file written by ``kddense teacher-errors``; or ``'running'``, the
             range seen so far.
         percentile: With a file, the percentile of the errors that stands for the greatest.
         clamp: Keep Φ in [0, 1]; the paper does not, and so pushes the student away from the worst of the teacher.
