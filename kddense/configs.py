@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from mmengine.fileio import list_from_file
 from mmengine.hub import get_config
 from mmengine.registry import DATASETS, DefaultScope
 
+from kddense.registry import name_of
+
 EXTRAS = {'mmdet': 'detection', 'mmseg': 'segmentation'}  # which of kddense's extras installs a library
 
 
 def is_distiller(model: Mapping[str, Any]) -> bool:
     """Tell whether the config of a model is one of :class:`kddense.Distiller`."""
-    return str(model['type']).rpartition('.')[2] == 'Distiller'
+    return name_of(model['type']) == 'Distiller'
 
 
 def plain_model(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,12 +92,18 @@ def require_package(package: str, what: str) -> None:
 
 
 def classes_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the names of the classes that a whole config is trained on, if it says.
+    """Return the names of the classes that a whole config is trained on, if it says."""
+    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
+    while 'metainfo' not in dataset and ('dataset' in dataset or dataset.get('datasets')):  # wrapped in another
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    return class_names((dataset.get('metainfo') or {}).get('classes'))
+
+
+def class_names(classes: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the names of classes that a data set or checkpoint gives, ``None`` if they are not known.
 
     As in mmengine, a text is the path of a file with one name on each line.
     """
-    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
-    classes = (dataset.get('metainfo') or {}).get('classes')
     if isinstance(classes, str):
         return tuple(list_from_file(classes)) if Path(classes).is_file() else None
     return None if classes is None else tuple(classes)
@@ -156,5 +164,5 @@ def untrained(teacher: Mapping[str, Any]) -> dict[str, Any]:
 
 def _names_weights(key: str, value: Any) -> bool:
     if isinstance(value, Mapping):
-        return value.get('type') == 'Pretrained'
+        return name_of(value.get('type')) in ('Pretrained', 'PretrainedInit')
     return key == 'pretrained' and isinstance(value, str)

@@ -58,6 +58,11 @@ def plain_of(config: Mapping[str, Any], place: str) -> Plain:
     return Plain() if plain is None else plain(config, place)
 
 
+def name_of(kind: Any) -> str:
+    """Return the name of a ``type`` without its scope; configs of mmengine's new style have classes for types."""
+    return getattr(kind, '__name__', None) or str(kind).rpartition('.')[2]
+
+
 def find(name: str) -> Any:
     """Return the class of kddense that is registered under a name with or without its scope; ``None`` if there is none."""
     registries = (MODELS, HOOKS, METRICS, TRANSFORMS, OPTIM_WRAPPER_CONSTRUCTORS)

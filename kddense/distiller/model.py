@@ -11,7 +11,7 @@ from mmengine.logging import MessageHub
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from kddense.configs import current_scope, require_library
+from kddense.configs import class_names, current_scope, require_library
 from kddense.exchange import Batch, ImageFormat
 from kddense.objectives import Objective
 from kddense.random_state import forked_random_state
@@ -21,6 +21,7 @@ from kddense.views import build_view
 
 from .build import build_objectives, build_teachers, check_run
 from .finite import FiniteCheck
+from .interfaces import is_for_inference
 from .plan import make_plan
 from .state import STUDENT, read_student_state, write_student_state
 
@@ -32,7 +33,8 @@ class Distiller(BaseModel):
     To the runner it is the student: same data preprocessor, same losses (and the objectives' beside them), same
     predictions, and a checkpoint that the plain student's config loads. Teachers are in no optimiser and no checkpoint.
     What the objectives learn (connectors) travels in the checkpoint's metadata, where stock tools do not look, and is
-    restored on resuming.
+    restored on resuming. What only predicts (``init_detector``, ``MMSegInferencer`` and their like) gets the student alone,
+    and needs no teacher's files.
 
     Args:
         student: The config of the model to train, as it stands in its own config file.
@@ -41,6 +43,8 @@ class Distiller(BaseModel):
         objectives: Configs of objectives by name. One whose weight is 0 is not built at all: off means off.
         task_weights: Factors for the student's own losses by their name in the log, such as ``dict(loss_mask=0.5)``.
         data_preprocessor: The student's, if its config keeps it beside the model (mmengine passes it in).
+        pretrained: Nothing: mmseg's ``init_model`` sets it to ``None``.
+        train_cfg: The same.
 
     Raises:
         ValueError: If anything does not fit; the message begins with the config key.
@@ -60,8 +64,12 @@ class Distiller(BaseModel):
         objectives: Mapping[str, Mapping[str, Any]] | None = None,
         task_weights: Mapping[str, float] | None = None,
         data_preprocessor: Mapping[str, Any] | None = None,
+        pretrained: None = None,
+        train_cfg: None = None,
     ) -> None:
         student = dict(student)
+        if is_for_inference():
+            teacher = objectives = None
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
         require_library(student, current_scope(), 'student')
@@ -127,7 +135,8 @@ class Distiller(BaseModel):
         if not self._checked and end is not None:
             self._checked = True
             dataset = hub.get_info('dataset_meta') if 'dataset_meta' in hub.runtime_info else {}
-            check_run(self.named_objectives, self._teachers, dataset.get('classes'), hub.runtime_info.get('cfg'))
+            classes = class_names(dataset.get('classes'))
+            check_run(self.named_objectives, self._teachers, classes, hub.runtime_info.get('cfg'))
         return iteration, end
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Distiller:

@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from kddense.compat import load_checkpoint
+from kddense.configs import class_names
 
 # Where files keep weights, and what wrappers put before every key: DDP, torch.compile, mmrazor, other distillers.
 CONTAINERS = ('state_dict', 'model', 'state_dict_ema', 'model_ema', 'ema_state_dict')
@@ -53,8 +54,7 @@ def load_weights(
         )
     _check_finite(model, f"{name}.checkpoint '{checkpoint}'")
     meta = contents.get('meta') or {}
-    classes = (meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES')
-    return None if classes is None else tuple(classes)
+    return class_names((meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES'))
 
 
 def _weights_in(contents: Mapping[str, Any], own: Mapping[str, Tensor], what: str) -> OrderedDict[str, Tensor]:

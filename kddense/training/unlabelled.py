@@ -9,7 +9,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from kddense.registry import HOOKS
+from kddense.registry import HOOKS, name_of
 
 
 @HOOKS.register_module()
@@ -80,7 +80,7 @@ class UnlabelledImagesHook(Hook):
 def pipeline_without_labels(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a training pipeline without the steps that need labels."""
     labels = ('LoadAnnotations', 'LoadDepthAnnotation')
-    kept = [dict(step) for step in pipeline if step['type'].rpartition('.')[2] not in labels]
+    kept = [dict(step) for step in pipeline if name_of(step['type']) not in labels]
     for step in kept:
         if 'cat_max_ratio' in step:  # looks for a crop whose labels are mixed
             step['cat_max_ratio'] = 1.0

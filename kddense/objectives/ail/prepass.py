@@ -65,8 +65,8 @@ def _needing_errors(objectives: dict[str, Any], name: str | None) -> str:
     return name
 
 
-def _measure_of(kind: str) -> str | None:
-    found = MODELS.get(kind)
+def _measure_of(kind: Any) -> str | None:
+    found = MODELS.get(kind) if isinstance(kind, str) else kind
     return found.measure if isinstance(found, type) and issubclass(found, MeasuresTeacher) else None
 
 

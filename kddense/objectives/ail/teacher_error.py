@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from kddense.losses._checks import check_not_negative
+from kddense.registry import name_of
 
 RUNNING = 'running'
 PERCENTILES = (50, 75, 90, 95, 98, 99, 99.5, 99.9)
@@ -138,7 +139,7 @@ def describe_dataset(dataset: Mapping[str, Any]) -> str:
         return describe_dataset(dataset['dataset'])
     prefixes = [str(dataset['data_prefix'][key]) for key in sorted(dataset.get('data_prefix') or {})]
     root = PurePosixPath(str(dataset.get('data_root') or '')).name
-    parts = [str(dataset['type']).rpartition('.')[2], root, str(dataset.get('ann_file') or ''), *prefixes]
+    parts = [name_of(dataset['type']), root, str(dataset.get('ann_file') or ''), *prefixes]
     if dataset.get('indices') is not None:
         parts.append(f'indices={dataset["indices"]}')
     return ' '.join(filter(None, parts))
