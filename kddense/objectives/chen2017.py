@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from kddense.exchange import Answer, DenseSample, Shown
+from kddense.exchange import Answer, DenseSample
 from kddense.losses import BoundedRegressionLoss, BoxImitationLoss, WeightedSoftTargetLoss
 from kddense.registry import MODELS
 from kddense.views import ModelView, TwoStageView
@@ -164,9 +164,6 @@ class ChenDenseObjective(ChenBoxObjective):
         return count_of(sample, self.average), count_of(sample)
 
 
-UNKNOWN = '(the shared feature)'  # a tap that is found once the models are known
-
-
 @MODELS.register_module()
 class HintObjective(FeatureObjective):
     """Chen et al.'s hint (section 3.4): the feature that RPN and RoI head share, after an adaptation layer.
@@ -192,21 +189,9 @@ class HintObjective(FeatureObjective):
         **kwargs: Any,
     ) -> None:
         super().__init__(
-            tap=tap or UNKNOWN,
+            tap=tap,
             loss=dict(type='kddense.HintLoss', norm=norm),
             connector=dict(connector or {}) if adapt else None,
             weight=weight,
             **kwargs,
         )
-
-    def shown(self) -> Shown:
-        return Shown() if self.tap == UNKNOWN else super().shown()
-
-    def bind(self, student: ModelView, teacher: ModelView) -> None:
-        self.tap = _shared_feature(student) if self.tap == UNKNOWN else self.tap
-        self.teacher_tap = _shared_feature(teacher) if self.teacher_tap == UNKNOWN else self.teacher_tap
-        super().bind(student, teacher)
-
-
-def _shared_feature(view: ModelView) -> str:
-    return 'neck' if getattr(view.model, 'neck', None) is not None else 'backbone'

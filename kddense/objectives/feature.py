@@ -15,6 +15,8 @@ from kddense.views import ModelView
 
 from .maps import MapObjective
 
+UNKNOWN = '(the shared feature)'  # a tap that is found once the models are known
+
 
 @MODELS.register_module()
 class FeatureObjective(MapObjective):
@@ -23,8 +25,10 @@ class FeatureObjective(MapObjective):
     The loss is averaged over the levels. Maps of different sizes are resized; channels are connected by a learned layer.
 
     Args:
-        tap: Where to listen in the student, such as ``'neck'`` or ``'decode_head'``; see :mod:`kddense.taps`.
-        teacher_tap: Where to listen in the teacher; the same place by default. ``''`` is what the teacher itself returns.
+        tap: Where to listen in the student, such as ``'neck'`` or ``'decode_head'``; see :mod:`kddense.taps`. By default
+            what all heads share: the neck's output, or the backbone's where there is no neck.
+        teacher_tap: Where to listen in the teacher; the same place by default, or what its heads share. ``''`` is what
+            the teacher itself returns.
         loss: A loss of two tensors ``(student, teacher) -> scalar``.
         connector: See :class:`MapObjective`; ``'auto'`` by default.
         **kwargs: See :class:`MapObjective`. ``levels`` count the tensors at the tap.
@@ -35,15 +39,15 @@ class FeatureObjective(MapObjective):
 
     def __init__(
         self,
-        tap: str,
+        tap: str | None = None,
         teacher_tap: str | None = None,
         loss: Mapping[str, Any] | None = None,
         connector: str | Mapping[str, Any] | None = 'auto',
         **kwargs: Any,
     ) -> None:
         super().__init__(connector=connector, **kwargs)
-        self.tap = tap
-        self.teacher_tap = tap if teacher_tap is None else teacher_tap
+        self.tap = UNKNOWN if tap is None else tap
+        self.teacher_tap = self.tap if teacher_tap is None else teacher_tap
         self.loss: Any = MODELS.build(dict(loss or dict(type='kddense.HintLoss')))
 
     @property
@@ -59,11 +63,13 @@ class FeatureObjective(MapObjective):
         return bool(getattr(self.loss, 'compares_classes', False))
 
     def shown(self) -> Shown:
-        return Shown(self.tap, self.teacher_tap)
+        return Shown() if self.tap == UNKNOWN else Shown(self.tap, self.teacher_tap)
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         if self.tap == '':
             raise ValueError("tap '': what the student itself returns in training are its losses; tap one of its parts")
+        self.tap = shared_feature(student) if self.tap == UNKNOWN else self.tap
+        self.teacher_tap = shared_feature(teacher) if self.teacher_tap == UNKNOWN else self.teacher_tap
         super().bind(student, teacher)
 
     def probed(self, view: ModelView, side: str) -> list[Tensor]:
@@ -105,3 +111,8 @@ class FeatureObjective(MapObjective):
 
     def compare(self, own: Tensor, other: Tensor) -> Tensor:
         return self.loss(own, other)
+
+
+def shared_feature(view: ModelView) -> str:
+    """Return the tap of what all heads of a model share."""
+    return 'neck' if getattr(view.model, 'neck', None) is not None else 'backbone'

@@ -219,3 +219,18 @@ def test_methods_of_the_model_itself_can_be_tapped():
     images = torch.zeros(1, 3, 64, 64)
     answer = build_view(model, 'teacher').answer(Question(frozenset({'extract_feat()'})), images)
     assert [level.shape[1] for level in answer.taps['extract_feat()'].result] == [16] * 5
+
+
+@pytest.mark.parametrize(
+    'student, scope, tap',
+    [
+        (tiny.faster_rcnn, 'mmdet', 'neck'),
+        (lambda **sizes: tiny.segmentor('pspnet_r50-d8', **sizes), 'mmseg', 'backbone'),
+    ],
+    ids=['with a neck', 'without'],
+)
+def test_without_a_tap_it_compares_what_the_heads_share(student, scope, tap):
+    model, loss, _ = step(student(), student(width=12), {}, scope=scope)
+    _, named, _ = step(student(), student(width=12), dict(tap=tap), scope=scope)
+    assert (model.objectives['it'].tap, model.objectives['it'].teacher_tap) == (tap, tap)
+    assert loss == named
