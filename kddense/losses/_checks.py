@@ -35,6 +35,16 @@ def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
         raise ValueError(f'{name} must be one of {", ".join(map(repr, choices))}, got {value!r}')
 
 
+def check_mask(mask: Tensor | None, positions: Sequence[int]) -> None:
+    """Raise ``ValueError`` unless ``mask``, if there is one, is boolean and of the shape of the positions."""
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise ValueError(f'mask must be boolean, got {mask.dtype}')
+    if tuple(mask.shape) != tuple(positions):
+        raise ValueError(f'mask must have the shape of the positions, {tuple(positions)}, got {tuple(mask.shape)}')
+
+
 def mean_over(per_position: Tensor, mask: Tensor | None) -> Tensor:
     """Average over the positions where ``mask`` is True, over all without it; 0 if there are none."""
     if mask is None:

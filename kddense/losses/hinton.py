@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision, mean_over
+from kddense.losses._checks import check_choice, check_mask, check_positive, check_same_shape, full_precision, mean_over
 from kddense.losses._softmax_divergence import softmax_divergence
 from kddense.registry import MODELS
 
@@ -40,6 +39,7 @@ def soft_target_divergence(
             ``temperature`` is not above 0.
 
     Example:
+        >>> import torch
         >>> teacher = torch.tensor([[2.0, 0.0, -2.0]])
         >>> student = torch.tensor([[1.0, 0.0, 0.0]])
         >>> soft_target_divergence(student, teacher, temperature=2.0)
@@ -78,6 +78,7 @@ def sigmoid_soft_target_divergence(
         ValueError: As :func:`soft_target_divergence`.
 
     Example:
+        >>> import torch
         >>> teacher = torch.tensor([[2.0, -1.0]])
         >>> student = torch.tensor([[1.0, 0.0]])
         >>> sigmoid_soft_target_divergence(student, teacher)
@@ -104,6 +105,7 @@ class HintonLoss(nn.Module):
         ValueError: If ``temperature`` is not above 0 or ``mode`` is neither of the two.
 
     Example:
+        >>> import torch
         >>> loss = HintonLoss(temperature=2.0)
         >>> loss(torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[2.0, 0.0, -2.0]]))
         tensor(0.5174)
@@ -136,14 +138,8 @@ def _check(student: Tensor, teacher: Tensor, temperature: float, dim: int, mask:
         raise ValueError(f'dim must name a dimension of logits of shape {shape}, got {dim}')
     if shape[dim] == 0:
         raise ValueError(f'logits must hold at least one class, got shape {shape} with the classes in dim {dim}')
-    if mask is None:
-        return
-    if mask.dtype != torch.bool:
-        raise ValueError(f'mask must be boolean, got {mask.dtype}')
     class_dim = dim % student.ndim
-    positions = shape[:class_dim] + shape[class_dim + 1 :]
-    if tuple(mask.shape) != positions:
-        raise ValueError(f'mask must have the shape of the positions, {positions}, got {tuple(mask.shape)}')
+    check_mask(mask, shape[:class_dim] + shape[class_dim + 1 :])
 
 
 def _soften(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
