@@ -75,6 +75,26 @@ def read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> M
         raise FileNotFoundError(f"{name}.config '{config}': {error}") from error
 
 
+def find_config(config: str) -> str:
+    """Return the path of a config's file.
+
+    Args:
+        config: ``'package::path'``, or a path already.
+
+    Raises:
+        FileNotFoundError: If the package has no such config.
+        ImportError: If the package is not installed.
+    """
+    package, separator, _ = config.partition('::')
+    if not separator:
+        return config
+    require_package(package, f"'{config}'")
+    try:
+        return Config._get_cfg_path(config, '')[0]
+    except (FileNotFoundError, ValueError):
+        raise FileNotFoundError(f"there is no config '{config}' in the installed {package}") from None
+
+
 def require_library(model: Mapping[str, Any], scope: str | None, what: str) -> None:
     """Raise an ImportError that says what to install, if the library that a model's config is written for is absent."""
     package, dot, _ = str(model['type']).partition('.')

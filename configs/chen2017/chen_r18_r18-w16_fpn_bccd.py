@@ -7,7 +7,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/chen2017/faster-rcnn_r18_fpn_bccd.py',
+        config='kddense::chen2017/faster-rcnn_r18_fpn_bccd.py',
         checkpoint='work_dirs/bccd/teacher/epoch_36.pth',
         precision='fp32',
     ),

@@ -7,7 +7,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/chen2017/faster-rcnn_vgg16_fpn_1x_coco.py',
+        config='kddense::chen2017/faster-rcnn_vgg16_fpn_1x_coco.py',
         checkpoint='work_dirs/faster-rcnn_vgg16_fpn_1x_coco/epoch_12.pth',
     ),
     objectives={{_base_.objectives}},

@@ -7,7 +7,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/demo/depth_r18-w24_street-scenes.py',
+        config='kddense::demo/depth_r18-w24_street-scenes.py',
         checkpoint='work_dirs/demo_depth/teacher/iter_500.pth',
     ),
     objectives={{_base_.objectives}},

@@ -7,7 +7,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/demo/faster-rcnn_r18-w24_street-scenes.py',
+        config='kddense::demo/faster-rcnn_r18-w24_street-scenes.py',
         checkpoint='work_dirs/demo/teacher/epoch_6.pth',
     ),
     objectives={{_base_.objectives}},

@@ -7,7 +7,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/demo/pspnet_r18-w16_street-scenes.py',
+        config='kddense::demo/pspnet_r18-w16_street-scenes.py',
         checkpoint='work_dirs/demo_segmentation/teacher/iter_500.pth',
     ),
     objectives=dict(

@@ -7,7 +7,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/ld/gfl_r18_fpn_bccd.py',
+        config='kddense::ld/gfl_r18_fpn_bccd.py',
         checkpoint='work_dirs/bccd_gfl/teacher/epoch_24.pth',
         precision='fp32',
     ),

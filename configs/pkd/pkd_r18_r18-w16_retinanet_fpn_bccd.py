@@ -7,7 +7,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/pkd/retinanet_r18_fpn_bccd.py',
+        config='kddense::pkd/retinanet_r18_fpn_bccd.py',
         checkpoint='work_dirs/bccd_retinanet/teacher/epoch_24.pth',
         precision='fp32',
     ),

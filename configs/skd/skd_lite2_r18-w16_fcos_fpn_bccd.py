@@ -4,7 +4,7 @@ _base_ = './skd_r18_r18-w16_fcos_fpn_bccd.py'
 
 model = dict(
     teacher=dict(
-        config='configs/skd/fcos_lite2_fpn_bccd.py',
+        config='kddense::skd/fcos_lite2_fpn_bccd.py',
         checkpoint='work_dirs/bccd_fcos_lite2/teacher/epoch_12.pth',
     ),
     objectives=dict(pixel=dict(direction='teacher_student')),

@@ -10,7 +10,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/skd/fcos_r18_fpn_bccd.py',
+        config='kddense::skd/fcos_r18_fpn_bccd.py',
         checkpoint='work_dirs/bccd_fcos/teacher/epoch_24.pth',
         precision='fp32',
     ),

@@ -7,7 +7,7 @@ model = dict(
     type='kddense.Distiller',
     student={{_base_.model}},
     teacher=dict(
-        config='configs/skd/depth_r50_nyu.py',
+        config='kddense::skd/depth_r50_nyu.py',
         checkpoint='work_dirs/depth_r50_nyu/iter_40000.pth',
     ),
     objectives={{_base_.objectives}},

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from kddense.apps.command_line import new_parser
 from kddense.apps.made_up_batch import made_up_batch
-from kddense.configs import untrained
+from kddense.configs import find_config, untrained
 from kddense.distiller import Distiller
 from kddense.distiller.build import build_teachers
 from kddense.exchange import Answer, Batch, ImageFormat, Question
@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    config = Config.fromfile(args.config)
+    config = Config.fromfile(find_config(args.config))
     config.merge_from_dict(args.cfg_options)
     costs = measure(config, tuple(args.shape), args.device, args.rounds)
     print(_report(costs))

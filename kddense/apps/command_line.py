@@ -11,6 +11,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from kddense.configs import find_config
+
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the description as it is written, which calls itself what it was called by."""
@@ -34,7 +36,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def read_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` with the changes that the common arguments make to it."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = Config.fromfile(args.config)
+    config = Config.fromfile(find_config(args.config))
     config.launcher = args.launcher
     config.merge_from_dict(args.cfg_options)
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)

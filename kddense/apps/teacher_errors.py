@@ -14,6 +14,7 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 
 from kddense.apps.command_line import new_parser
+from kddense.configs import find_config
 from kddense.objectives.ail.prepass import measure_teacher_errors
 from kddense.objectives.ail.teacher_error import write_teacher_errors
 
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
-    config = Config.fromfile(args.config)
+    config = Config.fromfile(find_config(args.config))
     config.merge_from_dict(args.cfg_options)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     errors = measure_teacher_errors(config, args.objective, args.device)

@@ -1,7 +1,8 @@
 """What lets stock mmdet and mmseg run on today's PyTorch.
 
 - :func:`enable` stands in for mmcv's compiled operators where they are absent (mmcv-lite), and lets mmengine read its
-  own checkpoints back on PyTorch 2.6 and later, and lets ``--amp`` train on a CPU. Importing ``kddense`` calls it.
+  own checkpoints back on PyTorch 2.6 and later, lets ``--amp`` train on a CPU, and lets configs name those of kddense.
+  Importing ``kddense`` calls it.
 - ``python -m kddense.compat install`` makes the first two hold in every process, also in those that never import kddense.
 - :func:`load_checkpoint` reads a checkpoint as data, never as code.
 
@@ -9,6 +10,10 @@ Nothing in here imports the rest of kddense: the installed stand-in loads this p
 """
 
 from __future__ import annotations
+
+import mmengine.config.config
+
+from kddense_start import names
 
 from .amp import register_amp
 from .checkpoint import load_checkpoint, register_safe_globals
@@ -32,3 +37,4 @@ def enable() -> None:
     register_operators()
     register_safe_globals()
     register_amp()
+    names.teach(mmengine.config.config)

@@ -21,7 +21,7 @@ from .demo import Demo
 from .tasks import TASKS
 from .training import DemoError
 
-CONFIGS = Path(__file__).resolve().parents[3] / 'configs' / 'demo'
+CONFIGS = (Path(__file__).parents[2] / '.mim' / 'configs' / 'demo').resolve()
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from kddense.apps.command_line import new_parser
 from kddense.compat import load_checkpoint
+from kddense.configs import find_config
 
 SHARED = ('backbone.', 'neck.')
 
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config')
     args = parser.parse_args(arguments)
-    config = Config.fromfile(args.config)
+    config = Config.fromfile(find_config(args.config))
     config.merge_from_dict(args.cfg_options)
     shares = gradient_shares(config, args.student, args.batches)
     task = shares['task']

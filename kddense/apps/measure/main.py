@@ -22,6 +22,7 @@ from typing import Any
 from mmengine.config import Config
 
 from kddense.apps.command_line import new_parser
+from kddense.configs import find_config
 
 from .markdown import markdown
 from .result import Result, read_result
@@ -171,7 +172,7 @@ def _same_time_steps(args: argparse.Namespace) -> int | None:
         file.write_text(json.dumps(times, indent=2) + '\n')
     if not times:
         return None
-    config = Config.fromfile(args.plain)
+    config = Config.fromfile(find_config(args.plain))
     config.merge_from_dict(options)
     steps, unit = steps_of(config)
     return steps_that_fit(steps, max(times['ratio'].values()), unit)
