@@ -4,6 +4,7 @@ No loss carries a weight of its own: an objective's ``weight`` is the only one. 
 them compute in float32 at least, also under autocast, and treat the teacher as a constant.
 """
 
+from kddense.losses.ab import ABLoss, boundary_distance
 from kddense.losses.adversarial import (
     adversarial_loss,
     gradient_penalty,
@@ -18,6 +19,7 @@ from kddense.losses.ail import (
     attentive_regression,
     sample_error,
 )
+from kddense.losses.at import ATLoss, attention_distance, attention_map, gradient_distance
 from kddense.losses.bounded_regression import (
     BoundedRegressionLoss,
     BoxImitationLoss,
@@ -25,6 +27,7 @@ from kddense.losses.bounded_regression import (
     box_imitation,
 )
 from kddense.losses.cwd import CWDLoss, channel_wise_divergence
+from kddense.losses.darkrank import DarkRankLoss, hard_rank_loss, similarity_scores, soft_rank_loss
 from kddense.losses.depth import (
     LogL1Loss,
     OrderedCrossEntropyLoss,
@@ -33,10 +36,15 @@ from kddense.losses.depth import (
     ordered_cross_entropy,
     virtual_normal_distance,
 )
+from kddense.losses.fsp import FSPLoss, flow_distance, flow_matrix
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
 from kddense.losses.ld import LDLoss, atss_thresholds, localization_distillation, valuable_region
+from kddense.losses.logit_std import standardize_logits
+from kddense.losses.nst import NSTLoss, neuron_selectivity_distance
+from kddense.losses.ofd import OFDLoss, negative_mean, partial_distance
 from kddense.losses.pkd import PKDLoss, pearson_distance
+from kddense.losses.rkd import RKDLoss, angle_relation, distance_relation
 from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
 from kddense.losses.weighted_soft_target import (
     WeightedSoftTargetLoss,
@@ -45,42 +53,64 @@ from kddense.losses.weighted_soft_target import (
 )
 
 __all__ = [
+    'ABLoss',
+    'ATLoss',
     'AttentiveHintLoss',
     'AttentiveImitationLoss',
     'BoundedRegressionLoss',
     'BoxImitationLoss',
     'CWDLoss',
+    'DarkRankLoss',
+    'FSPLoss',
     'HintLoss',
     'HintonLoss',
     'LDLoss',
     'LogL1Loss',
+    'NSTLoss',
+    'OFDLoss',
     'OrderedCrossEntropyLoss',
     'PKDLoss',
     'PairWiseLoss',
     'PixelWiseLoss',
+    'RKDLoss',
     'VirtualNormalLoss',
     'WeightedSoftTargetLoss',
     'adversarial_loss',
+    'angle_relation',
     'atss_thresholds',
+    'attention_distance',
+    'attention_map',
     'attention_weight',
     'attentive_imitation',
     'attentive_regression',
+    'boundary_distance',
     'bounded_regression',
     'box_imitation',
     'channel_wise_divergence',
+    'distance_relation',
     'fitnets_distance',
+    'flow_distance',
+    'flow_matrix',
+    'gradient_distance',
     'gradient_penalty',
+    'hard_rank_loss',
     'hinge_discriminator_loss',
     'hint_distance',
     'localization_distillation',
     'log_l1',
+    'negative_mean',
+    'neuron_selectivity_distance',
     'ordered_cross_entropy',
     'pair_wise_similarity',
+    'partial_distance',
     'pearson_distance',
     'pixel_wise_divergence',
     'sample_error',
     'sigmoid_soft_target_divergence',
+    'similarity_scores',
+    'soft_rank_loss',
     'soft_target_divergence',
+    'standardize_logits',
     'valuable_region',
     'virtual_normal_distance',
     'wasserstein_discriminator_loss',

@@ -1,0 +1,35 @@
+"""Logit standardisation (Sun, Ren, Li, Wang and Cao, "Logit Standardization in Knowledge Distillation", CVPR 2024)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from kddense.losses._checks import full_precision
+
+EPSILON = 1e-7
+
+
+def standardize_logits(logits: Tensor, dim: int = 1) -> Tensor:
+    """Bring the logits of each position to mean 0 and standard deviation 1 over classes, before the softmax.
+
+    ``(z - mean) / (1e-7 + standard deviation)``, the deviation unbiased as in the authors' code. A student that learns from
+    the softmax of these need not match the range of the teacher's logits, only their shape.
+
+    Args:
+        logits: Any shape, of any floating dtype; computed in float32, or in float64 if it is.
+        dim: The dimension of the classes.
+
+    Returns:
+        The same shape; 0 where all classes of a position have one logit, or there is but one class.
+
+    Example:
+        >>> standardize_logits(torch.tensor([[2.0, 0.0, -2.0]]))
+        tensor([[ 1.,  0., -1.]])
+    """
+    (logits,) = full_precision(logits)
+    centred = logits - logits.mean(dim=dim, keepdim=True)
+    squares = centred.square().sum(dim=dim, keepdim=True) / max(logits.shape[dim] - 1, 1)
+    varied = squares > 0
+    deviation = torch.where(varied, torch.where(varied, squares, torch.ones_like(squares)).sqrt(), squares * 0)
+    return centred / (EPSILON + deviation)

@@ -1,0 +1,66 @@
+"""Flows: the worked example, loops as reference, layers of unequal size."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kddense.losses import FSPLoss, flow_distance, flow_matrix
+
+from ..helpers import loss_checks as checks
+
+FIRST = torch.tensor([[[[1.0, 2], [3, 4]], [[0, 1], [1, 0]]]], dtype=torch.float64)
+ONES = torch.ones(1, 1, 2, 2, dtype=torch.float64)
+
+
+def test_the_worked_example():
+    theirs, ours = flow_matrix(FIRST, ONES), flow_matrix(torch.ones_like(FIRST), ONES)
+    assert theirs.flatten().tolist() == [2.5, 0.5]
+    assert ours.flatten().tolist() == [1, 1]
+    assert flow_distance(ours, theirs, 'paper').item() == 2.5
+    assert flow_distance(ours, theirs).item() == 1.25
+    assert FSPLoss()((torch.ones_like(FIRST), ONES), (FIRST, ONES)).item() == 1.25
+
+
+def test_agrees_with_loops():
+    first, second = checks.random_tensor(2, 3, 4, 5), checks.random_tensor(2, 2, 4, 5, seed=1)
+    expected = np.zeros((2, 3, 2))
+    for n, i, j, y, x in np.ndindex(2, 3, 2, 4, 5):
+        expected[n, i, j] += first[n, i, y, x] * second[n, j, y, x] / 20
+    np.testing.assert_allclose(flow_matrix(first, second), expected, rtol=1e-9)
+
+
+def test_the_larger_layer_is_averaged():
+    first, second = checks.random_tensor(2, 3, 8, 8), checks.random_tensor(2, 4, 4, 2, seed=1)
+    expected = flow_matrix(F.adaptive_avg_pool2d(first, (4, 2)), second)
+    torch.testing.assert_close(flow_matrix(first, second), expected)
+    torch.testing.assert_close(flow_matrix(second, first), expected.transpose(1, 2))
+
+
+@pytest.mark.parametrize('mode', ['code', 'paper'])
+def test_gradient_and_precision(mode):
+    second = checks.random_tensor(2, 2, 2, 3, seed=2)
+
+    def loss(student, teacher):
+        return FSPLoss(mode)((student, second.to(student.dtype)), (teacher, second.to(teacher.dtype)))
+
+    student, teacher = checks.random_tensor(2, 3, 2, 3), checks.random_tensor(2, 3, 2, 3, seed=1)
+    checks.assert_exact_gradient(loss, student, teacher)
+    checks.assert_float32_inside(lambda s, t: flow_distance(s, t, mode), student, teacher)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert flow_matrix(student.bfloat16(), second.bfloat16()).dtype == torch.float32
+
+
+def test_no_image_is_a_zero():
+    checks.assert_zero_that_backpropagates(
+        lambda own, other: FSPLoss()((own, own), (other, other)), torch.ones(0, 3, 4, 4), torch.ones(0, 3, 4, 4)
+    )
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r'two maps \(N, C, H, W\) of as many images, got \(1, 2, 2, 2\), \(1, 2, 2\)'):
+        flow_matrix(FIRST, ONES[0].expand(1, 2, 2))
+    with pytest.raises(ValueError, match=r'one shape, got \(1, 2, 1\), \(1, 1, 1\)'):
+        flow_distance(flow_matrix(FIRST, ONES), flow_matrix(ONES, ONES))
+    with pytest.raises(ValueError, match="mode must be one of 'code', 'paper'"):
+        FSPLoss(mode='mean')
