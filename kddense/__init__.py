@@ -11,6 +11,8 @@ from kddense.datasets import LoadTeacherImage, MoveTogether, ShrinkForStudent  #
 from kddense.distiller import Distiller  # noqa: E402
 from kddense.models import VGG, DepthHead, Discriminator, EfficientNetLite, MemoryBank  # noqa: E402
 from kddense.objectives import (  # noqa: E402
+    ABObjective,
+    ATObjective,
     AttentiveBoxObjective,
     AttentiveDepthHintObjective,
     AttentiveDepthObjective,
@@ -20,14 +22,19 @@ from kddense.objectives import (  # noqa: E402
     CWDObjective,
     DenseHintonObjective,
     FeatureObjective,
+    FSPObjective,
+    GradientATObjective,
+    GradientSymmetryObjective,
     HeadObjective,
     HintObjective,
     HolisticObjective,
     LDObjective,
     MapObjective,
     Objective,
+    OFDObjective,
     PairWiseObjective,
     PixelWiseObjective,
+    RelationObjective,
 )
 from kddense.report.hook import DistillVisualizationHook  # noqa: E402
 from kddense.teachers import EnsembleTeacher, FrozenTeacher, ModuleTeacher, Teacher  # noqa: E402
@@ -36,6 +43,7 @@ from kddense.training import (  # noqa: E402
     JointOptimWrapper,
     JointOptimWrapperConstructor,
     RandomStateHook,
+    RestHook,
     UnlabelledImagesHook,
 )
 
@@ -43,6 +51,8 @@ __version__ = '0.1.0'
 
 __all__ = [
     'VGG',
+    'ABObjective',
+    'ATObjective',
     'AttentiveBoxObjective',
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
@@ -59,8 +69,11 @@ __all__ = [
     'Distiller',
     'EfficientNetLite',
     'EnsembleTeacher',
+    'FSPObjective',
     'FeatureObjective',
     'FrozenTeacher',
+    'GradientATObjective',
+    'GradientSymmetryObjective',
     'HeadObjective',
     'HintObjective',
     'HolisticObjective',
@@ -73,10 +86,13 @@ __all__ = [
     'MemoryBank',
     'ModuleTeacher',
     'MoveTogether',
+    'OFDObjective',
     'Objective',
     'PairWiseObjective',
     'PixelWiseObjective',
     'RandomStateHook',
+    'RelationObjective',
+    'RestHook',
     'ShrinkForStudent',
     'Teacher',
     'UnlabelledImagesHook',

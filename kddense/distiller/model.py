@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from kddense.configs import class_names, current_scope, require_library
 from kddense.exchange import Batch, ImageFormat
 from kddense.objectives import Objective
+from kddense.objectives.schedules import build_schedule
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.teachers import Teacher
@@ -41,7 +42,10 @@ class Distiller(BaseModel):
         teacher: One teacher, a dict with a ``type``, or without one the arguments of :class:`kddense.FrozenTeacher`; or
             several, such dicts by name.
         objectives: Configs of objectives by name. One whose weight is 0 is not built at all: off means off.
-        task_weights: Factors for the student's own losses by their name in the log, such as ``dict(loss_mask=0.5)``.
+        task_weights: Factors for the student's own losses by their name in the log, such as ``dict(loss_mask=0.5)``, or by a
+            regular expression of whole names. A dict of the arguments of
+            :class:`kddense.objectives.schedules.WeightSchedule` lets a factor depend on the iteration:
+            ``{'.*': dict(value=1, start=0.3)}`` trains without the task first.
         data_preprocessor: The student's, if its config keeps it beside the model (mmengine passes it in).
         pretrained: Nothing: mmseg's ``init_model`` sets it to ``None``.
         train_cfg: The same.
@@ -62,7 +66,7 @@ class Distiller(BaseModel):
         student: Mapping[str, Any],
         teacher: Mapping[str, Any] | None = None,
         objectives: Mapping[str, Mapping[str, Any]] | None = None,
-        task_weights: Mapping[str, float] | None = None,
+        task_weights: Mapping[str, float | Mapping[str, Any]] | None = None,
         data_preprocessor: Mapping[str, Any] | None = None,
         pretrained: None = None,
         train_cfg: None = None,
@@ -78,7 +82,9 @@ class Distiller(BaseModel):
         self.image_format = ImageFormat.of(built.data_preprocessor)
         self.student = built
         self.student_view = build_view(built, owner='student')
-        self.task_weights = _check_task_weights(task_weights or {})
+        self.task_weights = {
+            name: build_schedule(weight, f'task_weights.{name}') for name, weight in (task_weights or {}).items()
+        }
         self.finite_check = FiniteCheck()
         self._checked = False
         with forked_random_state():
@@ -122,9 +128,10 @@ class Distiller(BaseModel):
         plan = make_plan(self.named_objectives, self._teachers, iteration, end)
         batch = Batch(inputs, data_samples, self.image_format)
         taught = plan.ask_early(batch)
-        seen = self.student_view.learn(self.student, batch, plan.taps, plan.kinds)
+        seen = plan.learn(self.student_view, self.student, batch)
         taught |= plan.ask_late(batch, seen)
-        losses = plan.scale_task(seen.losses, self.task_weights) | plan.compare(seen, taught)
+        factors = {name: schedule(iteration or 0, end) for name, schedule in self.task_weights.items()}
+        losses = plan.scale_task(seen.losses, factors) | plan.compare(seen, taught)
         self.finite_check.note(losses, iteration)
         return losses
 
@@ -169,10 +176,3 @@ class Distiller(BaseModel):
         """Read a checkpoint of the plain student."""
         read_student_state(self, state_dict, prefix, local_metadata)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
-
-
-def _check_task_weights(weights: Mapping[str, float]) -> dict[str, float]:
-    for name, weight in weights.items():
-        if not 0 <= weight < float('inf'):
-            raise ValueError(f'task_weights.{name} must be a number that is at least 0, got {weight}')
-    return dict(weights)

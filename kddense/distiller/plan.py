@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from kddense.exchange import Answer, Batch, Question
 from kddense.objectives import Objective
 from kddense.teachers import Teacher
+from kddense.views import ModelView, twice_differentiable
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Plan:
         early: Questions to teachers that need none of the student's samples: they answer first, so that their maps are gone
             before the student's exist.
         late: Questions to teachers that judge the student's own anchors, RoIs, queries.
+        differentiates: Whether the gradients of the student's own losses are to be differentiated again.
     """
 
     objectives: Mapping[str, Objective]
@@ -36,10 +38,19 @@ class Plan:
     kinds: frozenset[str]
     early: Mapping[str, Question]
     late: Mapping[str, Question]
+    differentiates: bool = False
 
     def ask_early(self, batch: Batch) -> dict[str, Answer]:
         """Ask the teachers that need nothing of the student."""
         return {name: self.teachers[name].answer(question, batch) for name, question in self.early.items()}
+
+    def learn(self, view: ModelView, student: Any, batch: Batch) -> Answer:
+        """Run the student's own loss, and return what it showed."""
+        if not self.differentiates:
+            return view.learn(student, batch, self.taps, self.kinds)
+        with twice_differentiable(view.model):
+            images = batch.inputs.detach().requires_grad_()
+            return view.learn(student, replace(batch, inputs=images), self.taps, self.kinds)
 
     def ask_late(self, batch: Batch, seen: Answer) -> dict[str, Answer]:
         """Ask the teachers that judge what the student sampled."""
@@ -75,11 +86,14 @@ class Plan:
         Raises:
             ValueError: If there is no such loss.
         """
-        unknown = task_weights.keys() - losses.keys()
-        if unknown:
-            raise ValueError(f'task_weights: the student has no loss {sorted(unknown)}, only {sorted(losses)}')
-        factors = dict(task_weights)
         names = [name for name in losses if 'loss' in name]
+        factors: dict[str, float] = {}
+        for pattern, factor in task_weights.items():
+            matching = [name for name in names if name == pattern or re.fullmatch(pattern, name)]
+            if not matching:
+                raise ValueError(f"task_weights: the student has no loss '{pattern}', only {sorted(names)}")
+            for key in matching:
+                factors[key] = factors.get(key, 1.0) * factor
         for name, weight in self.weights.items():
             for pattern, scale in self.objectives[name].task_scales().items() if weight > 0 else ():
                 moved = 1 - min(weight, 1.0) * (1 - scale)
@@ -115,6 +129,7 @@ def make_plan(
         kinds=_union(objective.kinds for objective in active) | _union(sampled.values()),
         early={name: question for name, question in questions.items() if not sampled[name]},
         late={name: question for name, question in questions.items() if sampled[name]},
+        differentiates=any(objective.differentiates_losses for objective in active),
     )
 
 

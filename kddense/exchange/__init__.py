@@ -6,7 +6,7 @@ images, and put together again.
 """
 
 from ._rows import rows_of
-from .answers import Answer, Batch, ImageFormat, Question, Shown
+from .answers import Answer, Batch, ImageFormat, Question, Shown, split_gradient
 from .boxes import AnchorSample, BoxOpinion, RoISample
 from .dense import DenseOpinion, DenseSample
 from .errors import ViewError
@@ -29,4 +29,5 @@ __all__ = [
     'Shown',
     'ViewError',
     'rows_of',
+    'split_gradient',
 ]

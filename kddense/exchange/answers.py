@@ -83,7 +83,8 @@ class Question:
         taps: Places to listen to, see :mod:`kddense.taps`.
         samples: The student's samples by kind (``'rpn'``, ``'roi'``, ``'dense'``), one per head of that kind.
         opinions: The kinds whose opinions an objective needs; a sample may also be there for a tap alone.
-        gradients: Taps whose gradient of the teacher's own loss is asked for.
+        gradients: Taps whose gradient of the teacher's own loss is asked for; ``'neck of loss_rpn.*'`` for some of its
+            losses.
         data_samples: The sizes of the images as the teacher sees them, one data sample per image, without labels.
     """
 
@@ -99,6 +100,12 @@ class Question:
             return self
         samples = {kind: [sample.rescaled(scale) for sample in group] for kind, group in self.samples.items()}
         return replace(self, samples=samples)
+
+
+def split_gradient(text: str) -> tuple[str, str]:
+    """Return the tap and the regular expression of losses of ``'tap of losses'``; of a tap alone, all losses."""
+    tap, _, losses = text.partition(' of ')
+    return tap, losses or '.*'
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,8 @@ class Answer:
         taps: Value by tap; a list if the part ran several times.
         samples: What was sampled, by kind: the boxes and their targets (a student only).
         opinions: What the model's heads say about them, by kind.
-        gradients: Gradients of the teacher's own loss by tap, one tensor for each tensor at the tap (a teacher only).
+        gradients: Gradients of the teacher's own loss by what was asked, one tensor for each tensor at the tap (a
+            teacher only).
         batch: What the student was given (a student only).
         losses: The student's own losses by name, before any factor (a student only).
         unbound: Taps whose values are about samples, not about images one by one: they cannot be cut.

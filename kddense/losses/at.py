@@ -136,7 +136,7 @@ class ATLoss(nn.Module):
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Return the loss, a scalar."""
-        return attention_distance(student, teacher, self.reduce, self.power, self.mode)  # type: ignore[arg-type]
+        return attention_distance(student, teacher, self.reduce, self.power, self.mode)
 
     def extra_repr(self) -> str:
         return f'reduce={self.reduce!r}, power={self.power}, mode={self.mode!r}'

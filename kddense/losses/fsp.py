@@ -32,10 +32,8 @@ def flow_matrix(first: Tensor, second: Tensor) -> Tensor:
             f'a flow needs two maps (N, C, H, W) of as many images, got {tuple(first.shape)}, {tuple(second.shape)}'
         )
     first, second = full_precision(first, second)
-    size = [min(pair) for pair in zip(first.shape[2:], second.shape[2:], strict=True)]
-    first, second = (
-        one if list(one.shape[2:]) == size else F.adaptive_avg_pool2d(one, size) for one in (first, second)
-    )
+    size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
+    first, second = (one if one.shape[2:] == size else F.adaptive_avg_pool2d(one, size) for one in (first, second))
     return inner_products(first.flatten(2), second.flatten(2)) / max(size[0] * size[1], 1)
 
 
@@ -87,7 +85,7 @@ class FSPLoss(nn.Module):
 
     def forward(self, student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> Tensor:
         """Return the loss, a scalar, of the student's two layers and the teacher's."""
-        return flow_distance(flow_matrix(*student), flow_matrix(*teacher), self.mode)  # type: ignore[arg-type]
+        return flow_distance(flow_matrix(*student), flow_matrix(*teacher), self.mode)
 
     def extra_repr(self) -> str:
         return f'mode={self.mode!r}'

@@ -128,7 +128,7 @@ class NSTLoss(nn.Module):
         return neuron_selectivity_distance(
             student,
             teacher,
-            self.kernel,  # type: ignore[arg-type]
+            self.kernel,
             self.degree,
             self.offset,
             self.variance,

@@ -1,17 +1,23 @@
 """What is compared with what: each objective picks from the student and the teacher, connects, and calls losses."""
 
 from .ail import AttentiveBoxObjective, AttentiveDepthHintObjective, AttentiveDepthObjective, MeasuresTeacher
+from .at import ATObjective, GradientATObjective, GradientSymmetryObjective
 from .base import Objective
+from .before_relu import ABObjective, OFDObjective
 from .chen2017 import ChenDenseObjective, ChenRoIObjective, ChenRPNObjective, HintObjective
 from .cwd import CWDObjective
 from .feature import FeatureObjective
+from .fsp import FSPObjective
 from .heads import HeadObjective
 from .hinton import DenseHintonObjective
 from .ld import LDObjective
 from .maps import MapObjective
+from .relations import RelationObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 
 __all__ = [
+    'ABObjective',
+    'ATObjective',
     'AttentiveBoxObjective',
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
@@ -20,14 +26,19 @@ __all__ = [
     'ChenRPNObjective',
     'ChenRoIObjective',
     'DenseHintonObjective',
+    'FSPObjective',
     'FeatureObjective',
+    'GradientATObjective',
+    'GradientSymmetryObjective',
     'HeadObjective',
     'HintObjective',
     'HolisticObjective',
     'LDObjective',
     'MapObjective',
     'MeasuresTeacher',
+    'OFDObjective',
     'Objective',
     'PairWiseObjective',
     'PixelWiseObjective',
+    'RelationObjective',
 ]

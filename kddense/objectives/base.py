@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from kddense.exchange import Answer, Shown, ViewError
+from kddense.exchange import Answer, Shown, ViewError, split_gradient
 from kddense.taps import Taps
 from kddense.views import ModelView
 
@@ -39,11 +39,14 @@ class Objective(nn.Module):
         kinds: Knowledge of the model family that it compares, such as ``'rpn'`` or ``'roi'``; see :mod:`kddense.views`.
         student_taps: Places in the student that it listens to.
         teacher_taps: Places in the teacher.
-        gradient_taps: Places in the teacher where it asks for the gradient of the teacher's own loss.
+        gradient_taps: Places in the teacher where it asks for the gradient of the teacher's own loss, or of some of its
+            losses: ``'neck of loss_rpn.*'``, a regular expression of their names.
         loss_names: The names of the losses that :meth:`forward` returns: each has one key in the log for the whole run.
         takes_several: Whether it may learn from several teachers at once: ``taught`` is then a dict by name.
         trains_adversary: Whether it learns something against the student, which needs an optimiser of its own; see
             :class:`kddense.JointOptimWrapperConstructor`.
+        differentiates_losses: Whether it needs gradients of the student's own losses, by the image or by what a tap
+            holds, that can be differentiated again.
         own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
         taught_by: The names of the teachers that it learns from, once it is attached.
     """
@@ -55,6 +58,7 @@ class Objective(nn.Module):
     loss_names: tuple[str, ...] = ('loss',)
     takes_several: bool = False
     trains_adversary: bool = False
+    differentiates_losses: bool = False
     own_losses: frozenset[str] = frozenset()
 
     def __init__(self, weight: float | Mapping[str, Any] = 1.0, teacher: str | Sequence[str] | None = None) -> None:
@@ -134,7 +138,8 @@ class Objective(nn.Module):
             self._check_teacher(student, view)
 
     def _check_teacher(self, student: ModelView, teacher: ModelView) -> None:
-        Taps(teacher.model, self.teacher_taps | self.gradient_taps, teacher.owner)
+        places = {place for place, _ in map(split_gradient, self.gradient_taps)}
+        Taps(teacher.model, self.teacher_taps | places, teacher.owner)
         for kind in teacher.kinds_behind(self.teacher_taps):
             student.check(kind)
         for kind in sorted(self.kinds):

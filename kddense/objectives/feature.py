@@ -29,7 +29,8 @@ class FeatureObjective(MapObjective):
             what all heads share: the neck's output, or the backbone's where there is no neck.
         teacher_tap: Where to listen in the teacher; the same place by default, or what its heads share. ``''`` is what
             the teacher itself returns.
-        loss: A loss of two tensors ``(student, teacher) -> scalar``.
+        loss: A loss of two tensors ``(student, teacher) -> scalar``. One whose class has ``takes_any_channels = True``
+            gets no connector where ``connector`` is ``'auto'``.
         connector: See :class:`MapObjective`; ``'auto'`` by default.
         **kwargs: See :class:`MapObjective`. ``levels`` count the tensors at the tap.
 
@@ -99,6 +100,8 @@ class FeatureObjective(MapObjective):
             )
 
     def layer_between(self, own: Tensor, other: Tensor) -> nn.Module | None:
+        if self.connector == 'auto' and own.dim() == other.dim() and getattr(self.loss, 'takes_any_channels', False):
+            return None
         if not self.compares_classes or isinstance(self.connector, Mapping):
             return super().layer_between(own, other)
         dim = self.loss.dim

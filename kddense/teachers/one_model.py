@@ -13,9 +13,9 @@ import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from kddense.exchange import Answer, Batch, ImageFormat, Question, ViewError
+from kddense.exchange import Answer, Batch, ImageFormat, Question, ViewError, split_gradient
 from kddense.random_state import fixed_random_state
-from kddense.taps import Taps, map_tensors, nearest, tensors_of
+from kddense.taps import Recording, Taps, map_tensors, nearest, tensors_of
 from kddense.views import build_view
 from kddense.views.alignment import in_float32
 
@@ -176,9 +176,9 @@ class ModelTeacher(Teacher):
         with torch.autocast(device.type, enabled=False), fixed_random_state():
             yield
 
-    def _gradients(self, taps: frozenset[str], images: Tensor, batch: Batch) -> dict[str, list[Tensor]]:
+    def _gradients(self, asked: frozenset[str], images: Tensor, batch: Batch) -> dict[str, list[Tensor]]:
         """Return the gradients of the teacher's own loss at taps; its heads compute in float32 where they are in bf16."""
-        if not taps:
+        if not asked:
             return {}
         if images.shape[-2:] != batch.inputs.shape[-2:]:
             raise ViewError(
@@ -189,23 +189,26 @@ class ModelTeacher(Teacher):
         low = self.view.image_dtype() != torch.float32
         autocast = torch.autocast(images.device.type, self.view.image_dtype() if low else None, enabled=low)
         with torch.enable_grad(), self.view.as_in_training(), self.view.without_labels(samples):
-            with autocast, Taps(self.model, taps, self.name) as recording:
+            with autocast, Taps(self.model, {tap for tap, _ in map(split_gradient, asked)}, self.name) as recording:
                 losses = self.model.loss(images.detach().requires_grad_(), samples)
-            total = sum(value.float().sum() for key, value in _flat(losses) if 'loss' in key)
-        values = {tap: list(tensors_of(recording[tap])) for tap in taps}
-        return {tap: _gradient(total, tensors) for tap, tensors in values.items()}
+            return {text: self._gradient(*split_gradient(text), recording, losses) for text in asked}
+
+    def _gradient(self, tap: str, pattern: str, recording: Recording, losses: Mapping[str, Any]) -> list[Tensor]:
+        """Return the gradients of the losses whose names match, one for each tensor at a tap."""
+        chosen = [value for key, value in _flat(losses) if 'loss' in key and re.fullmatch(pattern, key)]
+        if not chosen:
+            raise ViewError(f"{self.name} has no loss that matches '{pattern}', only {', '.join(losses)}")
+        total = sum(value.float().sum() for value in chosen)
+        tensors = list(tensors_of(recording[tap]))
+        found = torch.autograd.grad(total, tensors, retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
+        pairs = zip(found, tensors, strict=True)
+        return [in_float32(torch.zeros_like(value) if gradient is None else gradient) for gradient, value in pairs]
 
 
 def _flat(losses: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     for key, value in losses.items():
         for tensor in tensors_of(value):
             yield key, tensor
-
-
-def _gradient(total: Any, tensors: list[Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(total, tensors, retain_graph=True, allow_unused=True)
-    pairs = zip(found, tensors, strict=True)
-    return [in_float32(torch.zeros_like(value) if gradient is None else gradient) for gradient, value in pairs]
 
 
 def _class_indices(class_map: Sequence[str | int], classes: Sequence[str] | None, name: str) -> list[int]:

@@ -4,6 +4,7 @@ from .channels_last import ChannelsLastHook
 from .joint_optim import JointOptimWrapper
 from .joint_optim_constructor import JointOptimWrapperConstructor
 from .random_state_hook import RandomStateHook
+from .rest import RestHook
 from .unlabelled import UnlabelledImagesHook
 
 __all__ = [
@@ -11,5 +12,6 @@ __all__ = [
     'JointOptimWrapper',
     'JointOptimWrapperConstructor',
     'RandomStateHook',
+    'RestHook',
     'UnlabelledImagesHook',
 ]

@@ -11,6 +11,7 @@ from ._models import is_a, is_unlabelled
 from .base import ModelView
 from .dense_head import DenseHeadView
 from .depth import DepthView, check_depth_scale
+from .differentiable import twice_differentiable
 from .probing import in_eval_mode
 from .segmentor import SegmentorView
 from .two_stage import TwoStageView
@@ -27,6 +28,7 @@ __all__ = [
     'in_eval_mode',
     'is_a',
     'is_unlabelled',
+    'twice_differentiable',
 ]
 
 

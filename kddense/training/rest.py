@@ -1,0 +1,100 @@
+"""Parts of a student that rest for a while: the stages of FitNets, FSP and AB, frozen trunks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import Runner
+from torch import nn
+
+from kddense.objectives.schedules import WeightSchedule
+from kddense.registry import HOOKS
+from kddense.taps import nearest
+
+
+@HOOKS.register_module()
+class RestHook(Hook):
+    """Lets parts of the student rest for a part of the training: neither weights nor statistics of their norms change.
+
+    A part at rest still runs, in eval mode, and gradients flow through it. Its weights get none: no weight decay and no
+    momentum moves them, and a limit on the norm of gradients does not count them. Every weight stays in the graph, so that
+    several processes agree. With the weights of the losses by phases (``weight`` of an objective, ``task_weights`` of the
+    distiller) this makes stages of a training.
+
+    Args:
+        parts: When each rests: by a regular expression of whole paths in the student, ``start`` and ``stop`` as in
+            :class:`kddense.objectives.schedules.WeightSchedule`: iterations if ints, shares of the training if floats.
+
+    Example:
+        >>> custom_hooks = [dict(type='kddense.RestHook', parts={'neck|.*head': dict(stop=0.3)})]
+    """
+
+    priority = 'LOWEST'  # after hooks that set modes
+
+    def __init__(self, parts: Mapping[str, Mapping[str, Any]]) -> None:
+        self.windows = {pattern: _window(pattern, one) for pattern, one in parts.items()}
+        self._modules: dict[str, list[nn.Module]] = {}
+        self._resting: frozenset[str] = frozenset()
+        self._weights: list[nn.Parameter] = []
+        self._handles: list[Any] = []
+
+    def before_train(self, runner: Runner) -> None:
+        student = _student_of(runner.model)
+        modules = dict(student.named_modules())
+        for pattern in self.windows:
+            self._modules[pattern] = [one for path, one in modules.items() if path and re.fullmatch(pattern, path)]
+            if not self._modules[pattern]:
+                raise ValueError(
+                    f"custom_hooks: the RestHook finds no part '{pattern}' in the student{nearest(pattern, modules)}"
+                )
+        wrappers = runner.optim_wrapper
+        single = wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers]
+        for wrapper in single:
+            wrapper.optimizer.register_step_pre_hook(self._forget_gradients)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        now = {pattern for pattern, one in self.windows.items() if one(runner.iter, runner.max_iters) > 0}
+        if now != self._resting:
+            self._change(frozenset(now), runner)
+        for pattern in self._resting:
+            for module in self._modules[pattern]:
+                module.eval()
+
+    def after_train(self, runner: Runner) -> None:
+        self._change(frozenset(), runner)
+
+    def _change(self, resting: frozenset[str], runner: Runner) -> None:
+        """Wake all parts, in their own modes again, and let others rest."""
+        if self._resting:
+            _student_of(runner.model).train()
+        for handle in self._handles:
+            handle.remove()
+        self._resting = resting
+        modules = [module for pattern in sorted(resting) for module in self._modules[pattern]]
+        weights = {id(one): one for module in modules for one in module.parameters() if one.requires_grad}
+        self._weights = list(weights.values())
+        self._handles = [weight.register_hook(torch.zeros_like) for weight in self._weights]
+
+    def _forget_gradients(self, *_: Any) -> None:
+        """Before the optimiser steps: weights without a gradient are left alone."""
+        for weight in self._weights:
+            weight.grad = None
+
+
+def _window(pattern: str, window: Mapping[str, Any]) -> WeightSchedule:
+    where = f"custom_hooks: parts['{pattern}'] of the RestHook"
+    unknown = set(window) - {'start', 'stop'}
+    if unknown:
+        raise ValueError(f'{where} has no {", ".join(sorted(unknown))}, only start and stop')
+    return WeightSchedule(1.0, **window, where=where)
+
+
+def _student_of(model: Any) -> nn.Module:
+    inner = model.module if is_model_wrapper(model) else model
+    return getattr(inner, 'student', inner)
