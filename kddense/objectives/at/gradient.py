@@ -19,6 +19,7 @@ from kddense.views import ModelView
 from ..base import Objective
 
 IMAGE = 'backbone:input'
+ENDS_HERE = 'torch::autograd::Error'  # what PyTorch puts behind the gradient of an operation that has no second one
 
 
 @MODELS.register_module()
@@ -131,13 +132,26 @@ def check_twice_differentiable(losses: Mapping[str, Tensor], values: Sequence[Te
 
 def _has_second_derivative(loss: Tensor, values: Sequence[Tensor]) -> bool:
     gradients = [one for one in differentiated({'loss': loss}, values) if one.requires_grad]
-    if not gradients:
-        return True
+    if any(ENDS_HERE in _names_of_graph(one) for one in gradients):
+        return False
+    terms = [one.square().sum() for one in gradients]
     try:
-        torch.autograd.grad(sum(one.square().sum() for one in gradients), values, retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
+        torch.autograd.grad(terms, values, retain_graph=True, allow_unused=True)
     except RuntimeError:
         return False
     return True
+
+
+def _names_of_graph(value: Tensor) -> set[str]:
+    """Return the names of all operations that a value's gradient goes through."""
+    waiting: list[Any] = [value.grad_fn]
+    known: dict[Any, str] = {}
+    while waiting:
+        operation = waiting.pop()
+        if operation is not None and operation not in known:
+            known[operation] = operation.name()
+            waiting += [before for before, _ in operation.next_functions]
+    return set(known.values())
 
 
 def in_format(gradient: Tensor, source: ImageFormat, target: ImageFormat) -> Tensor:
