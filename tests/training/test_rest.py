@@ -37,7 +37,7 @@ def train(model, hooks, steps=5, before_step=lambda: None, **optimizer):
             hook.before_train_iter(runner, runner.iter)
         before_step()
         log = model.train_step(copy.deepcopy(DATA), wrapper)
-        yield log, copy.deepcopy(model.student.state_dict())
+        yield log, copy.deepcopy(getattr(model, 'student', model).state_dict())
     for hook in hooks:
         hook.after_train(runner)
 
