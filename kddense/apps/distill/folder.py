@@ -1,0 +1,78 @@
+"""The work_dir of a distillation: what it was begun with, what is done, and that no other run lies in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kddense.apps.demo.training import read_state, write_state
+
+STATE = 'distill.json'
+
+
+class Folder:
+    """A work_dir.
+
+    Args:
+        path: Where it is or will be.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state: dict[str, Any] = read_state(path / STATE)
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether an earlier call wrote its configs."""
+        return bool(self.state)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Check that the folder is empty, or of the same distillation.
+
+        Args:
+            settings: What makes a distillation what it is, by what messages call it; values of JSON.
+
+        Raises:
+            ValueError: If it holds something else.
+        """
+        if self.is_begun:
+            begun = self.state['settings']
+            differing = [name for name in {**begun, **settings} if begun.get(name) != settings.get(name)]
+            if differing:
+                raise ValueError(
+                    f'{self.path} holds a distillation with another {" and ".join(differing)}: choose another --work-dir, '
+                    'or delete it'
+                )
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise ValueError(f'{self.path} holds something else: choose another --work-dir, or delete it')
+
+    def begin(self, settings: Mapping[str, Any], files: Mapping[str, str], teacher: Mapping[str, Any]) -> None:
+        """Write the configs, and note what they were made of.
+
+        Args:
+            settings: See :meth:`check`.
+            files: Texts by name.
+            teacher: What is known of the teacher's quality.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (self.path / name).write_text(text)
+        self.state = dict(settings=dict(settings), teacher=dict(teacher), done=[])
+        write_state(self.path / STATE, self.state)
+
+    def note(self, done: str) -> None:
+        """Note that a training came to its end."""
+        self.state['done'] = [*self.state['done'], done]
+        write_state(self.path / STATE, self.state)
+
+    def is_done(self, training: str) -> bool:
+        """Tell whether a training came to its end in an earlier call."""
+        return training in self.state.get('done', ())
+
+
+def digest(value: Any) -> str:
+    """Return a short name of a value, such as a config's contents, that another value does not have."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
