@@ -19,7 +19,7 @@ LABELS = {
     'd2': 'δ < 1.25²',
     'd3': 'δ < 1.25³',
 }
-HEADLINES = ('bbox_mAP', 'segm_mAP', 'mIoU', 'abs_rel')
+HEADLINES = ('bbox_mAP', 'segm_mAP', 'mAP', 'mIoU', 'abs_rel')
 SIZES = {'50': '50', '75': '75', 's': ' small', 'm': ' medium', 'l': ' large'}
 
 
@@ -51,6 +51,8 @@ class Metric:
             return cls(key, label, factor=100, digits=1, sign=1)
         if name in ('mIoU', 'aAcc', 'mAcc', 'mDice', 'mFscore', 'mPrecision', 'mRecall'):
             return cls(key, name, digits=1, sign=1)
+        if prefix.endswith('pascal_voc'):
+            return cls(key, name, factor=100, digits=1, sign=1)
         if name in LOWER_IS_BETTER:
             return cls(key, LABELS.get(name, name), digits=3, sign=-1)
         if name in FRACTIONS:

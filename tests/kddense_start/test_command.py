@@ -12,14 +12,12 @@ import pytest
 
 from kddense_start import command
 
-WAITING = {'distill'}
-
 
 def test_the_table_names_apps():
-    assert {name for name, one in command.SUBCOMMANDS.items() if find_spec(one.module) is None} <= WAITING
+    assert [name for name, one in command.SUBCOMMANDS.items() if find_spec(one.module) is None] == []
 
 
-@pytest.mark.parametrize('name', command.SUBCOMMANDS.keys() - WAITING)
+@pytest.mark.parametrize('name', list(command.SUBCOMMANDS))
 def test_a_subcommand_explains_itself_under_its_name(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['/usr/bin/kddense'])
     with pytest.raises(SystemExit) as ended:

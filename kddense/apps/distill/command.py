@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         seed=args.seed,
         options={**(AMP if args.amp else {}), **args.cfg_options},
         split=args.split,
+        device=args.device,
         trust_checkpoint=args.trust_checkpoint,
         say=lambda text: print(text, flush=True),
     )
@@ -84,6 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--split', choices=['val', 'test'], default='val', help='what the report measures on')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, default={}, help="changes to the student's config, key=value"
+    )
+    parser.add_argument(
+        '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where models are tested'
     )
     parser.add_argument('--trust-checkpoint', action='store_true', help='load checkpoints that hold pickled code')
     return parser

@@ -48,7 +48,7 @@ class Distillation:
         compare: Whether the plain student is trained too, with the same seed and schedule.
         test_teacher: Whether the teacher is tested before it teaches.
         seed: Of the random numbers; the student's own by default, or 0.
-        options: Changes to the student's config, by key; those of ``model.teacher`` and ``model.objectives`` are to what distils.
+        options: Changes to the student's config; those of ``model.teacher`` and ``model.objectives`` are the distiller's.
         split: What the report measures on, ``'val'`` or ``'test'``.
         device: Where models are tested; where they are trained is for mmengine to say.
         trust_checkpoint: See :class:`kddense.FrozenTeacher`.
@@ -233,6 +233,7 @@ class Distillation:
         if (folder / 'last_checkpoint').is_file():
             command.append('--resume')
         self.say(f'training {TITLES[name]}, in {folder}')
+        torch.cuda.empty_cache()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / COMMAND).write_text(f'{shlex.join(["kddense", *command[3:]])}\n')
         if subprocess.run(command).returncode != 0:
@@ -258,7 +259,8 @@ class Distillation:
 
 def fit_levels(settings: Config, student: Looked) -> None:
     """Let an objective that compares levels of the neck compare those that there are, weighed as each level was."""
-    count = getattr(getattr(student.model, 'neck', None), 'num_outs', None)
+    head = getattr(student.model, 'bbox_head', None) or getattr(student.model, 'rpn_head', None)
+    count = getattr(getattr(head, 'prior_generator', None), 'num_levels', None)
     for objective in settings.objectives.values():
         levels = objective.get('levels')
         if objective.get('tap') != 'neck' or not levels or not count or max(levels) < count:

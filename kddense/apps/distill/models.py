@@ -56,7 +56,7 @@ def look_at_student(source: str, options: Mapping[str, Any]) -> Looked:
         ValueError: If it is no plain training config.
         OSError: If there is no such file.
     """
-    config = _whole(read_config(source, 'the student'), 'the student')
+    config = _whole(read_config(source, 'student'), 'student')
     config.merge_from_dict(dict(options))
     if is_distiller(config.model):
         raise ValueError(f'{source} distils already: {_instead(source)}')
@@ -98,7 +98,11 @@ def family_of(model: nn.Module) -> str | None:
     view = build_view(model, owner='student')
     if isinstance(view, DenseHeadView):
         return GFL if view.reg_max is not None else ONE_STAGE
-    families = {TwoStageView: TWO_STAGE, DepthView: DEPTH, SegmentorView: SEGMENTOR}  # a depth estimator is a segmentor too
+    families = {
+        TwoStageView: TWO_STAGE,
+        DepthView: DEPTH,
+        SegmentorView: SEGMENTOR,
+    }  # a depth estimator is a segmentor too
     return next((family for kind, family in families.items() if isinstance(view, kind)), None)
 
 

@@ -1,0 +1,106 @@
+"""The table of recipes: what is chosen and refused; and that the page and the records say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from kddense.apps.distill.choices import CHOICES, DEPTH, FAMILIES, GFL, ONE_STAGE, SEGMENTOR, TWO_STAGE, choose
+from kddense.apps.distill.writing import recipes
+from kddense.report.metrics import LOWER_IS_BETTER
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / 'docs' / 'which-method.md').read_text()
+MEASURED = [(choice, one) for choice in CHOICES for one in choice.measured]
+
+
+@pytest.mark.parametrize(
+    'choice, measured', MEASURED, ids=lambda one: getattr(one, 'config', getattr(one, 'recipe', ''))
+)
+def test_the_gains_are_those_of_the_records(choice, measured):
+    table = json.loads((ROOT / 'configs' / measured.record).read_text())
+    (row,) = (row for row in table['rows'] if row['config'] == measured.config)
+    digits = 3 if row['metric'] in LOWER_IS_BETTER else 2
+    low, high = row['paired_ci95']
+    metric = {'coco/bbox_mAP': 'mAP', 'abs_rel': 'abs rel'}.get(row['metric'], row['metric'])
+
+    assert measured.verdict == row['verdict']
+    assert measured.gain == f'{row["paired_mean"]:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] {metric}'
+
+
+@pytest.mark.parametrize(
+    'choice, measured', MEASURED, ids=lambda one: getattr(one, 'config', getattr(one, 'recipe', ''))
+)
+def test_what_was_measured_was_made_by_the_recipe(choice, measured):
+    text = (ROOT / measured.config).read_text()
+    assert f'/recipes/{choice.recipe}.py' in text
+
+
+@pytest.mark.parametrize('choice', CHOICES, ids=lambda one: one.recipe)
+def test_the_page_says_what_the_table_says(choice):
+    lines = [line for line in PAGE.splitlines() if line.startswith('|') and f'`{choice.recipe}`' in line]
+    assert lines, choice.recipe
+    for measured in choice.measured:
+        assert any(measured.gain in line and measured.verdict in line for line in lines), measured
+
+
+def test_the_page_has_no_gain_that_no_record_has():
+    """Besides those of the table it may tell of the plain student that had as much time."""
+    tables = [json.loads(file.read_text()) for file in (ROOT / 'configs').glob('*/measured_*.json')]
+    same_time = [row['same_time'] for table in tables for row in table['rows'] if row.get('same_time')]
+    known = {measured.gain for _, measured in MEASURED}
+    known |= {
+        f'{row["paired_mean"]:+.2f} [{row["paired_ci95"][0]:.2f}, {row["paired_ci95"][1]:.2f}] mIoU'
+        for row in same_time
+    }
+    found = set(re.findall(r'[+-]\d+\.\d+ \[[^]]*\] (?:mAP|mIoU|abs rel)', PAGE))
+    assert len(found) > len(MEASURED) / 2
+    assert found <= known
+
+
+def test_every_recipe_has_its_line_and_every_line_its_recipe():
+    assert {choice.recipe for choice in CHOICES} == {path.stem for path in recipes().glob('*.py')}
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_what_is_chosen_harmed_nowhere_and_nothing_that_fits_gained_more(family):
+    chosen = choose(None, family, family)
+    means = {
+        choice.recipe: max(float(one.gain.split()[0]) for one in choice.measured)
+        for choice in CHOICES
+        if choice.measured and choice.fits(family, family)
+    }
+    assert means[chosen.recipe] == max(means.values())
+    assert 'harms' not in {one.verdict for one in chosen.measured}
+
+
+@pytest.mark.parametrize(
+    'recipe, student, teacher, expected',
+    [
+        ('ld', TWO_STAGE, TWO_STAGE, 'the recipe ld does not fit a two-stage detector .* these do: chen2017, pkd,'),
+        ('ld', GFL, ONE_STAGE, 'the recipe ld does not fit a GFL detector with a one-stage detector for a teacher'),
+        ('chen2017', TWO_STAGE, ONE_STAGE, 'does not fit a two-stage detector with a one-stage detector'),
+        ('skd', DEPTH, DEPTH, 'does not fit a depth estimator .* these do: ail_depth, skd_depth, fitnets'),
+        (
+            None,
+            SEGMENTOR,
+            TWO_STAGE,
+            'no recipe is known for a segmentor with a two-stage detector .* --recipe fitnets',
+        ),
+        (None, None, None, 'no recipe is known for a model of a family that kddense does not know'),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_does(recipe, student, teacher, expected):
+    with pytest.raises(ValueError, match=expected):
+        choose(recipe, student, teacher)
+
+
+@pytest.mark.parametrize(
+    'recipe, student, teacher',
+    [('fitnets', SEGMENTOR, TWO_STAGE), ('pkd_one_stage', GFL, ONE_STAGE), ('ld', GFL, GFL), ('mine.py', None, None)],
+)
+def test_what_fits_is_taken(recipe, student, teacher):
+    assert choose(recipe, student, teacher).recipe == recipe
