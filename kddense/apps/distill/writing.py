@@ -146,4 +146,4 @@ def read_recipe(name: str) -> Config:
 
 def recipes() -> Path:
     """Return the folder of the recipes that kddense brings."""
-    return Path(__file__).resolve().parents[3] / 'configs' / '_base_' / 'recipes'
+    return (Path(__file__).parents[2] / '.mim' / 'configs' / '_base_' / 'recipes').resolve()
