@@ -17,7 +17,7 @@ from kddense.report.metrics import Metric, in_order
         ('mIoU', 'mIoU', 43.21, '43.2'),
         ('abs_rel', 'abs rel', 0.1234, '0.123'),
         ('d1', 'δ < 1.25', 0.9, '0.900'),
-        ('pascal_voc/mAP', 'pascal_voc/mAP', 0.5, '0.500'),
+        ('pascal_voc/mAP', 'mAP', 0.5, '50.0'),
         ('mIoU', 'mIoU', math.nan, '–'),
         ('mIoU', 'mIoU', None, '–'),
     ],
