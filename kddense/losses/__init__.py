@@ -36,6 +36,8 @@ from kddense.losses.depth import (
     ordered_cross_entropy,
     virtual_normal_distance,
 )
+from kddense.losses.dist import DISTLoss, relation_distance
+from kddense.losses.dkd import DKDLoss, decoupled_divergence
 from kddense.losses.fsp import FSPLoss, flow_distance, flow_matrix
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
@@ -60,6 +62,8 @@ __all__ = [
     'BoundedRegressionLoss',
     'BoxImitationLoss',
     'CWDLoss',
+    'DISTLoss',
+    'DKDLoss',
     'DarkRankLoss',
     'FSPLoss',
     'HintLoss',
@@ -87,6 +91,7 @@ __all__ = [
     'bounded_regression',
     'box_imitation',
     'channel_wise_divergence',
+    'decoupled_divergence',
     'distance_relation',
     'fitnets_distance',
     'flow_distance',
@@ -105,6 +110,7 @@ __all__ = [
     'partial_distance',
     'pearson_distance',
     'pixel_wise_divergence',
+    'relation_distance',
     'sample_error',
     'sigmoid_soft_target_divergence',
     'similarity_scores',

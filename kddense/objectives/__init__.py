@@ -5,7 +5,10 @@ from .at import ATObjective, GradientATObjective, GradientSymmetryObjective
 from .base import Objective
 from .before_relu import ABObjective, OFDObjective
 from .chen2017 import ChenDenseObjective, ChenRoIObjective, ChenRPNObjective, HintObjective
+from .classes import ClassObjective
 from .cwd import CWDObjective
+from .dist import DISTObjective
+from .dkd import DKDObjective
 from .feature import FeatureObjective
 from .fsp import FSPObjective
 from .heads import HeadObjective
@@ -25,6 +28,9 @@ __all__ = [
     'ChenDenseObjective',
     'ChenRPNObjective',
     'ChenRoIObjective',
+    'ClassObjective',
+    'DISTObjective',
+    'DKDObjective',
     'DenseHintonObjective',
     'FSPObjective',
     'FeatureObjective',
