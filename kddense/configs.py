@@ -135,13 +135,30 @@ def training_set_size(config: str | None) -> int | None:
     Args:
         config: The text of the run's config, ``None`` if there is none.
     """
+    dataset = _training_set(config)
+    return len(dataset) if hasattr(dataset, '__len__') else None
+
+
+def training_set_boxes(config: str | None) -> int | None:
+    """Return the number of ground-truth boxes that a run of a detector trains on, ``None`` if its data set does not tell.
+
+    Args:
+        config: The text of the run's config, ``None`` if there is none.
+    """
+    dataset = _training_set(config)
+    if not hasattr(dataset, 'get_data_info') or not hasattr(dataset, '__len__'):
+        return None
+    return sum(len(dataset.get_data_info(index).get('instances', ())) for index in range(len(dataset)))
+
+
+def _training_set(config: str | None) -> Any:
+    """Build the data set of a run without its pipelines; ``None`` if its config tells of none."""
     whole = Config.fromstring(config, '.py') if config else {}
     dataset = (whole.get('train_dataloader') or {}).get('dataset')
     if not isinstance(dataset, Mapping):
         return None
     with DefaultScope.overwrite_default_scope(whole.get('default_scope', 'mmengine')):
-        built = DATASETS.build(_without_pipeline(dataset))
-    return len(built) if hasattr(built, '__len__') else None
+        return DATASETS.build(_without_pipeline(dataset))
 
 
 def _without_pipeline(config: Any) -> Any:

@@ -26,6 +26,9 @@ from kddense.losses.bounded_regression import (
     bounded_regression,
     box_imitation,
 )
+from kddense.losses.cankd import InstanceNormalisedLoss, instance_normalised_distance
+from kddense.losses.cirkd import CrossImageLoss, cross_image_divergence, memory_divergence
+from kddense.losses.crd import info_nce, noise_contrastive_estimation
 from kddense.losses.cwd import CWDLoss, channel_wise_divergence
 from kddense.losses.darkrank import DarkRankLoss, hard_rank_loss, similarity_scores, soft_rank_loss
 from kddense.losses.depth import (
@@ -38,14 +41,17 @@ from kddense.losses.depth import (
 )
 from kddense.losses.dist import DISTLoss, relation_distance
 from kddense.losses.dkd import DKDLoss, decoupled_divergence
+from kddense.losses.fbkd import root_distance, spatial_attention
 from kddense.losses.fsp import FSPLoss, flow_distance, flow_matrix
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
+from kddense.losses.ifvd import IFVDLoss, intra_class_similarity, intra_class_variation
 from kddense.losses.ld import LDLoss, atss_thresholds, localization_distillation, valuable_region
 from kddense.losses.logit_std import standardize_logits
 from kddense.losses.nst import NSTLoss, neuron_selectivity_distance
 from kddense.losses.ofd import OFDLoss, negative_mean, partial_distance
 from kddense.losses.pkd import PKDLoss, pearson_distance
+from kddense.losses.review import HierarchicalContextLoss, hierarchical_context_distance
 from kddense.losses.rkd import RKDLoss, angle_relation, distance_relation
 from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
 from kddense.losses.weighted_soft_target import (
@@ -62,12 +68,16 @@ __all__ = [
     'BoundedRegressionLoss',
     'BoxImitationLoss',
     'CWDLoss',
+    'CrossImageLoss',
     'DISTLoss',
     'DKDLoss',
     'DarkRankLoss',
     'FSPLoss',
+    'HierarchicalContextLoss',
     'HintLoss',
     'HintonLoss',
+    'IFVDLoss',
+    'InstanceNormalisedLoss',
     'LDLoss',
     'LogL1Loss',
     'NSTLoss',
@@ -91,6 +101,7 @@ __all__ = [
     'bounded_regression',
     'box_imitation',
     'channel_wise_divergence',
+    'cross_image_divergence',
     'decoupled_divergence',
     'distance_relation',
     'fitnets_distance',
@@ -99,23 +110,32 @@ __all__ = [
     'gradient_distance',
     'gradient_penalty',
     'hard_rank_loss',
+    'hierarchical_context_distance',
     'hinge_discriminator_loss',
     'hint_distance',
+    'info_nce',
+    'instance_normalised_distance',
+    'intra_class_similarity',
+    'intra_class_variation',
     'localization_distillation',
     'log_l1',
+    'memory_divergence',
     'negative_mean',
     'neuron_selectivity_distance',
+    'noise_contrastive_estimation',
     'ordered_cross_entropy',
     'pair_wise_similarity',
     'partial_distance',
     'pearson_distance',
     'pixel_wise_divergence',
     'relation_distance',
+    'root_distance',
     'sample_error',
     'sigmoid_soft_target_divergence',
     'similarity_scores',
     'soft_rank_loss',
     'soft_target_divergence',
+    'spatial_attention',
     'standardize_logits',
     'valuable_region',
     'virtual_normal_distance',

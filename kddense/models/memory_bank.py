@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from mmengine.dist import all_gather_object
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from kddense.models._memory import Memory
 from kddense.registry import MODELS
 
 
 @MODELS.register_module()
-class MemoryBank(nn.Module):
+class MemoryBank(Memory):
     r"""Holds a vector of length 1 for each id, moved towards new values by a momentum.
 
     .. math:: v \leftarrow \frac{m v + (1 - m) x}{\lVert m v + (1 - m) x \rVert}
@@ -24,6 +24,8 @@ class MemoryBank(nn.Module):
     call it equally often. A bank is no part of what is trained: its tensors are no parameters, no optimiser, EMA copy or
     DDP bucket holds them, and a deep copy shares them. They follow ``.to()``, and are in the state that is saved and
     restored.
+
+    Rows are written in place: whoever needs them in a backward pass takes copies, as indexing and calling the bank do.
 
     An objective with a bank gives it its size before the first step of a run:
 
@@ -42,10 +44,13 @@ class MemoryBank(nn.Module):
     Attributes:
         vectors: All rows, float32, shape ``(size, C)``.
         ids: The ids that are known, as int64; the row of ``ids[i]`` is ``vectors[i]``.
+        labels: The class of each row, int64, shape ``(size,)``, -1 where none was given.
 
     Raises:
         ValueError: If a size is below 1, or the momentum is not between 0 and 1.
     """
+
+    tensors = ('vectors', 'ids', 'labels')
 
     def __init__(self, dim: int, size: int | None = None, momentum: float = 0.5, seed: int = 0) -> None:
         super().__init__()
@@ -58,6 +63,7 @@ class MemoryBank(nn.Module):
         self.seed = seed
         self.vectors = torch.zeros(0, dim)
         self.ids = torch.zeros(0, dtype=torch.long)
+        self.labels = torch.zeros(0, dtype=torch.long)
         self._rows: dict[int, int] = {}
         if size is not None:
             self.allocate(size)
@@ -87,6 +93,7 @@ class MemoryBank(nn.Module):
             random = torch.Generator().manual_seed(self.seed)
             rows = F.normalize(torch.randn(size, self.dim, generator=random), dim=1)
             self.vectors = rows.to(self.vectors.device)
+            self.labels = self.ids.new_full((size,), -1)
 
     def index(self, ids: Sequence[int | str]) -> Tensor:
         """Return the rows of ids, int64, shape ``(len(ids),)``; ids that are new to any process get free rows.
@@ -103,26 +110,29 @@ class MemoryBank(nn.Module):
         return self.vectors[self.index(ids)]
 
     @torch.no_grad()
-    def update(self, ids: Sequence[int | str], values: Tensor) -> None:
+    def update(self, ids: Sequence[int | str], values: Tensor, labels: Tensor | None = None) -> None:
         """Move the rows of ids towards values; of an id that comes several times, the last value counts.
 
         Args:
             ids: Of the images of this process.
             values: Shape ``(len(ids), C)``; no gradient flows through them.
+            labels: Their classes, integers, shape ``(len(ids),)``; -1 by default.
 
         Raises:
             ValueError: See :meth:`index`.
         """
-        here = ([_key(one) for one in ids], values.detach().float().cpu())
+        labels = torch.full((len(values),), -1) if labels is None else labels
+        here = ([_key(one) for one in ids], values.detach().float().cpu(), labels.cpu())
         everywhere = all_gather_object(here)
-        keys = [key for own, _ in everywhere for key in own]
+        keys = [key for own, _, _ in everywhere for key in own]
         self._add(keys)
         latest = {self._rows[key]: number for number, key in enumerate(keys)}
         rows = torch.tensor(list(latest), dtype=torch.long, device=self.vectors.device)
-        new = torch.cat([own for _, own in everywhere])[list(latest.values())].to(self.vectors)
+        order = list(latest.values())
+        new = torch.cat([own for _, own, _ in everywhere])[order].to(self.vectors)
         kept = self.momentum * self.vectors[rows]
-        # A new tensor: an autograd graph may still hold rows of the old one.
-        self.vectors = self.vectors.index_copy(0, rows, F.normalize(kept + (1 - self.momentum) * new, dim=1))
+        self.vectors[rows] = F.normalize(kept + (1 - self.momentum) * new, dim=1)
+        self.labels[rows] = torch.cat([own for _, _, own in everywhere])[order].to(self.labels)
 
     def _add(self, keys: Iterator[int] | Sequence[int]) -> None:
         if len(self.vectors) == 0:
@@ -137,29 +147,12 @@ class MemoryBank(nn.Module):
             self.ids = torch.cat([self.ids, self.ids.new_tensor(new)])
             self._rows.update({key: len(self._rows) + number for number, key in enumerate(new)})
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> MemoryBank:
-        super()._apply(fn, *args, **kwargs)
-        self.vectors, self.ids = fn(self.vectors), fn(self.ids)
-        return self
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        super()._save_to_state_dict(destination, prefix, keep_vars)
+    def check_saved(self, saved: dict[str, Tensor]) -> None:
         if len(self.vectors):
-            destination[f'{prefix}vectors'] = self.vectors
-            destination[f'{prefix}ids'] = self.ids
+            self.allocate(len(saved['vectors']))
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any, **kwargs: Any) -> None:
-        saved = {name: state_dict.pop(prefix + name, None) for name in ('vectors', 'ids')}
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        if saved['vectors'] is not None:
-            if len(self.vectors):
-                self.allocate(len(saved['vectors']))
-            self.vectors = saved['vectors'].to(self.vectors, copy=True)
-            self.ids = saved['ids'].to(self.ids, copy=True)
-            self._rows = {key: row for row, key in enumerate(self.ids.tolist())}
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> MemoryBank:
-        return self
+    def restored(self) -> None:
+        self._rows = {key: row for row, key in enumerate(self.ids.tolist())}
 
 
 def _key(one: int | str) -> int:

@@ -4,17 +4,23 @@ from .ail import AttentiveBoxObjective, AttentiveDepthHintObjective, AttentiveDe
 from .at import ATObjective, GradientATObjective, GradientSymmetryObjective
 from .base import Objective
 from .before_relu import ABObjective, OFDObjective
+from .cankd import CanKDObjective
 from .chen2017 import ChenDenseObjective, ChenRoIObjective, ChenRPNObjective, HintObjective
+from .cirkd import CIRKDObjective
 from .classes import ClassObjective
+from .crd import CRDObjective
 from .cwd import CWDObjective
 from .dist import DISTObjective
 from .dkd import DKDObjective
+from .fbkd import FBKDObjective
 from .feature import FeatureObjective
 from .fsp import FSPObjective
 from .heads import HeadObjective
 from .hinton import DenseHintonObjective
+from .ifvd import IFVDObjective
 from .ld import LDObjective
 from .maps import MapObjective
+from .places import PlaceObjective
 from .relations import RelationObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 
@@ -24,7 +30,10 @@ __all__ = [
     'AttentiveBoxObjective',
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
+    'CIRKDObjective',
+    'CRDObjective',
     'CWDObjective',
+    'CanKDObjective',
     'ChenDenseObjective',
     'ChenRPNObjective',
     'ChenRoIObjective',
@@ -32,6 +41,7 @@ __all__ = [
     'DISTObjective',
     'DKDObjective',
     'DenseHintonObjective',
+    'FBKDObjective',
     'FSPObjective',
     'FeatureObjective',
     'GradientATObjective',
@@ -39,6 +49,7 @@ __all__ = [
     'HeadObjective',
     'HintObjective',
     'HolisticObjective',
+    'IFVDObjective',
     'LDObjective',
     'MapObjective',
     'MeasuresTeacher',
@@ -46,5 +57,6 @@ __all__ = [
     'Objective',
     'PairWiseObjective',
     'PixelWiseObjective',
+    'PlaceObjective',
     'RelationObjective',
 ]

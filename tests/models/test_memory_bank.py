@@ -51,10 +51,21 @@ def test_of_an_id_that_comes_twice_the_last_value_counts():
 def test_an_update_leaves_what_a_graph_still_needs():
     bank = MemoryBank(2, 3)
     x = torch.ones(1, 2, requires_grad=True)
-    loss = (x @ bank.vectors.T).square().sum()
+    loss = (x @ bank.vectors[[0, 2]].T).square().sum() + (x @ bank([0]).T).square().sum()
+    expected = torch.autograd.grad(loss, x, retain_graph=True)[0]
     bank.update([0], x)
     loss.backward()
-    assert x.grad.any()
+    assert torch.equal(x.grad, expected)
+
+
+def test_rows_have_classes():
+    bank = MemoryBank(2, 3)
+    bank.update(['a', 'b'], torch.eye(2), torch.tensor([4, 0]))
+    bank.update(['c', 'b'], torch.eye(2))
+    assert bank.labels.tolist() == [4, -1, -1]
+    other = MemoryBank(2)
+    other.load_state_dict(bank.state_dict())
+    assert torch.equal(other.labels, bank.labels)
 
 
 def test_it_is_no_part_of_what_is_trained():

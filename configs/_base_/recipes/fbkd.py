@@ -1,0 +1,9 @@
+"""FBKD (Zhang, Ma 2021) for any model with a backbone: features where either looks, and how places relate."""
+
+objectives = dict(
+    fbkd=dict(
+        type='kddense.FBKDObjective',
+        levels=[0, 1, 2, 3],
+        weight=4,  # the codes add up the four levels; here they are averaged
+    )
+)

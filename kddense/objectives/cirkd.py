@@ -1,0 +1,165 @@
+"""Yang, Zhou, An, Jiang, Xu, Zhang, Cross-Image Relational Knowledge Distillation for Semantic Segmentation, CVPR 2022."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kddense.exchange import Answer
+from kddense.losses import CrossImageLoss, memory_divergence
+from kddense.losses._checks import check_not_negative
+from kddense.models import ClassQueue
+from kddense.registry import MODELS
+from kddense.views import ModelView
+
+from ._labels import PlaceLabels
+from .base import mean_over_processes
+from .places import PlaceObjective
+
+
+@MODELS.register_module()
+class CIRKDObjective(PlaceObjective):
+    """CIRKD: how the places of an image resemble those of other images, of the batch and of memory.
+
+    * ``loss_batch``: see :func:`kddense.losses.cross_image_divergence`.
+    * ``loss_pixel``, ``loss_region``: see :func:`kddense.losses.memory_divergence`; what is remembered are features of the
+      teacher at single places, and means over all places of a class in an image, by the ground truth.
+
+    The student's places reach the teacher's space through two 1x1 convolutions with a batch norm and a ReLU between. The
+    paper adds soft targets of the pixels, with weight 1. Its models are segmentors; what classes the places of others
+    have, :class:`IFVDObjective` tells. Each level of a pyramid has queues of its own.
+
+    The released code fills its queues of pixels with the first places of an image, whatever their class: it takes positions
+    within a class for positions in the image. Here they are places of the class. It also draws from rows of its queues that
+    were never written; here only written ones count.
+
+    Args:
+        tap: See :class:`PlaceObjective`: by default the paper's place, before the last classifier.
+        temperature: The paper's τ.
+        batch: Weight of ``loss_batch``.
+        pixel: Weight of ``loss_pixel``.
+        region: Weight of ``loss_region``.
+        pixel_queue: How many features of places are remembered of each class.
+        region_queue: The same of regions.
+        pixels_per_image: How many places of a class an image adds at most.
+        pixel_samples: With how many remembered features a place is compared, of all classes together.
+        region_samples: The same of regions.
+        max_places: Larger maps are averaged over squares of places, as small as leaves no more places than so many.
+        intervals: Of depth estimators, into how many classes the range of depths is divided.
+        weight: Scales all three.
+        **kwargs: See :class:`FeatureObjective`.
+    """
+
+    loss_names = ('loss_batch', 'loss_pixel', 'loss_region')
+
+    def __init__(
+        self,
+        tap: str | None = None,
+        temperature: float = 0.1,
+        batch: float = 1.0,
+        pixel: float = 0.1,
+        region: float = 0.1,
+        pixel_queue: int = 20000,
+        region_queue: int = 2000,
+        pixels_per_image: int = 16,
+        pixel_samples: int = 4096,
+        region_samples: int = 1024,
+        max_places: int = 4096,
+        intervals: int = 8,
+        weight: float | Mapping[str, Any] = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        loss = dict(type='kddense.CrossImageLoss', temperature=temperature)
+        super().__init__(tap=tap, loss=loss, weight=weight, **kwargs)
+        for name, share in (('batch', batch), ('pixel', pixel), ('region', region)):
+            check_not_negative(name, share)
+        counts = dict(pixels_per_image=pixels_per_image, pixel_samples=pixel_samples, region_samples=region_samples)
+        for name, count in dict(counts, max_places=max_places).items():
+            if count < 1:
+                raise ValueError(f'{name} must be at least 1, got {count}')
+        assert isinstance(self.loss, CrossImageLoss)
+        self.shares = dict(loss_batch=batch, loss_pixel=pixel, loss_region=region)
+        self.queue_sizes = (pixel_queue, region_queue)
+        self.samples = (pixel_samples, region_samples)
+        self.pixels_per_image = pixels_per_image
+        self.max_places = max_places
+        self.intervals = intervals
+        self.labels: Any = None
+        self.projectors = nn.ModuleList()
+        self.pixel_queues: Any = nn.ModuleList()
+        self.region_queues: Any = nn.ModuleList()
+
+    def bind(self, student: ModelView, teacher: ModelView) -> None:
+        self.labels = PlaceLabels(student, self.intervals)
+        super().bind(student, teacher)
+        channels = [queue.vectors.shape[2] for queue in self.pixel_queues]
+        size = 4 * self.labels.classes * sum(self.queue_sizes) * sum(channels)
+        print_log(
+            f'CIRKD remembers up to {sum(self.queue_sizes)} features of {self.labels.classes} classes each, of {channels} '
+            f'channels: {size / 2**20:.0f} MB at most, growing as it fills (pixel_queue, region_queue)',
+            logger='current',
+        )
+
+    def bind_pair(self, own: Tensor, other: Tensor) -> None:
+        super().bind_pair(own, other)
+        if own.dim() != 4 or other.dim() != 4:
+            raise ValueError(
+                f'CIRKD compares maps, got {own.dim()} and {other.dim()} dimensions; tap maps on both sides'
+            )
+        width = other.shape[1]
+        self.projectors.append(
+            nn.Sequential(
+                nn.Conv2d(own.shape[1], width, 1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(width, width, 1, bias=False),
+            )
+        )
+        for queues, size in zip((self.pixel_queues, self.region_queues), self.queue_sizes, strict=True):
+            queues.append(ClassQueue(self.labels.classes, size, width))
+
+    def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
+        pairs = self.pairs(seen, taught)
+        levels = [self._level(index, seen, own, other) for index, (own, other) in enumerate(pairs)]
+        totals = {name: torch.stack([one[name] for one in levels]).mean() for name in self.loss_names}
+        return {name: self.shares[name] * total for name, total in totals.items()}
+
+    def _level(self, index: int, seen: Answer, own: Tensor, other: Tensor) -> dict[str, Tensor]:
+        own, other = self._pooled(own), self._pooled(other)
+        labels = self.labels.at(seen.batch, own.shape[-2:])
+        self._remember(index, other, labels)
+        known = labels >= 0
+        ours, theirs = (side.movedim(1, -1)[known] for side in (self.projectors[index](own), other))
+        losses = {'loss_batch': self.loss(own, other)}
+        share = len(ours) / mean_over_processes(len(ours), own).clamp(min=1)
+        for name, queues, count in zip(
+            self.loss_names[1:], (self.pixel_queues, self.region_queues), self.samples, strict=True
+        ):
+            remembered = queues[index].sample(math.ceil(count / self.labels.classes))
+            losses[name] = share * memory_divergence(ours, theirs, remembered, self.loss.temperature)
+        return losses
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        side = 1
+        while math.ceil(maps.shape[2] / side) * math.ceil(maps.shape[3] / side) > self.max_places:
+            side += 1
+        return maps if side == 1 else F.avg_pool2d(maps, side, ceil_mode=True)
+
+    @torch.no_grad()
+    def _remember(self, index: int, features: Tensor, labels: Tensor) -> None:
+        pixels, regions = [], []
+        units = F.normalize(features.float(), dim=1)
+        for unit, own in zip(units.movedim(1, -1), labels, strict=True):
+            for label in own[own >= 0].unique().tolist():
+                places = unit[own == label]
+                regions.append((label, F.normalize(places.mean(0, keepdim=True), dim=1)))
+                pixels.append((label, places[torch.randperm(len(places))[: self.pixels_per_image].to(places.device)]))
+        for queue, found in ((self.pixel_queues[index], pixels), (self.region_queues[index], regions)):
+            vectors = torch.cat([one for _, one in found]) if found else units.new_zeros(0, units.shape[1])
+            queue.add(torch.tensor([label for label, one in found for _ in one], dtype=torch.long), vectors)
