@@ -188,7 +188,7 @@ class CRDObjective(PlaceObjective):
             partners = self._of_class(partners, bank, labels, known)
         positive = (anchors * partners).sum(1)
         negative = inner_products(anchors, bank.vectors[drawn])
-        self._set_constant(direction, torch.cat([positive.detach(), negative.detach()[mask]]), len(bank.vectors))
+        self._set_constant(direction, positive.detach(), negative.detach()[mask], len(bank.vectors))
         constant = self.log_constants[direction].nan_to_num()
         return noise_contrastive_estimation(positive, negative, constant, len(bank.vectors), self.temperature, mask)
 
@@ -205,16 +205,16 @@ class CRDObjective(PlaceObjective):
             chosen.append(bank.vectors[same[torch.randint(len(same), ())]] if len(same) else partner)
         return torch.stack(chosen) if chosen else partners
 
-    def _set_constant(self, direction: int, similarities: Tensor, total: int) -> None:
+    def _set_constant(self, direction: int, positive: Tensor, negative: Tensor, total: int) -> None:
         """Set Z once, of the first batch that has others: the mean of exp(s / τ), times the number of rows."""
-        found = torch.tensor(float(len(similarities)), device=similarities.device)
-        all_reduce(found)
-        if not self.log_constants[direction].isnan() or found == 0:
+        if not self.log_constants[direction].isnan():
             return
-        scaled = similarities / self.temperature
-        powers = (scaled - 1 / self.temperature).exp().sum()  # of at most 1
-        all_reduce(powers)
-        self.log_constants[direction] = (powers / found).log() + 1 / self.temperature + math.log(total)
+        highest = 1 / self.temperature  # of a similarity of 1
+        powers = (torch.cat([positive, negative]) / self.temperature - highest).exp().sum()
+        sums = torch.stack([powers, powers.new_tensor(len(positive) + len(negative)), powers.new_tensor(len(negative))])
+        all_reduce(sums)
+        if sums[2] > 0:
+            self.log_constants[direction] = (sums[0] / sums[1]).log() + highest + math.log(total)
 
 
 def _id_of(sample: Any) -> str:
