@@ -114,15 +114,15 @@ class CRDObjective(PlaceObjective):
             layers.append(nn.Linear(maps.shape[1], self.dim))
 
     def check_run(self, config: str | None, checkpoint: str | None) -> None:
+        if not self.banks or len(self.banks[0].vectors):
+            return
+        size = training_set_size(config) if self.on == 'image' else training_set_boxes(config)
+        print_log(
+            f'CRD remembers {size or 0} vectors of {self.dim} numbers in each of two banks: '
+            f'{8 * self.dim * (size or 0) / 2**20:.0f} MB',
+            logger='current',
+        )
         for bank in self.banks:
-            if len(bank.vectors):
-                continue
-            size = training_set_size(config) if self.on == 'image' else training_set_boxes(config)
-            print_log(
-                f'CRD remembers {size or 0} vectors of {self.dim} numbers: {4 * self.dim * (size or 0) / 2**20:.0f} MB a '
-                'bank, and there are two',
-                logger='current',
-            )
             bank.allocate(size)
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:

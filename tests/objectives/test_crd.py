@@ -240,7 +240,7 @@ def test_the_banks_get_their_size_from_the_boxes_of_the_run(coco, monkeypatch):
     model = detectors(size=None)
     model.objectives['it'].check_run(coco, None)
     assert [len(bank.vectors) for bank in model.objectives['it'].banks] == [5, 5]
-    assert said == ['CRD remembers 5 vectors of 8 numbers: 0 MB a bank, and there are two'] * 2
+    assert said == ['CRD remembers 5 vectors of 8 numbers in each of two banks: 0 MB']
     with pytest.raises(ValueError, match='a memory bank without a data-set length'):
         detectors(size=None).objectives['it'].check_run(None, None)
 
