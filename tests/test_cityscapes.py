@@ -73,7 +73,7 @@ def narrow(model, width: int):
 
 def alone(config: Config, model) -> Config:
     """Return the same without distillation, as a user of mmseg has it."""
-    ours = ('custom_imports', 'objectives', 'joint_optim_wrapper')
+    ours = ('custom_imports', 'objectives', 'distiller', 'joint_optim_wrapper')
     plain = Config({key: value for key, value in config.items() if key not in ours})
     plain.optim_wrapper = dict(type='OptimWrapper', optimizer=config.optim_wrapper.optimizer)
     plain.model = model

@@ -2,19 +2,16 @@
 
 _base_ = ['../skd/depth_r18-w8_nyuv2.py', '../_base_/recipes/ail_depth.py']
 
-errors = dict(error_range='work_dirs/nyuv2/teacher_errors.json')
+errors = 'work_dirs/nyuv2/teacher_errors.json'
+_base_.distiller.objectives.imitation.error_range = errors
+_base_.distiller.objectives.hint.error_range = errors
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::skd/depth_r18_nyuv2.py',
         checkpoint='work_dirs/nyuv2/teacher/iter_2000.pth',
         precision='bf16',
         channels_last=True,
     ),
-    objectives=dict(
-        imitation=dict(type='kddense.AttentiveDepthObjective', **errors),
-        hint=dict(type='kddense.AttentiveDepthHintObjective', **errors),
-    ),
+    **_base_.distiller,
 )

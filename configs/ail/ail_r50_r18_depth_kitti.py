@@ -3,12 +3,10 @@
 _base_ = ['../skd/depth_r18_kitti.py', '../_base_/recipes/ail_depth.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::skd/depth_r50_kitti.py',
         checkpoint='work_dirs/depth_r50_kitti/iter_40000.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

@@ -3,13 +3,11 @@
 _base_ = ['./faster-rcnn_r18-w16_fpn_bccd.py', '../_base_/recipes/chen2017.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::chen2017/faster-rcnn_r18_fpn_bccd.py',
         checkpoint='work_dirs/bccd/teacher/epoch_36.pth',
         precision='fp32',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

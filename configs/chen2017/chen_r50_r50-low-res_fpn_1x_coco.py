@@ -6,19 +6,16 @@ P2 to P5 and the teacher's P3 to P6.
 
 _base_ = ['./faster-rcnn_r50-low-res_fpn_1x_coco.py', '../_base_/recipes/chen2017.py']
 
+del _base_.distiller.objectives.rpn
+_base_.distiller.objectives.hint.update(levels=[0, 1, 2, 3], teacher_levels=[1, 2, 3, 4])
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='mmdet::faster_rcnn/faster-rcnn_r50_fpn_2x_coco.py',
         checkpoint='https://download.openmmlab.com/mmdetection/v2.0/faster_rcnn/faster_rcnn_r50_fpn_2x_coco/faster_rcnn_r50_fpn_2x_coco_bbox_mAP-0.384_20200504_210434-a5d8aa15.pth',
         input_scale=2,
     ),
-    objectives=dict(
-        roi={{_base_.objectives.roi}},
-        hint=dict(type='kddense.HintObjective', levels=[0, 1, 2, 3], teacher_levels=[1, 2, 3, 4]),
-    ),
+    **_base_.distiller,
 )
 
 keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction', 'teacher_img')

@@ -3,12 +3,10 @@
 _base_ = ['./faster-rcnn_r18_fpn_1x_coco.py', '../_base_/recipes/chen2017.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::chen2017/faster-rcnn_vgg16_fpn_1x_coco.py',
         checkpoint='work_dirs/faster-rcnn_vgg16_fpn_1x_coco/epoch_12.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

@@ -3,14 +3,12 @@
 _base_ = ['../skd/pspnet_r18-w8_camvid.py', '../_base_/recipes/cwd.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::skd/pspnet_r18-w32_camvid.py',
         checkpoint='work_dirs/camvid/teacher/iter_1600.pth',
         precision='bf16',
         channels_last=True,
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

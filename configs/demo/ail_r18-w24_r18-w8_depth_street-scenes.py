@@ -3,12 +3,10 @@
 _base_ = ['./depth_r18-w8_street-scenes.py', '../_base_/recipes/ail_depth.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::demo/depth_r18-w24_street-scenes.py',
         checkpoint='work_dirs/demo_depth/teacher/iter_500.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

@@ -3,12 +3,10 @@
 _base_ = ['./faster-rcnn_r18-w16_street-scenes.py', '../_base_/recipes/chen2017.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::demo/faster-rcnn_r18-w24_street-scenes.py',
         checkpoint='work_dirs/demo/teacher/epoch_6.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

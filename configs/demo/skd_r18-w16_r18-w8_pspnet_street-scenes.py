@@ -2,19 +2,14 @@
 
 _base_ = ['./pspnet_r18-w8_street-scenes.py', '../_base_/recipes/skd.py']
 
+_base_.distiller.objectives.holistic.discriminator = dict(channels=16)
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::demo/pspnet_r18-w16_street-scenes.py',
         checkpoint='work_dirs/demo_segmentation/teacher/iter_500.pth',
     ),
-    objectives=dict(
-        pixel={{_base_.objectives.pixel}},
-        pair={{_base_.objectives.pair}},
-        holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=16)),
-    ),
+    **_base_.distiller,
 )
-optim_wrapper = {{_base_.joint_optim_wrapper}}
-custom_hooks = [dict(type='kddense.RandomStateHook')]
+optim_wrapper = _base_.joint_optim_wrapper
+default_hooks = dict(random_state=dict(type='kddense.RandomStateHook'))

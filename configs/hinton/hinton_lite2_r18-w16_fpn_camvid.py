@@ -3,14 +3,12 @@
 _base_ = ['../skd/fpn_r18-w16_camvid.py', '../_base_/recipes/hinton.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::skd/fpn_lite2_camvid.py',
         checkpoint='work_dirs/camvid_fpn/teacher/iter_700.pth',
         precision='bf16',
         channels_last=True,
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

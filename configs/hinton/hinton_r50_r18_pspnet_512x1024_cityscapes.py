@@ -3,12 +3,10 @@
 _base_ = ['mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py', '../_base_/recipes/hinton.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='mmseg::pspnet/pspnet_r50-d8_4xb2-80k_cityscapes-512x1024.py',
         checkpoint='https://download.openmmlab.com/mmsegmentation/v0.5/pspnet/pspnet_r50-d8_512x1024_80k_cityscapes/pspnet_r50-d8_512x1024_80k_cityscapes_20200606_112131-2376f12b.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

@@ -3,12 +3,10 @@
 _base_ = ['./gfl_r18_fpn_1x_coco.py', '../_base_/recipes/ld.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='mmdet::gfl/gfl_r101_fpn_ms-2x_coco.py',
         checkpoint='https://download.openmmlab.com/mmdetection/v2.0/gfl/gfl_r101_fpn_mstrain_2x_coco/gfl_r101_fpn_mstrain_2x_coco_20200629_200126-dd12f847.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

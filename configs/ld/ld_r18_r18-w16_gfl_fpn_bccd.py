@@ -3,13 +3,11 @@
 _base_ = ['./gfl_r18-w16_fpn_bccd.py', '../_base_/recipes/ld.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::ld/gfl_r18_fpn_bccd.py',
         checkpoint='work_dirs/bccd_gfl/teacher/epoch_24.pth',
         precision='fp32',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )

@@ -2,10 +2,10 @@
 
 _base_ = './skd_r18-w32_r18-w8_pspnet_camvid.py'
 
-custom_hooks = [
-    dict(
+default_hooks = dict(
+    unlabelled=dict(
         type='kddense.UnlabelledImagesHook',
         ratio=1,
         dataset=dict(type='BaseSegDataset', data_prefix=dict(img_path='data/camvid/images/val')),
     )
-]
+)

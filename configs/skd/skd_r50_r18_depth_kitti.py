@@ -3,13 +3,11 @@
 _base_ = ['./depth_r18_kitti.py', '../_base_/recipes/skd_depth.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::skd/depth_r50_kitti.py',
         checkpoint='work_dirs/depth_r50_kitti/iter_40000.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )
-optim_wrapper = {{_base_.joint_optim_wrapper}}
+optim_wrapper = _base_.joint_optim_wrapper

@@ -3,13 +3,11 @@
 _base_ = ['./fcos_r18_fpn_gn-head_1x_coco.py', '../_base_/recipes/skd_detection.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
         checkpoint='https://download.openmmlab.com/mmdetection/v2.0/fcos/fcos_r50_caffe_fpn_gn-head_1x_coco/fcos_r50_caffe_fpn_gn-head_1x_coco-821213aa.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )
-optim_wrapper = {{_base_.joint_optim_wrapper}}
+optim_wrapper = _base_.joint_optim_wrapper

@@ -3,13 +3,11 @@
 _base_ = ['./depth_mobilenet-v2-bins_nyu.py', '../_base_/recipes/skd_depth.py']
 
 model = dict(
-    _delete_=True,
-    type='kddense.Distiller',
-    student={{_base_.model}},
+    student=_base_.model,
     teacher=dict(
         config='kddense::skd/depth_x101-bins_nyu.py',
         checkpoint='work_dirs/depth_x101-bins_nyu/iter_40000.pth',
     ),
-    objectives={{_base_.objectives}},
+    **_base_.distiller,
 )
-optim_wrapper = {{_base_.joint_optim_wrapper}}
+optim_wrapper = _base_.joint_optim_wrapper

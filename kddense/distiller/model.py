@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ from .finite import FiniteCheck
 from .interfaces import is_for_inference
 from .plan import make_plan
 from .state import STUDENT, read_student_state, write_student_state
+from .written import check_keys, in_scope_of_run, objectives_of
+
+ARGUMENTS = ('student', 'teacher', 'objectives', 'task_weights', 'data_preprocessor')
 
 
 @MODELS.register_module()
@@ -41,14 +44,16 @@ class Distiller(BaseModel):
         student: The config of the model to train, as it stands in its own config file.
         teacher: One teacher, a dict with a ``type``, or without one the arguments of :class:`kddense.FrozenTeacher`; or
             several, such dicts by name.
-        objectives: Configs of objectives by name. One whose weight is 0 is not built at all: off means off.
+        objectives: Configs of objectives by name. One whose weight is 0 is not built at all: off means off. Or the name of a
+            recipe, such as ``'chen2017'``, or several of them and changes, such as
+            ``['chen2017', 'pkd', dict(hint=dict(weight=0.5))]``.
         task_weights: Factors for the student's own losses by their name in the log, such as ``dict(loss_mask=0.5)``, or by a
             regular expression of whole names. A dict of the arguments of
             :class:`kddense.objectives.schedules.WeightSchedule` lets a factor depend on the iteration:
             ``{'.*': dict(value=1, start=0.3)}`` trains without the task first.
         data_preprocessor: The student's, if its config keeps it beside the model (mmengine passes it in).
-        pretrained: Nothing: mmseg's ``init_model`` sets it to ``None``.
-        train_cfg: The same.
+        **others: Nothing. mmseg's ``init_model`` sets ``pretrained`` and ``train_cfg`` to ``None``; keys of a base config
+            that is still there are named in the error.
 
     Raises:
         ValueError: If anything does not fit; the message begins with the config key.
@@ -61,17 +66,18 @@ class Distiller(BaseModel):
         ...     objectives=dict(hint=dict(type='kddense.HintObjective', tap='neck')))
     """
 
+    @in_scope_of_run()
     def __init__(
         self,
         student: Mapping[str, Any],
         teacher: Mapping[str, Any] | None = None,
-        objectives: Mapping[str, Mapping[str, Any]] | None = None,
+        objectives: Mapping[str, Mapping[str, Any]] | str | Sequence[Any] | None = None,
         task_weights: Mapping[str, float | Mapping[str, Any]] | None = None,
         data_preprocessor: Mapping[str, Any] | None = None,
-        pretrained: None = None,
-        train_cfg: None = None,
+        **others: Any,
     ) -> None:
         student = dict(student)
+        check_keys(student, others, ARGUMENTS)
         if is_for_inference():
             teacher = objectives = None
         if data_preprocessor is not None:
@@ -90,7 +96,9 @@ class Distiller(BaseModel):
         with forked_random_state():
             # A plain dict: modules of this model are trained, saved, averaged and bucketed, teachers must not be.
             self._teachers: dict[str, Teacher] = build_teachers(teacher, self.image_format)
-            self.objectives = nn.ModuleDict(build_objectives(objectives, self.student_view, self._teachers))
+            self.objectives = nn.ModuleDict(
+                build_objectives(objectives_of(objectives), self.student_view, self._teachers)
+            )
         self._register_state_dict_hook(write_student_state)
 
     @property

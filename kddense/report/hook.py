@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.runner import Runner
@@ -26,11 +25,12 @@ from kddense.report.examples import Example, examples_of
 from kddense.report.knowledge import Knowledge, look
 from kddense.report.pictures import side_by_side
 from kddense.teachers import Teacher
+from kddense.training.added_hook import AddedHook
 from kddense.views import build_view, in_eval_mode
 
 
 @HOOKS.register_module()
-class DistillVisualizationHook(Hook):
+class DistillVisualizationHook(AddedHook):
     """Draws a few validation images every so often into mmengine's visualizer: local files, TensorBoard, Weights & Biases.
 
     For each image, under the names ``distill_0_predictions``, ``distill_0_energy``, ``distill_0_affinities`` and so on:
@@ -53,7 +53,7 @@ class DistillVisualizationHook(Hook):
         ValueError: If an argument does not fit, or, before the first step, if the model is no :class:`kddense.Distiller`.
 
     Example:
-        >>> custom_hooks = [dict(type='kddense.DistillVisualizationHook', interval=500, images=2)]
+        >>> default_hooks = dict(pictures=dict(type='kddense.DistillVisualizationHook', interval=500, images=2))
     """
 
     priority = 'LOW'

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
 
 from kddense.registry import HOOKS
 
+from .added_hook import AddedHook
+
 
 @HOOKS.register_module()
-class ChannelsLastHook(Hook):
+class ChannelsLastHook(AddedHook):
     """Bring the model's weights into the channels-last format; its maps follow.
 
     What is computed stays the same but for the order of sums. A teacher has its own option, ``channels_last=True``.
@@ -19,4 +20,5 @@ class ChannelsLastHook(Hook):
 
     def before_run(self, runner: Any) -> None:
         """Convert the model; checkpoints that are loaded later take its format."""
+        super().before_run(runner)
         runner.model.to(memory_format=torch.channels_last)

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
+from kddense.configs import without_own_scope
 from kddense.distiller import Distiller
 from kddense.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -19,6 +21,24 @@ from .joint_optim import JointOptimWrapper, quoted
 STUDENT = 'student'
 WHERE = 'optim_wrapper.objectives'
 ENTRY_KEYS = ('optimizer', 'clip_grad')
+DEFAULT = 'DefaultOptimWrapperConstructor'
+# Constructors of layer-wise learning rates, by the keys of `paramwise_cfg` that they alone read.
+KNOWN_BY = {
+    'layer_decay_rate': 'LayerDecayOptimizerConstructor',
+    'decay_rate': 'LearningRateDecayOptimizerConstructor',
+    'decay_type': 'LearningRateDecayOptimizerConstructor',
+    'force_default_settings': 'ForceDefaultOptimWrapperConstructor',
+}
+READ_BY_DEFAULT = {
+    'custom_keys',
+    'bias_lr_mult',
+    'bias_decay_mult',
+    'norm_decay_mult',
+    'flat_decay_mult',
+    'dwconv_decay_mult',
+    'dcn_offset_lr_mult',
+    'bypass_duplicate',
+}
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -35,12 +55,13 @@ class JointOptimWrapperConstructor:
             - ``objectives``: by the objective's name a dict of ``optimizer``, such as ``dict(type='Adam', lr=4e-4)``,
               and optionally ``clip_grad``.
             - ``student_constructor``: the constructor of the student's wrapper, if it needs another than the default,
-              such as ``'LearningRateDecayOptimizerConstructor'``.
+              such as ``'LearningRateDecayOptimizerConstructor'``. Without it, those constructors of mmdet and mmseg are
+              known by the keys of ``paramwise_cfg`` that they alone read.
         paramwise_cfg: Passed to the student's constructor.
 
     Raises:
-        ValueError: If an entry is malformed, the model is no distiller, an entry names an objective that it does not
-            have, or an adversarial objective has no entry.
+        ValueError: If an entry is malformed, ``paramwise_cfg`` has a key that no constructor reads, the model is no
+            distiller, an entry names an objective that it does not have, or an adversarial objective has no entry.
 
     Example:
         >>> optim_wrapper = dict(
@@ -55,8 +76,8 @@ class JointOptimWrapperConstructor:
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         config = dict(optim_wrapper_cfg)
-        self.entries = _check_entries(config.pop('objectives', None) or {})
-        constructor = config.pop('student_constructor', 'DefaultOptimWrapperConstructor')
+        self.entries = _check_entries(without_own_scope(config.pop('objectives', None) or {}))
+        constructor = config.pop('student_constructor', None) or _constructor_for(paramwise_cfg or {})
         self.student_cfg = dict(config, constructor=constructor, paramwise_cfg=paramwise_cfg)
 
     def __call__(self, model: nn.Module) -> JointOptimWrapper:
@@ -109,6 +130,23 @@ class JointOptimWrapperConstructor:
                     f"{WHERE} has no entry '{name}', whose discriminator needs an optimiser of its own: "
                     f"add {name}=dict(optimizer=dict(type='Adam', lr=4e-4))"
                 )
+
+
+def _constructor_for(paramwise_cfg: Mapping[str, Any]) -> str:
+    """Return the constructor that reads ``paramwise_cfg``, where a config's own was replaced by this module's."""
+    known = next((KNOWN_BY[key] for key in KNOWN_BY if key in paramwise_cfg), DEFAULT)
+    if known != DEFAULT:
+        print_log(
+            f"optim_wrapper: {known} builds the student's optimiser, as its paramwise_cfg shows", logger='current'
+        )
+        return known
+    unread = [key for key in paramwise_cfg if key not in READ_BY_DEFAULT]
+    if unread:
+        raise ValueError(
+            f"optim_wrapper.paramwise_cfg: {DEFAULT} does not read {quoted(unread)}: name the student's own constructor "
+            "beside it, student_constructor=_base_.optim_wrapper.get('constructor'), or remove what nobody reads"
+        )
+    return DEFAULT
 
 
 def _check_entries(entries: Any) -> dict[str, Mapping[str, Any]]:

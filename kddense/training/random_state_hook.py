@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mmengine.dist import all_gather_object, get_rank
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from kddense.random_state import get_random_state, set_random_state
 from kddense.registry import HOOKS
 
+from .added_hook import AddedHook
+
 KEY = 'random_state'
 
 
 @HOOKS.register_module()
-class RandomStateHook(Hook):
+class RandomStateHook(AddedHook):
     """Makes a resumed run continue bit for bit: keeps each process's random-number states in the checkpoints.
 
     Validation is run on a copy of the streams, so that a checkpoint saved before it and one saved after it go on alike.
@@ -25,7 +27,7 @@ class RandomStateHook(Hook):
     unless ``persistent_workers`` is set.
 
     Example:
-        >>> custom_hooks = [dict(type='kddense.RandomStateHook')]
+        >>> default_hooks = dict(random_state=dict(type='kddense.RandomStateHook'))
     """
 
     # After every hook that may draw numbers, before the CheckpointHook.

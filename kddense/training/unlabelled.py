@@ -6,14 +6,15 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from kddense.registry import HOOKS, name_of
 
+from .added_hook import AddedHook
+
 
 @HOOKS.register_module()
-class UnlabelledImagesHook(Hook):
+class UnlabelledImagesHook(AddedHook):
     """Adds unlabelled images to every batch: objectives use them, the student's own losses ignore them.
 
     Structured distillation gains much from them (section 4 of the paper: CamVid with 2000 more frames). The images run
@@ -26,11 +27,11 @@ class UnlabelledImagesHook(Hook):
         num_workers: Processes that load them.
 
     Example:
-        >>> custom_hooks = [
-        ...     dict(
+        >>> default_hooks = dict(
+        ...     unlabelled=dict(
         ...         type='kddense.UnlabelledImagesHook',
         ...         ratio=1,
-        ...         dataset=dict(type='BaseSegDataset', data_prefix=dict(img_path='data/frames'), img_suffix='.png'))]
+        ...         dataset=dict(type='BaseSegDataset', data_prefix=dict(img_path='data/frames'), img_suffix='.png')))
     """
 
     def __init__(self, dataset: Mapping[str, Any], ratio: float = 1.0, num_workers: int = 0) -> None:

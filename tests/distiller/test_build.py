@@ -442,7 +442,9 @@ def test_misspelt_and_missing_keys_of_a_teacher():
 
 
 def test_objectives_are_named():
-    assert complaint(objectives=[HINT['hint']]).startswith('objectives must be a dict of configs by name, got a ')
+    assert complaint(objectives=[HINT['hint']]).startswith(
+        'objectives[0] must be the name of a recipe or a dict of configs by name'
+    )
 
 
 def test_the_students_library_is_absent(monkeypatch):

@@ -1,7 +1,8 @@
 """Saputra et al. 2019 for any depth estimator of kddense: imitation and hint; put it beside the student's config."""
 
-# A student with kddense.DepthHead imports kddense itself: no custom_imports here, two bases may not both set it.
+__import__('kddense')  # what custom_imports would do, which a student's config may have of its own
 objectives = dict(
     imitation=dict(type='kddense.AttentiveDepthObjective'),
     hint=dict(type='kddense.AttentiveDepthHintObjective'),
 )
+distiller = dict(_delete_=True, type='kddense.Distiller', objectives=objectives)

@@ -1,8 +1,9 @@
 """Chen et al. 2017 for any two-stage detector of mmdet; put it beside the student's config in ``_base_``."""
 
-custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+__import__('kddense')  # what custom_imports would do, which a student's config may have of its own
 objectives = dict(
     rpn=dict(type='kddense.ChenRPNObjective'),
     roi=dict(type='kddense.ChenRoIObjective'),
     hint=dict(type='kddense.HintObjective'),
 )
+distiller = dict(_delete_=True, type='kddense.Distiller', objectives=objectives)

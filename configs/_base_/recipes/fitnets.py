@@ -1,6 +1,7 @@
 """FitNets (Romero et al. 2015) for any model with a backbone: a regressor from one of its stages to the teacher's."""
 
-custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+__import__('kddense')  # what custom_imports would do, which a student's config may have of its own
 objectives = dict(
     hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[2], connector=dict(type='kddense.Connector'))
 )
+distiller = dict(_delete_=True, type='kddense.Distiller', objectives=objectives)

@@ -1,4 +1,5 @@
 """Soft targets for the sigmoid classes of any one-stage detector of mmdet; put it behind the student's config."""
 
-custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+__import__('kddense')  # what custom_imports would do, which a student's config may have of its own
 objectives = dict(soft=dict(type='kddense.DenseHintonObjective', weight=10.0))  # a mean over all places is small
+distiller = dict(_delete_=True, type='kddense.Distiller', objectives=objectives)

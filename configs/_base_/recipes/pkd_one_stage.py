@@ -2,3 +2,4 @@
 
 _base_ = './pkd.py'
 objectives = dict(pkd=dict(weight=40))
+distiller = dict(objectives=objectives)

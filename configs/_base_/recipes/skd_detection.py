@@ -1,11 +1,12 @@
 """Liu et al. 2020 for any one-stage detector of mmdet: all three terms; put it behind the student's config."""
 
-custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+__import__('kddense')  # what custom_imports would do, which a student's config may have of its own
 objectives = dict(
     pixel=dict(type='kddense.PixelWiseObjective', on='bbox_head'),
     pair=dict(type='kddense.PairWiseObjective', on='bbox_head', max_nodes=4096),
     holistic=dict(type='kddense.HolisticObjective', on='bbox_head'),
 )
+distiller = dict(_delete_=True, type='kddense.Distiller', objectives=objectives)
 joint_optim_wrapper = dict(  # set `optim_wrapper` to it: the discriminator has an optimiser of its own
     constructor='kddense.JointOptimWrapperConstructor',
     objectives=dict(holistic=dict(optimizer=dict(type='Adam', lr=4e-4, betas=(0.9, 0.99)))),
