@@ -12,9 +12,8 @@ from mmengine.fileio import list_from_file
 from mmengine.hub import get_config
 from mmengine.registry import DATASETS, DefaultScope
 
-from kddense.registry import SCOPE, name_of
+from kddense.registry import name_of
 
-OWN_SCOPE = SCOPE.rstrip('.')
 EXTRAS = {'mmdet': 'detection', 'mmseg': 'segmentation'}  # which of kddense's extras installs a library
 
 
@@ -49,23 +48,6 @@ def current_scope() -> str | None:
     """Return the default scope that the runner has set, if any."""
     current = DefaultScope.get_current_instance()
     return current.scope_name if current is not None else None
-
-
-def scope_of_run() -> str | None:
-    """Return the default scope that the runner has set, also where a ``_scope_='kddense'`` hides it for a while, if any."""
-    scopes = [instance.scope_name for instance in DefaultScope._instance_dict.values()]
-    return next((scope for scope in reversed(scopes) if scope != OWN_SCOPE), None)
-
-
-def without_own_scope(config: Any) -> Any:
-    """Return a copy of a config without ``_scope_='kddense'``: mmengine adds it to what comes from ``kddense::``.
-
-    What is built under it would find the types of the student's library no more; those of kddense all say their scope.
-    """
-    if isinstance(config, Mapping):
-        kept = {key: value for key, value in config.items() if (key, value) != ('_scope_', OWN_SCOPE)}
-        return {key: without_own_scope(value) for key, value in kept.items()}
-    return type(config)(map(without_own_scope, config)) if isinstance(config, (list, tuple)) else config
 
 
 def recipe_names() -> list[str]:

@@ -190,8 +190,9 @@ def test_five_lines_distil_any_two_stage_detector(tmp_path, empty_weights):
     (tmp_path / 'mine.py').write_text("""
 _base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', 'kddense::_base_/recipes/chen2017.py']
 model = dict(
-    _delete_=True, type='kddense.Distiller', student={{_base_.model}}, objectives={{_base_.objectives}},
-    teacher=dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', checkpoint='r101.pth'))
+    student=_base_.model,
+    teacher=dict(config='mmdet::faster_rcnn/faster-rcnn_r101_fpn_2x_coco.py', checkpoint='r101.pth'),
+    **_base_.distiller)
 """)
 
     model = build(read(tmp_path / 'mine.py'))

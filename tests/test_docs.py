@@ -119,6 +119,34 @@ def test_the_configs_of_the_pages_can_be_read(tmp_path, monkeypatch):
     assert read['my_apples'].model.student == read['my_student'].model
 
 
+def test_the_lines_of_a_config_can_be_read(tmp_path):
+    first, written_out, child, changed, named, joint, joint_named = blocks(DOCS / 'lines.md', 'python')
+    base, teacher, *_ = first.strip().splitlines()
+    segmentor = (
+        "_base_ = ['mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py', 'kddense::_base_/recipes/skd.py']\n"
+    )
+    pages = dict(
+        my_detector=first,
+        written_out='\n'.join([base, teacher, written_out]),
+        child=child,
+        changed='\n'.join([base, teacher, changed]),
+        named=named,
+        joint=segmentor + joint,
+        joint_named=segmentor + joint_named,
+    )
+    for name, text in pages.items():
+        (tmp_path / f'{name}.py').write_text(text)
+    read = {name: Config.fromfile(tmp_path / f'{name}.py') for name in pages}
+
+    assert read['written_out'].model == read['my_detector'].model
+    assert read['my_detector'].default_hooks.keys() > {'random_state', 'checkpoint', 'logger'}
+    assert read['child'].model.objectives.rpn.weight == 0
+    assert read['changed'].model.objectives.hint.weight == 0.5
+    assert read['joint'].optim_wrapper == read['joint_named'].optim_wrapper
+    read['named'].merge_from_dict({'model.objectives.2.hint.weight': 0.25})
+    assert read['named'].model.objectives[2].hint.weight == 0.25
+
+
 def _two_folders(root: Path, maps: str, values: int, kind: str) -> None:
     """Two images for training and two for validation, and their maps, of one number each pixel."""
     numbers = np.random.RandomState(0)

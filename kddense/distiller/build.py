@@ -9,7 +9,6 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
-from kddense.configs import without_own_scope
 from kddense.exchange import ImageFormat
 from kddense.objectives import Objective
 from kddense.registry import MODELS
@@ -58,7 +57,7 @@ def _build_objective(
     try:
         if not isinstance(config, Mapping) or 'type' not in config:
             raise ValueError(f'must be a dict with a `type`, got {config!r}')
-        objective = MODELS.build(without_own_scope(dict(config)))
+        objective = MODELS.build(dict(config))
         if not isinstance(objective, Objective):
             raise ValueError(f'{type(objective).__name__} is not an Objective')
         if objective.is_off:

@@ -25,7 +25,7 @@ from .finite import FiniteCheck
 from .interfaces import is_for_inference
 from .plan import make_plan
 from .state import STUDENT, read_student_state, write_student_state
-from .written import check_keys, in_scope_of_run, objectives_of
+from .written import check_keys, objectives_of
 
 ARGUMENTS = ('student', 'teacher', 'objectives', 'task_weights', 'data_preprocessor')
 
@@ -66,7 +66,6 @@ class Distiller(BaseModel):
         ...     objectives=dict(hint=dict(type='kddense.HintObjective', tap='neck')))
     """
 
-    @in_scope_of_run()
     def __init__(
         self,
         student: Mapping[str, Any],

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 
-from kddense.configs import OWN_SCOPE, current_scope, read_recipe, recipe_names, scope_of_run
+from kddense.configs import read_recipe, recipe_names
 
 SET_BY_LIBRARIES = (('pretrained', None), ('train_cfg', None))  # mmseg's init_model, of whatever it builds
-
-
-@contextmanager
-def in_scope_of_run() -> Iterator[None]:
-    """Build in the scope of the run: what comes from ``kddense::`` has ``_scope_='kddense'``, which is not the student's."""
-    with DefaultScope.overwrite_default_scope(scope_of_run() if current_scope() == OWN_SCOPE else None):
-        yield
 
 
 def check_keys(student: Mapping[str, Any], others: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -12,7 +12,6 @@ from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
-from kddense.configs import without_own_scope
 from kddense.distiller import Distiller
 from kddense.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -76,7 +75,7 @@ class JointOptimWrapperConstructor:
 
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         config = dict(optim_wrapper_cfg)
-        self.entries = _check_entries(without_own_scope(config.pop('objectives', None) or {}))
+        self.entries = _check_entries(config.pop('objectives', None) or {})
         constructor = config.pop('student_constructor', None) or _constructor_for(paramwise_cfg or {})
         self.student_cfg = dict(config, constructor=constructor, paramwise_cfg=paramwise_cfg)
 

@@ -10,9 +10,6 @@ from typing import Any
 
 import pytest
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
-
-from kddense import configs
 
 from ..helpers import tiny
 
@@ -209,22 +206,3 @@ def test_a_discriminator_of_a_recipe_by_name_says_what_it_needs(structured, fold
 
     with pytest.raises(ValueError, match=r'objectives.holistic trains a discriminator.* add optim_wrapper = '):
         structured.train(config, folder / 'run')
-
-
-# --- the scope that mmengine writes into what comes from another package --------------------------------------------------
-
-
-def test_what_comes_from_kddense_is_built_in_the_scope_of_the_run(structured, monkeypatch):
-    recipe = Config._dict_to_config_dict(Config.fromfile(RECIPES / 'skd.py')._cfg_dict, 'kddense')
-    assert recipe.distiller._scope_ == 'kddense'
-    distiller = dict(recipe.distiller)
-    distiller.pop('_delete_')
-    written = dict(student=structured.plain().model, teacher=structured.teacher, **distiller)
-    own_loss = dict(
-        type='kddense.FeatureObjective', _scope_='kddense', tap='backbone', loss=dict(type='CrossEntropyLoss')
-    )
-
-    model = structured.build(Config(dict(model=written)).model)
-    assert list(model.objectives) == ['pixel', 'pair', 'holistic']
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        assert configs.without_own_scope([own_loss])[0].keys() == own_loss.keys() - {'_scope_'}
