@@ -4,9 +4,11 @@
 #                   segmentation or depth; again goes on where it stopped
 # make docs         the documentation in site/, without a warning
 # make test-legacy  the tests again with the oldest PyTorch that is supported, in .venv-legacy
+# make test-forks   the tests again with the maintained forks of OpenMMLab, in .venv-forks
 PYTHON ?= python3
 VENV := .venv
 LEGACY := .venv-legacy
+FORKS := .venv-forks
 # Tiny models gain nothing from threads, and two test processes share the machine better without.
 TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0
 # Tests that share trained runs stay in one process (tests/conftest.py); the parts with the longest tests come first.
@@ -16,11 +18,11 @@ TASK ?= detection
 SHELL := bash
 TIMED = TIMEFORMAT='$@: %0R seconds' && time
 
-.PHONY: setup demo test lint types unit docs test-legacy format clean
+.PHONY: setup demo test lint types unit docs test-legacy test-forks format clean
 
 setup: $(VENV)/.done
 
-$(VENV)/.done: setup.cfg pyproject.toml requirements/constraints.txt
+$(VENV)/.done: setup.cfg setup.py pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt setuptools wheel
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt --no-build-isolation \
@@ -48,7 +50,7 @@ docs: setup
 test-legacy: $(LEGACY)/.done
 	$(TIMED) env $(TEST_ENV) $(LEGACY)/bin/pytest $(IN_TWO) $(TEST_OPTIONS)
 
-$(LEGACY)/.done: setup.cfg pyproject.toml requirements/constraints-legacy.txt
+$(LEGACY)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-legacy.txt
 	$(PYTHON) -m venv $(LEGACY)
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt setuptools wheel
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt --no-build-isolation \
@@ -56,9 +58,22 @@ $(LEGACY)/.done: setup.cfg pyproject.toml requirements/constraints-legacy.txt
 	$(LEGACY)/bin/python -m kddense.compat install
 	touch $@
 
+test-forks: $(FORKS)/.done
+	$(TIMED) env $(TEST_ENV) $(FORKS)/bin/pytest $(IN_TWO) $(TEST_OPTIONS)
+
+# mmcv-lite alone: it requires stock mmengine, which would be written over the fork's.
+$(FORKS)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-forks.txt
+	$(PYTHON) -m venv $(FORKS)
+	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt setuptools wheel
+	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt --no-build-isolation \
+	    --editable '.[forks,weights,onnx,test]'
+	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt --no-deps mmcv-lite
+	$(FORKS)/bin/python -m kddense.compat install
+	touch $@
+
 format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LEGACY) .mypy_cache .pytest_cache .ruff_cache .hypothesis build site *.egg-info
+	rm -rf $(VENV) $(LEGACY) $(FORKS) .mypy_cache .pytest_cache .ruff_cache .hypothesis build site *.egg-info

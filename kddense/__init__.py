@@ -1,6 +1,10 @@
 """Knowledge distillation plug-ins for OpenMMLab."""
 
-from kddense import compat
+from kddense_start import needs
+
+needs.check()
+
+from kddense import compat  # noqa: E402
 
 # Before anything imports mmcv.ops, which the rest of OpenMMLab does.
 compat.enable()

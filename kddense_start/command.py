@@ -39,6 +39,7 @@ SUBCOMMANDS = {
     ),
     'demo': Subcommand('kddense.apps.demo.command', 'teacher, students and a report on generated street scenes'),
     'scenes': Subcommand('kddense.apps.street_scenes.command', 'generate street scenes'),
+    'doctor': Subcommand('kddense_start.doctor', 'say what is installed, whether that is sound, and what to do if not'),
 }
 
 
@@ -64,7 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int | None:
         return 2
     _ignore_known_noise()
     sys.argv[0] = f'{called} {name}'  # what the help text of the subcommand calls itself
-    return importlib.import_module(SUBCOMMANDS[name].module).main(rest)
+    try:
+        app = importlib.import_module(SUBCOMMANDS[name].module)
+    except ImportError as error:
+        print(f'error: {error}; kddense doctor says more', file=sys.stderr)
+        return 1
+    return app.main(rest)
 
 
 def _help(called: str) -> str:

@@ -1,0 +1,134 @@
+"""What a wheel holds is enough: configs, recipes and teachers of kddense, for stock scripts in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from .helpers.toy_task import make_toy_data
+
+ROOT = Path(__file__).parents[1]
+SOURCES = ('setup.cfg', 'setup.py', 'pyproject.toml', 'MANIFEST.in', 'README.md', 'LICENSE', 'kddense.pth', 'model-index.yml')
+FOLDERS = ('kddense', 'kddense_start', 'configs', 'tools')
+
+DETECTOR = """
+_base_ = ['kddense::chen2017/faster-rcnn_r18-w16_fpn_bccd.py', 'kddense::_base_/recipes/chen2017.py']
+model = dict(
+    _delete_=True, type='kddense.Distiller', student={{_base_.model}}, objectives={{_base_.objectives}},
+    teacher=dict(config='kddense::chen2017/faster-rcnn_r18-w16_fpn_bccd.py', checkpoint='teacher.pth'))
+data = dict(data_root='toy/', ann_file='boxes.json', metainfo=dict(classes=('disc', 'square', 'cross')))
+train_dataloader = dict(batch_size=4, num_workers=0, dataset=data)
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)
+val_cfg = val_dataloader = val_evaluator = None
+"""
+SEGMENTOR = """
+_base_ = ['kddense::skd/pspnet_r18-w8_camvid.py', 'kddense::_base_/recipes/skd.py']
+model = dict(
+    _delete_=True, type='kddense.Distiller', student={{_base_.model}}, objectives={{_base_.objectives}},
+    teacher=dict(config='kddense::skd/pspnet_r18-w8_camvid.py', checkpoint='teacher.pth'))
+optim_wrapper = {{_base_.joint_optim_wrapper}}
+data = dict(data_root='toy/', data_prefix=dict(img_path='images', seg_map_path='masks'), img_suffix='.png')
+train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=data)
+train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2)
+val_cfg = val_dataloader = val_evaluator = None
+"""
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory) -> Path:
+    """The wheel, built from a copy of what the repository holds, so that nothing is left in it."""
+    copy = tmp_path_factory.mktemp('sources')
+    for name in SOURCES:
+        shutil.copy(ROOT / name, copy)
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns('__pycache__'))
+    pip = [sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check']
+    command = [*pip, 'wheel', '--no-deps', '--no-index', '--no-build-isolation', '--wheel-dir', str(copy / 'dist'), str(copy)]
+    subprocess.run(command, check=True)
+    return next((copy / 'dist').glob('*.whl'))
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory) -> Path:
+    """The interpreter of a fresh environment that has the wheel, and beside it the packages that are here."""
+    folder = tmp_path_factory.mktemp('environment')
+    venv.create(folder, with_pip=False, symlinks=True)
+    python = folder / 'bin' / 'python'
+    packages = Path(sysconfig.get_path('purelib', vars={'base': str(folder)}))
+    (packages / 'beside.pth').write_text(sysconfig.get_path('purelib'))
+    pip = [sys.executable, '-m', 'pip', '--quiet', '--disable-pip-version-check', '--python', str(python)]
+    subprocess.run([*pip, 'install', '--no-deps', '--no-index', '--ignore-installed', str(wheel)], check=True)
+    return python
+
+
+@pytest.fixture(scope='module')
+def empty(tmp_path_factory) -> Path:
+    """A folder with toy images and nothing of the repository."""
+    folder = tmp_path_factory.mktemp('empty')
+    (folder / 'toy').mkdir()
+    make_toy_data(folder / 'toy')
+    return folder
+
+
+def call(command: list[object], folder: Path) -> str:
+    kept = {name: value for name, value in os.environ.items() if name != 'PYTHONPATH'}
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=folder,
+        env={**kept, 'OMP_NUM_THREADS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_it_holds_every_config_and_script(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    for folder, pattern in (('configs', '*.py'), ('configs', 'metafile.yml'), ('configs', '*.json'), ('tools', '*')):
+        files = [file for file in (ROOT / folder).rglob(pattern) if file.is_file() and '__pycache__' not in file.parts]
+        assert files
+        assert {f'kddense/.mim/{file.relative_to(ROOT)}' for file in files} <= names
+    assert {'kddense.pth', 'kddense/.mim/model-index.yml', 'kddense/report/templates/report.html'} <= names
+    assert not [name for name in names if name.startswith(('tests/', 'configs/', 'tools/'))]
+
+
+@pytest.mark.parametrize('package, text', [('mmdet', DETECTOR), ('mmseg', SEGMENTOR)], ids=['mmdet', 'mmseg'])
+def test_stock_scripts_train_in_an_empty_folder(package, text, installed, empty):
+    folder = empty / package
+    folder.mkdir()
+    (folder / 'toy').symlink_to(empty / 'toy')
+    (folder / 'mine.py').write_text(text)
+    script = Path(find_spec(package).origin).parent / '.mim' / 'tools' / 'train.py'
+    untrained = (
+        'import sys, torch; from mmengine.config import Config; from mmengine.runner import Runner; '
+        "import runpy; config = Config.fromfile('mine.py'); "
+        'from mmengine.registry import MODELS, init_default_scope; init_default_scope(config.default_scope); '
+        "torch.save(MODELS.build(config.model.student).state_dict(), 'teacher.pth'); "
+        f'sys.argv = [{str(script)!r}, "mine.py"]; sys.path.insert(0, {str(script.parent)!r}); '
+        f'runpy.run_path({str(script)!r}, run_name="__main__")'
+    )
+    log = call([installed, '-W', 'ignore', '-c', untrained], folder)
+
+    assert 'distill.' in log
+    assert list(folder.glob('work_dirs/mine/*_2.pth')) or list(folder.glob('work_dirs/mine/epoch_1.pth')), log
+
+
+def test_the_command_is_there_and_finds_the_installation_sound(installed, empty):
+    found = json.loads(call([installed.with_name('kddense'), 'doctor', '--json'], empty))
+
+    assert found['sound']
+    assert found['modules']['kddense']['folder'].startswith(str(installed.parents[1]))
+    assert not [note for note in found['notes'] if 'import path' in note]
