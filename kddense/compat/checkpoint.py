@@ -57,14 +57,29 @@ def _statistic(owner: Any, name: Any) -> Any:
 
 
 def register_safe_globals() -> None:
-    """Let ``torch.load``'s default on PyTorch 2.6 and later read what mmengine's runner writes.
+    """Let mmengine read checkpoints as data: what its runner writes, and nothing that runs.
 
-    Without it mmengine 0.10 cannot resume from its own checkpoints there. Older PyTorch needs nothing.
+    On PyTorch 2.6 and later ``torch.load`` does so by default, and is told what mmengine's own checkpoints hold; without
+    that mmengine 0.10 cannot resume from them. Before, its default runs what a file holds, so mmengine is given this
+    module's loader for ``--resume``, ``load_from`` and testing.
     """
     if not _TORCH_READS_DATA:
+        _replace_mmengines_loader()
         return
     dtypes = [type(np.dtype(name)) for name in ('bool', 'uint8', 'int32', 'int64', 'float32', 'float64')]
     torch.serialization.add_safe_globals([*((value, name) for name, value in _allowed_globals().items()), *dtypes])
+
+
+def _replace_mmengines_loader() -> None:
+    from mmengine.runner import checkpoint
+
+    def load_from_kddense(filename: str, map_location: Any = None, **_: Any) -> Any:
+        mend = 'if you trust its source, load it with torch.load and save its state_dict alone'
+        return _load(filename, mend, map_location=map_location, mmap=False)  # what is resumed is kept, and files change
+
+    for prefix in ('', 'http://', 'https://'):
+        checkpoint.CheckpointLoader.register_scheme(prefix, load_from_kddense, force=True)
+    checkpoint.load_from_http = load_from_kddense  # to which 'torchvision://' and 'open-mmlab://' lead
 
 
 def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False) -> dict[str, Any]:
@@ -86,12 +101,18 @@ def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False
         ConnectionError: If the address cannot be downloaded.
         ValueError: If the file is damaged, holds code, or holds something other than a dictionary.
     """
+    mend = 'pass trust_checkpoint=True only if you trust its source'
+    return _load(path, mend, trust_checkpoint)
+
+
+def _load(path: str | os.PathLike[str], mend: str, trust: bool = False, **options: Any) -> dict[str, Any]:
+    """Do what :func:`load_checkpoint` says, with further options of ``torch.load``."""
     source = os.fspath(path)
     file = _download(source) if source.startswith(('http://', 'https://')) else Path(source).expanduser()
     if not file.is_file():
         raise FileNotFoundError(f'checkpoint {source} does not exist')
     try:
-        checkpoint = _read(file, trust_checkpoint)
+        checkpoint = _read(file, trust, options)
     except (
         pickle.UnpicklingError,
         EOFError,
@@ -104,8 +125,7 @@ def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False
         forbidden = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if forbidden:
             raise ValueError(
-                f'checkpoint {source} holds pickled code ({forbidden[1]}) and was not loaded: '
-                'pass trust_checkpoint=True only if you trust its source'
+                f'checkpoint {source} holds pickled code ({forbidden[1]}) and was not loaded: {mend}'
             ) from None
         message = f'{source} is not a readable checkpoint (truncated download?): {_reason(error)}'
         raise ValueError(message) from None  # PyTorch's own message advises to load it as code
@@ -120,14 +140,16 @@ def _reason(error: Exception) -> str:
     return text.strip().partition('\n')[0] or type(error).__name__
 
 
-def _read(file: Path, trust: bool) -> Any:
-    options: dict[str, Any] = {'map_location': 'cpu'}
+def _read(file: Path, trust: bool, options: dict[str, Any]) -> Any:
+    options = {'map_location': 'cpu', **options}
     with file.open('rb') as opened:
         starts_as_zip = opened.read(2) == b'PK'
     if starts_as_zip:  # the format of PyTorch 1.6 and later
         if not zipfile.is_zipfile(file):
             raise EOFError('the end of the archive is missing')
-        options['mmap'] = True  # so that the optimizer's part, as large as the weights, is not even read
+        options.setdefault('mmap', True)  # so that the optimizer's part, as large as the weights, is not even read
+    else:
+        options.pop('mmap', None)
     if trust:
         return torch.load(str(file), weights_only=False, **options)
     if not _TORCH_READS_DATA:

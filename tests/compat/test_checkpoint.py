@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.runner import CheckpointLoader, Runner
+from mmengine.runner import checkpoint as runner_checkpoint
 from torch import nn
 
 from kddense.compat import checkpoint, load_checkpoint, register_safe_globals
@@ -262,3 +264,48 @@ def test_newer_pickle_protocols_are_read_or_named(reader, tmp_path):
     with pytest.raises(ValueError, match='pickled code|not a readable checkpoint'):
         load_checkpoint(file)
     assert not (tmp_path / 'harm').exists()
+
+
+@pytest.fixture
+def old_torch(monkeypatch):
+    """PyTorch before 2.6, whose ``torch.load`` runs what a file holds unless it is told not to."""
+    stock = torch.load
+    monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: stock(*args, **{'weights_only': False, **kwargs}))
+    monkeypatch.setattr(checkpoint, '_TORCH_READS_DATA', False)
+    monkeypatch.setattr(CheckpointLoader, '_schemes', dict(CheckpointLoader._schemes))
+    monkeypatch.setattr(runner_checkpoint, 'load_from_http', runner_checkpoint.load_from_http)
+
+
+@pytest.mark.parametrize('resume', [True, False])
+def test_before_2_6_the_stock_runner_goes_on_by_our_loader(old_torch, resume, runner_file, tmp_path, monkeypatch):
+    register_safe_globals()
+    read = []
+    ours = checkpoint._read
+    monkeypatch.setattr(checkpoint, '_read', lambda file, *rest: read.append(file) or ours(file, *rest))
+    runner = make_runner(
+        tmp_path, experiment_name=f'old_{resume}', load_from=str(runner_file), resume=resume, max_iters=3
+    )
+    runner.train()
+
+    assert read == [runner_file]
+    assert runner.iter == 3
+    assert len(runner.message_hub.get_scalar('train/loss').data[0]) == 3
+    assert resume == (runner.message_hub.get_info('best_score', None) == 0.5)
+
+
+@pytest.mark.parametrize('address', [False, True], ids=['a file', 'an address'])
+@pytest.mark.parametrize('known', [True, False])
+def test_before_2_6_code_does_not_run_in_the_stock_loader(old_torch, known, address, tmp_path, monkeypatch):
+    victim = tmp_path / 'attacked'
+    torch.save({'state_dict': Attack(os.mkdir, str(victim))}, tmp_path / 'bad.pth')
+    monkeypatch.setattr(checkpoint, '_download', lambda source: tmp_path / Path(source).name)
+    monkeypatch.setattr(runner_checkpoint, 'load_url', lambda source, **_: torch.load(tmp_path / Path(source).name))
+    source = 'https://example.org/bad.pth' if address else str(tmp_path / 'bad.pth')
+    if not known:  # the file would run: what makes this test able to fail
+        CheckpointLoader.load_checkpoint(source)
+        assert victim.exists()
+        return
+    register_safe_globals()
+    with pytest.raises(ValueError, match=r'holds pickled code .*mkdir.* if you trust its source, load it with torch'):
+        CheckpointLoader.load_checkpoint(source)
+    assert not victim.exists()

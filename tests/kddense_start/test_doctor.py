@@ -108,7 +108,9 @@ def test_mmcv_2_1_is_within_the_limits_that_mmdet_and_mmseg_name_themselves():
 @pytest.fixture(scope='module')
 def bare() -> dict:
     """What a Python says that has kddense and nothing else."""
-    code = f"import sys; sys.path.insert(0, '{ROOT}'); from kddense_start import doctor; sys.exit(doctor.main(['--json']))"
+    code = (
+        f"import sys; sys.path.insert(0, '{ROOT}'); from kddense_start import doctor; sys.exit(doctor.main(['--json']))"
+    )
     done = subprocess.run([sys.executable, '-IS', '-c', code], capture_output=True, text=True)
 
     assert done.returncode == 1, done.stderr
