@@ -39,9 +39,8 @@ FOLDERS = ('kddense', 'kddense_start', 'configs', 'tools')
 
 DETECTOR = """
 _base_ = ['kddense::chen2017/faster-rcnn_r18-w16_fpn_bccd.py', 'kddense::_base_/recipes/chen2017.py']
-model = dict(
-    _delete_=True, type='kddense.Distiller', student={{_base_.model}}, objectives={{_base_.objectives}},
-    teacher=dict(config='kddense::chen2017/faster-rcnn_r18-w16_fpn_bccd.py', checkpoint='teacher.pth'))
+teacher = dict(config='kddense::chen2017/faster-rcnn_r18-w16_fpn_bccd.py', checkpoint='teacher.pth')
+model = dict(student=_base_.model, teacher=teacher, **_base_.distiller)
 data = dict(data_root='toy/', ann_file='boxes.json')
 train_dataloader = dict(batch_size=4, num_workers=0, dataset=data)
 train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)
@@ -50,10 +49,9 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
 """
 SEGMENTOR = """
 _base_ = ['kddense::skd/pspnet_r18-w8_camvid.py', 'kddense::_base_/recipes/skd.py']
-model = dict(
-    _delete_=True, type='kddense.Distiller', student={{_base_.model}}, objectives={{_base_.objectives}},
-    teacher=dict(config='kddense::skd/pspnet_r18-w8_camvid.py', checkpoint='teacher.pth'))
-optim_wrapper = {{_base_.joint_optim_wrapper}}
+teacher = dict(config='kddense::skd/pspnet_r18-w8_camvid.py', checkpoint='teacher.pth')
+model = dict(student=_base_.model, teacher=teacher, **_base_.distiller)
+optim_wrapper = dict(**_base_.joint_optim_wrapper)
 data = dict(data_root='toy/', data_prefix=dict(img_path='images', seg_map_path='masks'), img_suffix='.png')
 train_dataloader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=data)
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2)
