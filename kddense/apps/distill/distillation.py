@@ -7,14 +7,16 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.utils import get_installed_path
 
+from kddense.configs import EXTRAS
 from kddense.registry import MODELS
 from kddense.report.contents import Report
 from kddense.report.evaluation import load_model, plain_config, scope_of
@@ -25,7 +27,7 @@ from .choices import Choice, choose, fitting
 from .folder import Folder, digest
 from .models import Looked, look_at_student, look_at_teacher, swapped
 from .quality import chance, fault_of, headline, tested
-from .writing import DISTILLED, PLAIN, distilled_text, plain_text, read_recipe, split_options
+from .writing import DISTILLED, PLAIN, Style, distilled_text, plain_text, read_recipe, split_options
 
 TITLES = {'plain': 'the plain student', 'distilled': 'the distilled student'}
 
@@ -86,8 +88,7 @@ class Distillation:
             ValueError: If something does not fit, or the teacher has nothing to teach; nothing is written then.
             OSError: If a file is absent.
         """
-        of_student, of_distiller = split_options(self.options)
-        student = look_at_student(self.student, of_student)
+        student = look_at_student(self.student, split_options(self.options)[0])
         teacher = look_at_teacher(self.teacher, self.checkpoint, self.trust_checkpoint)
         self.say(f'student: {_described(student)}')
         self.say(f'teacher: {_described(teacher)}')
@@ -96,16 +97,19 @@ class Distillation:
             self.say(f'warning: {warning}')
         choice = choose(self.recipe, student.family, teacher.family)
         self._tell(choice, student, teacher)
-        files = self._files(student, choice, of_student, of_distiller)
         settings = self._settings(student, choice)
         self.folder.check(settings)
-        self._check_build(files, student)
+        with tempfile.TemporaryDirectory(dir=self.folder.ground) as scratch:
+            self._check_build(Path(scratch), self._files(student, choice, Path(scratch)), student)
+        files = self._files(student, choice, self.folder.path)
         if self.folder.is_begun:
             self._keep(files)
             return choice
         known = self._test(student, teacher)
         self.folder.begin(settings, files, known)
-        self.say(f'written: {self.folder.path / DISTILLED}, which any stock script trains; {self._by_hand()}')
+        self.say(f'written: {self.folder.path / DISTILLED}')
+        for line in self._by_hand(student.config.get('default_scope')):
+            self.say(line)
         return choice
 
     def run(self) -> Report:
@@ -143,9 +147,9 @@ class Distillation:
         for one in others:
             self.say(f'  or --recipe {one.recipe}; {one.why()}')
 
-    def _files(
-        self, student: Looked, choice: Choice, of_student: Mapping[str, Any], of_distiller: Mapping[str, Any]
-    ) -> dict[str, str]:
+    def _files(self, student: Looked, choice: Choice, folder: Path) -> dict[str, str]:
+        """Return the texts of the configs that will lie in ``folder``, by name."""
+        of_student, of_distiller = split_options(self.options)
         seed = self.seed
         if seed is None:
             seed = (student.config.get('randomness') or {}).get('seed')
@@ -154,9 +158,10 @@ class Distillation:
             teacher['trust_checkpoint'] = True
         settings = read_recipe(choice.recipe)
         fit_levels(settings, student)
+        style = Style.of(self.student)
         return {
-            PLAIN: plain_text(self.student, student.config, of_student, seed or 0),
-            DISTILLED: distilled_text(student.config, teacher, choice.recipe, settings, of_distiller),
+            PLAIN: plain_text(self.student, student.config, of_student, seed or 0, folder),
+            DISTILLED: distilled_text(style, student.config, teacher, choice.recipe, settings, of_distiller),
         }
 
     def _settings(self, student: Looked, choice: Choice) -> dict[str, Any]:
@@ -170,12 +175,11 @@ class Distillation:
             "contents of the student's config": digest(student.config.to_dict()),
         }
 
-    def _check_build(self, files: Mapping[str, str], student: Looked) -> None:
+    def _check_build(self, scratch: Path, files: Mapping[str, str], student: Looked) -> None:
         """Build what will be trained, once, from what will be written."""
-        with tempfile.TemporaryDirectory() as folder:
-            for name, text in files.items():
-                (Path(folder) / name).write_text(text)
-            config = Config.fromfile(Path(folder) / DISTILLED)
+        for name, text in files.items():
+            (scratch / name).write_text(text)
+        config = Config.fromfile(scratch / DISTILLED)
         with scope_of(config):
             distiller: Any = MODELS.build(copy.deepcopy(config.model))
         for name, objective in distiller.named_objectives.items():
@@ -243,12 +247,14 @@ class Distillation:
             )
         self.folder.note(name)
 
-    def _by_hand(self) -> str:
-        train = f'-m kddense train {self.folder.path / DISTILLED} --work-dir {self.folder.path / "distilled"}'
-        return (
-            f'the same by hand: python {train}; on 8 GPUs: python -m torch.distributed.run --nproc_per_node=8 {train} '
-            '--launcher pytorch'
-        )
+    def _by_hand(self, package: str | None) -> Iterator[str]:
+        """Yield how to train it without this command."""
+        train = f'{self.folder.path / DISTILLED} --work-dir {self.folder.path / "distilled"}'
+        if package in EXTRAS:
+            script = Path(get_installed_path(package)) / '.mim' / 'tools' / 'train.py'
+            yield f"  by hand, with {package}'s own script: python {script} {train}"
+        parallel = 'python -m torch.distributed.run --nproc_per_node=8 -m kddense train'
+        yield f'  by hand, on 8 GPUs: {parallel} {train} --launcher pytorch'
 
     def _command_of_report(self) -> str:
         command = ['kddense', 'report', '--distilled', self.folder.path / 'distilled', '--out', self.page]

@@ -29,6 +29,11 @@ class Folder:
         """Whether an earlier call wrote its configs."""
         return bool(self.state)
 
+    @property
+    def ground(self) -> Path:
+        """The nearest folder above it that exists: what may be written in the one may be tried in the other."""
+        return next(parent for parent in self.path.absolute().parents if parent.is_dir())
+
     def check(self, settings: Mapping[str, Any]) -> None:
         """Check that the folder is empty, or of the same distillation.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import keyword
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,45 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     return {key: value for key, value in options.items() if key not in of_distiller}, of_distiller
 
 
-def plain_text(source: str, config: Config, options: Mapping[str, Any], seed: int) -> str:
+@dataclass(frozen=True)
+class Style:
+    """How configs inherit: by ``_base_``, or in mmengine's new style, whose types are classes, by ``read_base``.
+
+    Attributes:
+        is_new: Whether it is the new style.
+    """
+
+    is_new: bool
+
+    @classmethod
+    def of(cls, source: str) -> Style:
+        """Return the style of a config: a path, or ``'package::path'``."""
+        return cls('::' not in source and Config._is_lazy_import(source))
+
+    def inherits(self, source: str, folder: Path) -> str:
+        """Return the lines by which a config in ``folder`` inherits from another."""
+        if not self.is_new:
+            return f'_base_ = {source!r}'
+        return (
+            f'from mmengine.config import read_base\n\nwith read_base():\n    from {_module(source, folder)} import *\n'
+        )
+
+    def change(self, key: str, value: Any, config: Config) -> str:
+        """Return the line that lays a value over one of a config."""
+        if self.is_new and isinstance(value, Mapping) and isinstance(config.get(key), Mapping):
+            return f'{key}.update({written(value)})'
+        return f'{key} = {written(value)}'
+
+    def distiller(self, arguments: Mapping[str, Any]) -> str:
+        """Return the lines that put a distiller in the student's place."""
+        if not self.is_new:
+            model = dict(_delete_=True, type='kddense.Distiller', student=Expression('_base_.model'), **arguments)
+            return f'model = {written(model)}'
+        model = dict(type=Expression('Distiller'), student=Expression('model'), **arguments)
+        return f'from kddense import Distiller\n\nmodel = {written(model)}'
+
+
+def plain_text(source: str, config: Config, options: Mapping[str, Any], seed: int, folder: Path) -> str:
     """Return the config of the student's own training.
 
     Args:
@@ -33,23 +73,30 @@ def plain_text(source: str, config: Config, options: Mapping[str, Any], seed: in
         config: What it holds, with the changes.
         options: The changes, by key.
         seed: Of the random numbers.
+        folder: Where it will lie.
     """
+    style = Style.of(source)
     changes: dict[str, Any] = {}
     for key in options:
         _lay(changes, key.split('.'), config)
     changes.setdefault('randomness', {})['seed'] = seed
-    lines = [f'{key} = {written(value)}' for key, value in changes.items()]
-    return '\n'.join(
-        [f'"""The training of the student of {source}, without a teacher."""', '', f'_base_ = {source!r}', *lines, '']
-    )
+    lines = [style.change(key, value, config) for key, value in changes.items()]
+    title = f'"""The training of the student of {source}, without a teacher."""'
+    return '\n'.join([title, '', style.inherits(source, folder), *lines, ''])
 
 
 def distilled_text(
-    config: Config, teacher: Mapping[str, Any], recipe: str, settings: Config, options: Mapping[str, Any]
+    style: Style,
+    config: Config,
+    teacher: Mapping[str, Any],
+    recipe: str,
+    settings: Config,
+    options: Mapping[str, Any],
 ) -> str:
     """Return the config that distils, which lies beside ``plain.py``.
 
     Args:
+        style: How the student's config inherits.
         config: What ``plain.py`` holds.
         teacher: The arguments of the teacher.
         recipe: The name of the recipe.
@@ -58,21 +105,17 @@ def distilled_text(
     """
     distiller = Config(dict(model=dict(teacher=dict(teacher), objectives=settings.objectives.to_dict())))
     distiller.merge_from_dict(dict(options))
-    model = dict(
-        _delete_=True, type='kddense.Distiller', student=Expression('_base_.model'), **distiller.model.to_dict()
-    )
     parts: dict[str, Any] = {}
-    imports = _imports(config)
-    if imports is not None:
-        parts['custom_imports'] = imports
-    parts['model'] = model
     if settings.get('joint_optim_wrapper'):
         parts['optim_wrapper'] = _joint(config, settings.joint_optim_wrapper.to_dict())
     parts['default_hooks'] = dict(random_state=dict(type='kddense.RandomStateHook'))
-    lines = [f'{key} = {written(value)}' for key, value in parts.items()]
-    return '\n'.join(
-        [f'"""The same training with a teacher, by the recipe {recipe}."""', '', f"_base_ = './{PLAIN}'", *lines, '']
-    )
+    lines = [style.distiller(distiller.model.to_dict())]
+    imports = None if style.is_new else _imports(config)
+    if imports is not None:
+        lines.insert(0, style.change('custom_imports', imports, config))
+    lines += [style.change(key, value, config) for key, value in parts.items()]
+    title = f'"""The same training with a teacher, by the recipe {recipe}."""'
+    return '\n'.join([title, '', style.inherits(f'./{PLAIN}', Path()), *lines, ''])
 
 
 def written(value: Any, indent: str = '') -> str:
@@ -92,12 +135,33 @@ def written(value: Any, indent: str = '') -> str:
         begin, end = '[]' if isinstance(value, list) else '()'
         if isinstance(value, tuple) and len(items) == 1:
             return f'({items[0]},)'
+    elif isinstance(value, type):
+        raise ValueError(
+            f'{value.__name__} is a class, which cannot be written: make this change in a config of your own'
+        )
     else:
         return repr(value)
     line = f'{begin}{", ".join(items)}{end}'
     if len(indent) + len(line) <= WIDTH and '\n' not in line:
         return line
     return '\n'.join([begin, *(f'{deeper}{item},' for item in items), f'{indent}{end}'])
+
+
+def _module(source: str, folder: Path) -> str:
+    """Return the relative module by which a config in ``folder`` imports another of the new style.
+
+    Raises:
+        ValueError: If a folder between the two has a name that Python cannot import.
+    """
+    path = Path(source).with_suffix('')
+    parts = (Path('.') / path if not path.is_absolute() else Path(os.path.relpath(path, folder.absolute()))).parts
+    names = [part for part in parts if part != '..']
+    if not all(name.isidentifier() for name in names):
+        raise ValueError(
+            f"{source} is of mmengine's new style, and cannot be imported from {folder}: {'/'.join(names)} has names that "
+            'Python cannot import; choose a --work-dir beside it'
+        )
+    return '.' * (1 + len(parts) - len(names)) + '.'.join(names)
 
 
 def _lay(changes: dict[str, Any], path: list[str], config: Any) -> None:

@@ -223,5 +223,6 @@ def test_a_dry_run_of_the_command_trains_nothing(detector, files, tmp_path, caps
     said = capsys.readouterr().out
     assert 'the teacher is not tested, as --no-teacher-test says' in said
     assert f'python -m torch.distributed.run --nproc_per_node=8 -m kddense train {tmp_path}' in said
+    assert f'mmdet/.mim/tools/train.py {tmp_path}/w/distilled.py --work-dir {tmp_path}/w/distilled' in said
     assert Config.fromfile(tmp_path / 'w' / 'distilled.py').optim_wrapper.type == 'AmpOptimWrapper'
     assert sorted(file.name for file in (tmp_path / 'w').iterdir()) == ['distill.json', 'distilled.py', 'plain.py']

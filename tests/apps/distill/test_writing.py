@@ -7,7 +7,10 @@ import torch
 from mmengine.config import Config
 from mmengine.hub import get_config
 
+from kddense import Distiller
 from kddense.apps.distill.writing import read_recipe, written
+
+from ...helpers.new_style import new_style
 
 HOOK = [dict(type='EMAHook', momentum=0.1)]
 DECAY = dict(num_layers=2, layer_decay_rate=0.5)
@@ -93,3 +96,31 @@ def test_a_recipe_of_ones_own_is_a_path(configs, segmentor, tmp_path):
     recipe.write_text("objectives = dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[3]))\n")
     _, distilled = configs(segmentor, recipe=str(recipe))
     assert list(distilled.model.objectives) == ['hint']
+
+
+def test_a_student_of_mmengines_new_style(distillation, detector, tmp_path):
+    detector.build(detector.plain().model)
+    (tmp_path / 'student.py').write_text(new_style(detector.plain().to_dict(), 'mmdet'))
+    options = {'train_cfg.max_epochs': 1, 'model.backbone.norm_eval': True, 'model.objectives.hint.weight': 0.25}
+    made = distillation(detector, tmp_path / 'student.py', test_teacher=False, options=options, seed=5)
+    made.prepare()
+    plain, distilled = (Config.fromfile(made.folder.path / name) for name in ('plain.py', 'distilled.py'))
+
+    for config in (plain, distilled):
+        assert config.train_cfg.max_epochs == 1
+        assert config.train_cfg.val_interval == detector.plain().train_cfg.val_interval
+        assert config.randomness == dict(seed=5)
+    assert distilled.model.type is Distiller
+    assert distilled.model.student == plain.model
+    assert plain.model.backbone.norm_eval
+    assert plain.model.backbone.depth == 18
+    assert distilled.model.objectives.hint.weight == 0.25
+    assert {'logger', 'random_state'} <= distilled.default_hooks.keys()
+
+
+def test_a_folder_that_a_new_style_cannot_import_from_is_refused(distillation, detector, tmp_path):
+    folder = tmp_path / 'my-configs'
+    folder.mkdir()
+    (folder / 'student.py').write_text(new_style(detector.plain().to_dict(), 'mmdet'))
+    with pytest.raises(ValueError, match='my-configs/student has names that Python cannot import'):
+        distillation(detector, folder / 'student.py', test_teacher=False).prepare()
