@@ -209,6 +209,9 @@ CHOICES = (
         ),
         'with a discriminator, which has an optimiser of its own',
     ),
+    Choice('dist', (TWO_STAGE, *DENSE, SEGMENTOR)),
+    Choice('dkd', (TWO_STAGE, *DENSE, SEGMENTOR)),
+    *(Choice(recipe, FAMILIES) for recipe in ('cankd', 'cirkd', 'crd', 'fbkd', 'ifvd', 'reviewkd')),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
 )
 
@@ -245,7 +248,7 @@ def choose(recipe: str | None, student: str | None, teacher: str | None) -> Choi
         )
     choice = known(recipe)
     if choice is None:
-        return Choice(recipe, (), note='a recipe of your own', same_family=False)
+        return Choice(recipe, (), same_family=False)
     if choice not in fit:
         raise ValueError(
             f'the recipe {recipe} does not fit {_a(student)} with {_a(teacher)} for a teacher; '

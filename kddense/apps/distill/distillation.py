@@ -74,6 +74,8 @@ class Distillation:
 
     def __post_init__(self) -> None:
         self.student, self.teacher, self.checkpoint = map(_absolute, (self.student, self.teacher, self.checkpoint))
+        if self.recipe and self.recipe.endswith('.py'):
+            self.recipe = _absolute(self.recipe)
         self.folder = Folder(
             self.work_dir or Path('work_dirs') / f'distill_{Path(self.student.rpartition("::")[2]).stem}'
         )
@@ -144,8 +146,9 @@ class Distillation:
     def _tell(self, choice: Choice, student: Looked, teacher: Looked) -> None:
         self.say(f'recipe: {choice.recipe}; {choice.why()}')
         others = [one for one in fitting(student.family, teacher.family) if one.recipe != choice.recipe]
-        for one in others:
+        for one in filter(lambda one: one.measured, others):
             self.say(f'  or --recipe {one.recipe}; {one.why()}')
+        self.say(f'  or, never measured here: {", ".join(one.recipe for one in others if not one.measured)}')
 
     def _files(self, student: Looked, choice: Choice, folder: Path) -> dict[str, str]:
         """Return the texts of the configs that will lie in ``folder``, by name."""
@@ -156,12 +159,11 @@ class Distillation:
         teacher: dict[str, Any] = dict(config=self.teacher, checkpoint=self.checkpoint)
         if self.trust_checkpoint:
             teacher['trust_checkpoint'] = True
-        settings = read_recipe(choice.recipe)
-        fit_levels(settings, student)
         style = Style.of(self.student)
+        levels = levels_that_fit(read_recipe(choice.recipe), student)
         return {
             PLAIN: plain_text(self.student, student.config, of_student, seed or 0, folder),
-            DISTILLED: distilled_text(style, student.config, teacher, choice.recipe, settings, of_distiller),
+            DISTILLED: distilled_text(style, student.config, choice.recipe, teacher, of_distiller, levels),
         }
 
     def _settings(self, student: Looked, choice: Choice) -> dict[str, Any]:
@@ -263,16 +265,16 @@ class Distillation:
         return shlex.join([*map(str, command), '--split', self.split])
 
 
-def fit_levels(settings: Config, student: Looked) -> None:
-    """Let an objective that compares levels of the neck compare those that there are, weighed as each level was."""
+def levels_that_fit(recipe: Config, student: Looked) -> dict[str, Any]:
+    """Return changes to objectives that compare more levels of the pyramid than there are; each level weighs as it did."""
     head = getattr(student.model, 'bbox_head', None) or getattr(student.model, 'rpn_head', None)
     count = getattr(getattr(head, 'prior_generator', None), 'num_levels', None)
-    for objective in settings.objectives.values():
+    changes = {}
+    for name, objective in recipe.objectives.items():
         levels = objective.get('levels')
-        if objective.get('tap') != 'neck' or not levels or not count or max(levels) < count:
-            continue
-        objective.weight = objective.weight * count / len(levels)
-        objective.levels = list(range(count))
+        if objective.get('tap') == 'neck' and levels and count and max(levels) >= count:
+            changes[name] = dict(levels=list(range(count)), weight=objective.get('weight', 1.0) * count / len(levels))
+    return changes
 
 
 def _described(looked: Looked) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from kddense import configs
+from kddense.configs import recipe_names
+
 PLAIN, DISTILLED = 'plain.py', 'distilled.py'
 OF_THE_DISTILLER = ('model.teacher.', 'model.objectives.', 'model.task_weights.')
 WIDTH = 100
@@ -56,14 +59,6 @@ class Style:
             return f'{key}.update({written(value)})'
         return f'{key} = {written(value)}'
 
-    def distiller(self, arguments: Mapping[str, Any]) -> str:
-        """Return the lines that put a distiller in the student's place."""
-        if not self.is_new:
-            model = dict(_delete_=True, type='kddense.Distiller', student=Expression('_base_.model'), **arguments)
-            return f'model = {written(model)}'
-        model = dict(type=Expression('Distiller'), student=Expression('model'), **arguments)
-        return f'from kddense import Distiller\n\nmodel = {written(model)}'
-
 
 def plain_text(source: str, config: Config, options: Mapping[str, Any], seed: int, folder: Path) -> str:
     """Return the config of the student's own training.
@@ -88,34 +83,55 @@ def plain_text(source: str, config: Config, options: Mapping[str, Any], seed: in
 def distilled_text(
     style: Style,
     config: Config,
-    teacher: Mapping[str, Any],
     recipe: str,
-    settings: Config,
+    teacher: Mapping[str, Any],
     options: Mapping[str, Any],
+    levels: Mapping[str, Any],
 ) -> str:
     """Return the config that distils, which lies beside ``plain.py``.
 
     Args:
         style: How the student's config inherits.
         config: What ``plain.py`` holds.
+        recipe: The name or the path of the recipe.
         teacher: The arguments of the teacher.
-        recipe: The name of the recipe.
-        settings: What the recipe holds: ``objectives``, and ``joint_optim_wrapper`` if it needs one.
         options: Changes to the distiller, by key.
+        levels: Changes to the recipe's objectives, by their names, that the student's pyramid needs.
     """
-    distiller = Config(dict(model=dict(teacher=dict(teacher), objectives=settings.objectives.to_dict())))
+    distiller = Config(dict(model=dict(teacher=dict(teacher), objectives=dict(levels))))
     distiller.merge_from_dict(dict(options))
-    parts: dict[str, Any] = {}
+    arguments = distiller.model.to_dict()
+    settings = read_recipe(recipe)
+    write = _in_new_style if style.is_new else _in_old_style
+    lines = write(config, recipe, settings, arguments)
     if settings.get('joint_optim_wrapper'):
-        parts['optim_wrapper'] = _joint(config, settings.joint_optim_wrapper.to_dict())
-    parts['default_hooks'] = dict(random_state=dict(type='kddense.RandomStateHook'))
-    lines = [style.distiller(distiller.model.to_dict())]
-    imports = None if style.is_new else _imports(config)
+        lines.append(style.change('optim_wrapper', _joint(config, settings, style), config))
+    hooks = dict(random_state=dict(type='kddense.RandomStateHook'))
+    lines.append(style.change('default_hooks', hooks, config))
+    return '\n'.join([f'"""The same training with a teacher, by the recipe {recipe}."""', '', *lines, ''])
+
+
+def _in_old_style(config: Config, recipe: str, settings: Config, arguments: dict[str, Any]) -> list[str]:
+    """Return the lines that put a distiller in the student's place; the recipe is a base."""
+    changes = arguments.pop('objectives')
+    lines = [f'_base_ = {written([f"./{PLAIN}", recipe_source(recipe)])}']
+    imports = _imports(config)
     if imports is not None:
-        lines.insert(0, style.change('custom_imports', imports, config))
-    lines += [style.change(key, value, config) for key, value in parts.items()]
-    title = f'"""The same training with a teacher, by the recipe {recipe}."""'
-    return '\n'.join([title, '', style.inherits(f'./{PLAIN}', Path()), *lines, ''])
+        lines.append(f'custom_imports = {written(imports)}')
+    if changes:
+        lines.append(f'_base_.objectives.merge({written(changes)})')
+    model = dict(_delete_=True, type='kddense.Distiller', student=Expression('_base_.model'), **arguments)
+    lines.append(f'model = {written(dict(model, objectives=Expression("_base_.objectives")))}')
+    return lines
+
+
+def _in_new_style(config: Config, recipe: str, settings: Config, arguments: dict[str, Any]) -> list[str]:
+    """Return the same lines where recipes, of the other style, cannot be bases."""
+    objectives = Config(dict(objectives=settings.objectives.to_dict()))
+    objectives.merge_from_dict(dict(objectives=arguments.pop('objectives')))
+    model = dict(type=Expression('Distiller'), student=Expression('model'), **arguments, **objectives.to_dict())
+    inherits = Style(is_new=True).inherits(PLAIN, Path())
+    return [inherits, 'from kddense import Distiller', '', f'model = {written(model)}']
 
 
 def written(value: Any, indent: str = '') -> str:
@@ -184,30 +200,39 @@ def _imports(config: Config) -> dict[str, Any] | None:
     return dict(imports=[*names, 'kddense'], allow_failed_imports=own.get('allow_failed_imports', False))
 
 
-def _joint(config: Config, joint: dict[str, Any]) -> dict[str, Any]:
+def _joint(config: Config, settings: Config, style: Style) -> Any:
+    """Return the recipe's optimiser for what it trains besides the student; the student's own constructor stays."""
     own = config.optim_wrapper.get('constructor')
-    return {**joint, 'student_constructor': own} if own and own != JOINT else joint
+    kept = dict(student_constructor=own) if own and own != JOINT else {}
+    if style.is_new:
+        return {**kept, **settings.joint_optim_wrapper.to_dict()}
+    base = '_base_.joint_optim_wrapper'
+    return Expression(f'dict(student_constructor={own!r}, **{base})' if kept else base)
 
 
-def read_recipe(name: str) -> Config:
+def read_recipe(recipe: str) -> Config:
     """Return what a recipe holds.
 
     Args:
-        name: Its name, or the path of a file.
+        recipe: Its name, or the path of a file.
 
     Raises:
         ValueError: If there is none, or it holds no objectives.
     """
-    file = Path(name) if name.endswith('.py') else recipes() / f'{name}.py'
-    if not file.is_file():
-        names = ', '.join(sorted(path.stem for path in recipes().glob('*.py')))
-        raise ValueError(f"there is no recipe '{name}', only {names}, or the path of one of your own, *.py")
-    settings = Config.fromfile(file)
+    if not recipe.endswith('.py'):
+        if recipe not in recipe_names():
+            raise ValueError(
+                f"there is no recipe '{recipe}', only {', '.join(recipe_names())}, or the path of one of your own, *.py"
+            )
+        return configs.read_recipe(recipe)
+    if not Path(recipe).is_file():
+        raise ValueError(f"there is no recipe '{recipe}'")
+    settings = Config.fromfile(recipe)
     if not settings.get('objectives'):
-        raise ValueError(f'the recipe {file} holds no objectives')
+        raise ValueError(f'the recipe {recipe} holds no objectives')
     return settings
 
 
-def recipes() -> Path:
-    """Return the folder of the recipes that kddense brings."""
-    return (Path(__file__).parents[2] / '.mim' / 'configs' / '_base_' / 'recipes').resolve()
+def recipe_source(recipe: str) -> str:
+    """Return what a config inherits from to follow a recipe."""
+    return str(Path(recipe).absolute()) if recipe.endswith('.py') else f'kddense::_base_/recipes/{recipe}.py'

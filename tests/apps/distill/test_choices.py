@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kddense.apps.distill.choices import CHOICES, DEPTH, FAMILIES, GFL, ONE_STAGE, SEGMENTOR, TWO_STAGE, choose
-from kddense.apps.distill.writing import recipes
+from kddense.configs import recipe_names
 from kddense.report.metrics import LOWER_IS_BETTER
 
 ROOT = Path(__file__).parents[3]
@@ -61,8 +61,8 @@ def test_the_page_has_no_gain_that_no_record_has():
     assert found <= known
 
 
-def test_every_recipe_has_its_line_and_every_line_its_recipe():
-    assert {choice.recipe for choice in CHOICES} == {path.stem for path in recipes().glob('*.py')}
+def test_every_line_has_its_recipe():
+    assert {choice.recipe for choice in CHOICES} <= set(recipe_names())
 
 
 @pytest.mark.parametrize('family', FAMILIES)
@@ -83,7 +83,7 @@ def test_what_is_chosen_harmed_nowhere_and_nothing_that_fits_gained_more(family)
         ('ld', TWO_STAGE, TWO_STAGE, 'the recipe ld does not fit a two-stage detector .* these do: chen2017, pkd,'),
         ('ld', GFL, ONE_STAGE, 'the recipe ld does not fit a GFL detector with a one-stage detector for a teacher'),
         ('chen2017', TWO_STAGE, ONE_STAGE, 'does not fit a two-stage detector with a one-stage detector'),
-        ('skd', DEPTH, DEPTH, 'does not fit a depth estimator .* these do: ail_depth, skd_depth, fitnets'),
+        ('skd', DEPTH, DEPTH, 'does not fit a depth estimator .* these do: ail_depth, skd_depth, .*fitnets'),
         (
             None,
             SEGMENTOR,

@@ -51,7 +51,7 @@ def test_the_students_hooks_imports_and_optimiser_survive(configs, segmentor):
     assert wrapper.student_constructor == 'LayerDecayOptimizerConstructor'
     assert wrapper.paramwise_cfg == DECAY
     assert wrapper.optimizer == segmentor.plain().optim_wrapper.optimizer
-    assert wrapper.objectives == read_recipe('skd').joint_optim_wrapper.objectives
+    assert wrapper.objectives.holistic == read_recipe('skd').joint_optim_wrapper.objectives.holistic
     assert distilled.default_hooks.random_state.type == 'kddense.RandomStateHook'
     assert distilled.param_scheduler == segmentor.plain().param_scheduler
 
