@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from kddense.losses._checks import check_choice, check_mask, check_positive, check_same_shape, full_precision, mean_over
 from kddense.losses._softmax_divergence import softmax_divergence
+from kddense.losses.logit_std import check_standardize, standardize_logits
 from kddense.registry import MODELS
 
 
@@ -100,9 +101,13 @@ class HintonLoss(nn.Module):
         temperature: The paper's T, above 0. The paper tried 1 to 20.
         mode: ``'softmax'`` where one class excludes the others, ``'sigmoid'`` where each class is decided on its own.
         dim: The dimension of the classes: 1 for rows and for maps, -1 for tokens ``(N, L, C)``.
+        standardize: Logit standardisation (Sun et al. 2024): before the softmax, both networks' logits are brought to mean 0
+            and standard deviation 1 over classes; see :func:`kddense.losses.standardize_logits`. Its paper has the
+            temperature 2.
 
     Raises:
-        ValueError: If ``temperature`` is not above 0 or ``mode`` is neither of the two.
+        ValueError: If ``temperature`` is not above 0, ``mode`` is neither of the two, or sigmoid classes are to be
+            standardised.
 
     Example:
         >>> import torch
@@ -113,21 +118,27 @@ class HintonLoss(nn.Module):
 
     compares_classes = True  # a layer between the logits would pair classes that are not the same
 
-    def __init__(self, temperature: float = 1.0, mode: str = 'softmax', dim: int = 1) -> None:
+    def __init__(
+        self, temperature: float = 1.0, mode: str = 'softmax', dim: int = 1, standardize: bool = False
+    ) -> None:
         super().__init__()
         check_positive('temperature', temperature)
         check_choice('mode', mode, ('softmax', 'sigmoid'))
+        check_standardize(standardize, mode)
         self.temperature = temperature
         self.mode = mode
         self.dim = dim
+        self.standardize = standardize
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the loss, a scalar; ``mask`` is True where a position counts."""
+        if self.standardize:
+            student, teacher = standardize_logits(student, self.dim), standardize_logits(teacher.detach(), self.dim)
         divergence = soft_target_divergence if self.mode == 'softmax' else sigmoid_soft_target_divergence
         return divergence(student, teacher, self.temperature, self.dim, mask)
 
     def extra_repr(self) -> str:
-        return f'temperature={self.temperature}, mode={self.mode!r}, dim={self.dim}'
+        return f'temperature={self.temperature}, mode={self.mode!r}, dim={self.dim}, standardize={self.standardize}'
 
 
 def _check(student: Tensor, teacher: Tensor, temperature: float, dim: int, mask: Tensor | None) -> None:

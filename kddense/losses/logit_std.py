@@ -33,3 +33,11 @@ def standardize_logits(logits: Tensor, dim: int = 1) -> Tensor:
     varied = squares > 0
     deviation = torch.where(varied, torch.where(varied, squares, torch.ones_like(squares)).sqrt(), squares * 0)
     return centred / (EPSILON + deviation)
+
+
+def check_standardize(standardize: bool, classes: str) -> None:
+    """Raise ``ValueError`` if logits of classes that are decided one by one are to be standardised."""
+    if standardize and classes != 'softmax':
+        raise ValueError(
+            f"standardize=True needs classes that exclude one another, 'softmax', as it takes their mean, got {classes!r}"
+        )

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision, mean_over
 from kddense.losses._pair_wise import nearest_nodes, sum_over_all_pairs, sum_over_near_pairs
 from kddense.losses._softmax_divergence import softmax_divergence
+from kddense.losses.logit_std import check_standardize, standardize_logits
 from kddense.registry import MODELS
 
 DIRECTIONS = ('student_teacher', 'teacher_student')
@@ -111,6 +112,9 @@ class PixelWiseLoss(nn.Module):
         direction: ``'teacher_student'`` or ``'student_teacher'``.
         temperature: Above 0.
         classes: ``'softmax'`` or ``'sigmoid'``.
+        standardize: Logit standardisation (Sun et al. 2024): before the softmax, both networks' logits are brought to mean 0
+            and standard deviation 1 over classes; see :func:`kddense.losses.standardize_logits`. Its paper has the
+            temperature 2.
 
     Raises:
         ValueError: If an option does not fit.
@@ -124,16 +128,22 @@ class PixelWiseLoss(nn.Module):
         direction: str = 'teacher_student',
         temperature: float = 1.0,
         classes: str = 'softmax',
+        standardize: bool = False,
     ) -> None:
         super().__init__()
         _check_pixel_options(mode, direction, temperature, classes)
+        check_standardize(standardize, classes)
         self.mode = mode
         self.direction = direction
         self.temperature = temperature
         self.classes = classes
+        self.standardize = standardize
 
     def forward(self, student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the loss, a scalar; ``mask`` is True where a pixel counts."""
+        check_standardize(self.standardize, self.classes)
+        if self.standardize:
+            student, teacher = standardize_logits(student), standardize_logits(teacher.detach())
         return pixel_wise_divergence(student, teacher, self.mode, self.direction, self.temperature, mask, self.classes)
 
     def extra_repr(self) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kddense.losses._checks import check_choice, check_not_negative, check_positive, check_same_shape, full_precision
+from kddense.losses.logit_std import check_standardize, standardize_logits
 from kddense.registry import MODELS
 
 
@@ -110,6 +111,9 @@ class WeightedSoftTargetLoss(nn.Module):
             cross-entropy (row 'CLS' of the paper's Table 4, while 1.5 is 'CLS-W').
         temperature: The paper's T, above 0; the paper finds 1 best.
         mode: ``'softmax'`` where one class excludes the others, ``'sigmoid'`` where each class is decided on its own.
+        standardize: Logit standardisation (Sun et al. 2024): before the softmax, both networks' logits are brought to mean 0
+            and standard deviation 1 over classes; see :func:`kddense.losses.standardize_logits`. Its paper has the
+            temperature 2.
 
     Raises:
         ValueError: If ``background_weight`` is negative, ``temperature`` is not above 0 or ``mode`` is neither of the two.
@@ -121,11 +125,19 @@ class WeightedSoftTargetLoss(nn.Module):
         tensor(0.9814)
     """
 
-    def __init__(self, background_weight: float = 1.5, temperature: float = 1.0, mode: str = 'softmax') -> None:
+    def __init__(
+        self,
+        background_weight: float = 1.5,
+        temperature: float = 1.0,
+        mode: str = 'softmax',
+        standardize: bool = False,
+    ) -> None:
         super().__init__()
         check_not_negative('background_weight', background_weight)
         check_positive('temperature', temperature)
         check_choice('mode', mode, ('softmax', 'sigmoid'))
+        check_standardize(standardize, mode)
+        self.standardize = standardize
         self.background_weight = background_weight
         self.temperature = temperature
         self.mode = mode
@@ -154,6 +166,8 @@ class WeightedSoftTargetLoss(nn.Module):
         columns = student.shape[-1]
         if not -columns <= background_index < columns:
             raise ValueError(f'background_index must name one of {columns} columns, got {background_index}')
+        if self.standardize:
+            student, teacher = standardize_logits(student), standardize_logits(teacher.detach())
         class_weight = torch.ones(columns, device=student.device)
         class_weight[background_index] = self.background_weight
         return weighted_soft_cross_entropy(student, teacher, class_weight, self.temperature)

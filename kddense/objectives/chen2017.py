@@ -44,6 +44,8 @@ class ChenBoxObjective(Objective):
         temperature: Softens both networks' classes; 1 worked best in the paper.
         margin: By how much, in squared deltas, the student must beat the teacher to be left alone. Not printed in the
             paper.
+        standardize: Logit standardisation (Sun et al. 2024) of the soft classes, of RoI heads only; see
+            :class:`kddense.losses.WeightedSoftTargetLoss`.
         bounded: ``False`` imitates the teacher's boxes instead of only being bounded by them: the ablation 'L2'.
         weight: Scales all of it, the change of the student's own loss by μ too, which stops at 1. See
             :class:`Objective`.
@@ -61,17 +63,22 @@ class ChenBoxObjective(Objective):
         temperature: float = 1.0,
         margin: float = 0.0,
         bounded: bool = True,
+        standardize: bool = False,
         weight: float | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
+        if standardize and self.kind == 'rpn':
+            raise ValueError(
+                'standardize=True would leave only the sign of the two logits of an anchor: for RoI heads only'
+            )
         if not 0 <= mu <= 1:
             raise ValueError(f'mu must lie in [0, 1], got {mu}')
         if not 0 <= nu < float('inf'):
             raise ValueError(f'nu must be a number that is at least 0, got {nu}')
         self.mu = mu
         self.nu = nu
-        self.soft_loss = WeightedSoftTargetLoss(background_weight, temperature, mode=self.classes)
+        self.soft_loss = WeightedSoftTargetLoss(background_weight, temperature, self.classes, standardize)
         self.box_loss = BoundedRegressionLoss(margin=margin) if bounded else BoxImitationLoss()
 
     @property

@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from kddense.losses import soft_target_divergence, standardize_logits
+from kddense.losses import (
+    HintonLoss,
+    PixelWiseLoss,
+    WeightedSoftTargetLoss,
+    soft_target_divergence,
+    standardize_logits,
+)
 
 from ..helpers import loss_checks as checks
 
@@ -52,3 +58,30 @@ def test_classes_that_are_alike_are_safe(shape):
     standardized.square().sum().backward()
     assert not standardized.any()
     assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    'loss',
+    [
+        HintonLoss(temperature=2.0, standardize=True),
+        WeightedSoftTargetLoss(background_weight=1.0, temperature=2.0, standardize=True),
+        PixelWiseLoss(temperature=2.0, standardize=True),
+    ],
+    ids=lambda loss: type(loss).__name__,
+)
+def test_the_option_of_losses_of_soft_targets(loss):
+    """A cross-entropy has the same gradient as the divergence."""
+    student, teacher = checks.random_tensor(4, 5), checks.random_tensor(4, 5, seed=1)
+    gradients = []
+    for value_of in (loss, divergence):
+        own = student.clone().requires_grad_()
+        pixels = isinstance(value_of, PixelWiseLoss)
+        value_of(*((one[..., None, None] if pixels else one) for one in (own, teacher))).backward()
+        gradients.append(own.grad)
+    torch.testing.assert_close(*gradients)
+
+
+def test_sigmoids_have_no_mean_over_classes():
+    for make in (lambda **o: HintonLoss(mode='sigmoid', **o), lambda **o: PixelWiseLoss(classes='sigmoid', **o)):
+        with pytest.raises(ValueError, match="standardize=True needs classes that exclude one another, 'softmax'"):
+            make(standardize=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from kddense.connectors import match_size
 from kddense.exchange import MapOpinion, MapSample
 from kddense.losses import PixelWiseLoss
+from kddense.losses.logit_std import check_standardize
 from kddense.registry import MODELS
 from kddense.views import ModelView, check_depth_scale
 
@@ -34,6 +35,9 @@ class PixelWiseObjective(HeadObjective):
         ignore_unlabelled_pixels: Leave out pixels whose label is the ignore index. Padding that the preprocessor adds
             bears that label too. The paper compares all.
         classes: ``'softmax'`` or ``'sigmoid'``; by default what the student's own loss says.
+        standardize: Logit standardisation (Sun et al. 2024): before the softmax, both networks' logits are brought to mean 0
+            and standard deviation 1 over classes; see :func:`kddense.losses.standardize_logits`. Its paper has the
+            temperature 2.
         weight: The paper's λ1.
         **kwargs: See :class:`HeadObjective`.
     """
@@ -45,11 +49,12 @@ class PixelWiseObjective(HeadObjective):
         temperature: float = 1.0,
         ignore_unlabelled_pixels: bool = False,
         classes: str | None = None,
+        standardize: bool = False,
         weight: float | Mapping[str, Any] = 10.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(weight=weight, **kwargs)
-        self.loss = PixelWiseLoss(mode=mode, direction=direction, temperature=temperature, classes=classes or 'softmax')
+        self.loss = PixelWiseLoss(mode, direction, temperature, classes or 'softmax', standardize)
         self.classes = classes
         self.ignore_unlabelled_pixels = ignore_unlabelled_pixels
         self.on_bins = False
@@ -64,6 +69,7 @@ class PixelWiseObjective(HeadObjective):
             check_depth_scale(student, teacher, bins=True)
         super().bind(student, teacher)
         self.loss.classes = self.classes or kind_of_classes(student, self.kind)
+        check_standardize(self.loss.standardize, self.loss.classes)
 
     def judge(self, index: int, sample: MapSample, own: MapOpinion, other: MapOpinion) -> Tensor:
         student, teacher = match_size(own.logits, other.logits, self.resize)
