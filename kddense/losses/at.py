@@ -20,7 +20,7 @@ def attention_map(features: Tensor, reduce: Literal['sum', 'max'] = 'sum', power
 
     Args:
         features: Activations, or gradients, shape ``(N, C, H, W)``.
-        reduce: ``'sum'`` over channels, the paper's best, or ``'max'``.
+        reduce: ``'sum'`` over channels, or ``'max'``.
         power: The paper's p, at least 1; 2 by default. A greater one favours the strongest places.
 
     Returns:

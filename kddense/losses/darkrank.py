@@ -130,8 +130,8 @@ class DarkRankLoss(nn.Module):
     Every sample is a query in its turn; the authors' code, whose batches are pairs, takes the first half of them.
 
     Args:
-        mode: ``'soft'`` (:func:`soft_rank_loss`), the authors' best, or ``'hard'`` (:func:`hard_rank_loss`), which ranks all
-            candidates.
+        mode: ``'soft'`` (:func:`soft_rank_loss`), as in the authors' commands, or ``'hard'`` (:func:`hard_rank_loss`),
+            which ranks all candidates.
         scale: See :func:`similarity_scores`.
         power: See :func:`similarity_scores`.
         length: How many candidates the soft form ranks, 2 to 6.

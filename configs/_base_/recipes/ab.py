@@ -1,0 +1,9 @@
+"""Activation boundaries (Heo et al. 2019) for any model with a convolutional backbone, and then the task alone."""
+
+__import__('kddense')  # what custom_imports would do, which a student's config may have of its own
+stage = 0.1  # of the training; RepDistiller has 30 of 270 epochs
+objectives = dict(ab=dict(type='kddense.ABObjective', weight=dict(value=3e-5, stop=stage)))
+distiller = dict(
+    _delete_=True, type='kddense.Distiller', objectives=objectives, task_weights={'.*': dict(value=1.0, start=stage)}
+)
+rest = dict(type='kddense.RestHook', parts={'neck|.*head': dict(stop=stage)})  # for default_hooks

@@ -1,0 +1,9 @@
+"""FSP (Yim et al. 2017) for any model with a backbone: what flows between its stages, and then the task alone."""
+
+__import__('kddense')  # what custom_imports would do, which a student's config may have of its own
+stage = 0.1  # of the training; RepDistiller has 30 of 270 epochs
+objectives = dict(fsp=dict(type='kddense.FSPObjective', weight=dict(value=50, stop=stage)))
+distiller = dict(
+    _delete_=True, type='kddense.Distiller', objectives=objectives, task_weights={'.*': dict(value=1.0, start=stage)}
+)
+rest = dict(type='kddense.RestHook', parts={'neck|.*head': dict(stop=stage)})  # for default_hooks

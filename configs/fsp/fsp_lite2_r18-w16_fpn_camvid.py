@@ -1,0 +1,15 @@
+"""FSP on CamVid: what flows between the stages of the backbone first, and then the task."""
+
+_base_ = ['../skd/fpn_r18-w16_camvid.py', '../_base_/recipes/fsp.py']
+
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        config='kddense::skd/fpn_lite2_camvid.py',
+        checkpoint='work_dirs/camvid_fpn/teacher/iter_700.pth',
+        precision='bf16',
+        channels_last=True,
+    ),
+    **_base_.distiller,
+)
+default_hooks = dict(rest=_base_.rest)
