@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from kddense.losses import DKDLoss
+from kddense.losses import DKDLoss, standardize_logits
+from kddense.losses.logit_std import check_standardize
 from kddense.registry import MODELS
 from kddense.views import ModelView
 
@@ -28,6 +29,8 @@ class DKDObjective(ClassObjective):
         alpha: The paper's α, of the true class.
         beta: The paper's β, of the other classes: 0.25 for detectors.
         temperature: The paper's T: 1 for detectors.
+        standardize: Logit standardisation (Sun et al. 2024): both networks' logits are first brought to mean 0 and standard
+            deviation 1 over classes; for softmax classes, with a temperature of 2.
         average: Of one-stage detectors, what the sum over places is divided by: ``'rows'``, their number, or
             ``'positives'``; see :class:`DenseHintonObjective`.
         on: See :class:`ClassObjective`.
@@ -44,6 +47,7 @@ class DKDObjective(ClassObjective):
         alpha: float = 1.0,
         beta: float = 0.25,
         temperature: float = 1.0,
+        standardize: bool = False,
         average: Literal['rows', 'positives'] = 'rows',
         on: Literal['decode_head', 'auxiliary_head', 'roi_head', 'bbox_head'] | None = None,
         classes: Literal['softmax', 'sigmoid'] | None = None,
@@ -54,16 +58,21 @@ class DKDObjective(ClassObjective):
         super().__init__(on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
         check_average(average)
         self.average = average
+        self.standardize = standardize
         self.loss = DKDLoss(alpha=alpha, beta=beta, temperature=temperature)
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         super().bind(student, teacher)
         assert self.classes is not None
         self.loss.classes = self.classes
+        check_standardize(self.standardize, self.classes)
 
     def judge(self, judged: Judged) -> Tensor:
         assert judged.labels is not None
-        loss = self.loss(judged.student, judged.teacher, judged.labels)
+        logits = (judged.student, judged.teacher)
+        if self.standardize:
+            logits = (standardize_logits(judged.student), standardize_logits(judged.teacher))
+        loss = self.loss(*logits, judged.labels)
         if self.kind != 'dense':
             return loss
         return loss * (judged.sample.num_sampled / count_of(judged.sample, self.average))

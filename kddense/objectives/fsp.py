@@ -19,7 +19,7 @@ class FSPObjective(FeatureObjective):
 
     Stages of unequal size are pooled to the smaller. Networks of other channels than the teacher's are connected at each
     stage first; the paper's have equal ones. The paper trains this alone first, and then the task alone: see
-    :class:`kddense.StagesHook`.
+    :class:`kddense.RestHook`.
 
     Args:
         tap: Where the stages are: a backbone or a neck.

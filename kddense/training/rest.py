@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
@@ -17,9 +16,11 @@ from kddense.objectives.schedules import WeightSchedule
 from kddense.registry import HOOKS
 from kddense.taps import nearest
 
+from .added_hook import AddedHook
+
 
 @HOOKS.register_module()
-class RestHook(Hook):
+class RestHook(AddedHook):
     """Lets parts of the student rest for a part of the training: neither weights nor statistics of their norms change.
 
     A part at rest still runs, in eval mode, and gradients flow through it. Its weights get none: no weight decay and no
@@ -32,7 +33,7 @@ class RestHook(Hook):
             :class:`kddense.objectives.schedules.WeightSchedule`: iterations if ints, shares of the training if floats.
 
     Example:
-        >>> custom_hooks = [dict(type='kddense.RestHook', parts={'neck|.*head': dict(stop=0.3)})]
+        >>> default_hooks = dict(rest=dict(type='kddense.RestHook', parts={'neck|.*head': dict(stop=0.3)}))
     """
 
     priority = 'LOWEST'  # after hooks that set modes
@@ -50,9 +51,7 @@ class RestHook(Hook):
         for pattern in self.windows:
             self._modules[pattern] = [one for path, one in modules.items() if path and re.fullmatch(pattern, path)]
             if not self._modules[pattern]:
-                raise ValueError(
-                    f"custom_hooks: the RestHook finds no part '{pattern}' in the student{nearest(pattern, modules)}"
-                )
+                raise ValueError(f"the RestHook finds no part '{pattern}' in the student{nearest(pattern, modules)}")
         wrappers = runner.optim_wrapper
         single = wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers]
         for wrapper in single:
@@ -88,7 +87,7 @@ class RestHook(Hook):
 
 
 def _window(pattern: str, window: Mapping[str, Any]) -> WeightSchedule:
-    where = f"custom_hooks: parts['{pattern}'] of the RestHook"
+    where = f"parts['{pattern}'] of the RestHook"
     unknown = set(window) - {'start', 'stop'}
     if unknown:
         raise ValueError(f'{where} has no {", ".join(sorted(unknown))}, only start and stop')

@@ -11,6 +11,7 @@ OBJECTIVES = {
         type='kddense.FeatureObjective', tap='decode_head', loss=dict(type='kddense.HintonLoss', standardize=True)
     ),
     'pixel': dict(type='kddense.PixelWiseObjective', standardize=True, temperature=2.0),
+    'dkd': dict(type='kddense.DKDObjective', standardize=True, temperature=2.0),
     'roi': dict(type='kddense.ChenRoIObjective', standardize=True, temperature=2.0, mu=0, nu=0, background_weight=1.0),
 }
 
@@ -49,6 +50,7 @@ def test_the_scale_of_the_students_logits_drops_out(name, standardize):
     [
         (tiny.faster_rcnn(), 'ChenRPNObjective', 'mmdet', 'would leave only the sign of the two logits of an anchor'),
         (detectors.one_stage('fcos'), 'ChenDenseObjective', 'mmdet', 'needs classes that exclude one another'),
+        (detectors.one_stage('fcos'), 'DKDObjective', 'mmdet', 'needs classes that exclude one another'),
         (detectors.one_stage('fcos'), 'PixelWiseObjective', 'mmdet', 'needs classes that exclude one another'),
     ],
 )
