@@ -58,6 +58,7 @@ from kddense.training import (  # noqa: E402
     RandomStateHook,
     RestHook,
     UnlabelledImagesHook,
+    WholeCheckpointHook,
 )
 
 __version__ = '0.1.0'
@@ -121,5 +122,6 @@ __all__ = [
     'ShrinkForStudent',
     'Teacher',
     'UnlabelledImagesHook',
+    'WholeCheckpointHook',
     'losses',
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,7 +148,8 @@ def training_set_size(config: str | None) -> int | None:
     """Return the number of images that a run trains on, ``None`` if its config tells of no data set with a length.
 
     Args:
-        config: The text of the run's config, ``None`` if there is none.
+        config: The text of the run's config, ``None`` if there is none. From the runner, never out of a checkpoint: the data
+            set that it names is built.
     """
     dataset = _training_set(config)
     return len(dataset) if hasattr(dataset, '__len__') else None
@@ -167,7 +169,7 @@ def training_set_boxes(config: str | None) -> int | None:
 
 def _training_set(config: str | None) -> Any:
     """Build the data set of a run without its pipelines; ``None`` if its config tells of none."""
-    whole = Config.fromstring(config, '.py') if config else {}
+    whole = config_from_text(config) if config else {}
     dataset = (whole.get('train_dataloader') or {}).get('dataset')
     if not isinstance(dataset, Mapping):
         return None
@@ -179,6 +181,35 @@ def _without_pipeline(config: Any) -> Any:
     if isinstance(config, Mapping):
         return {key: [] if key == 'pipeline' else _without_pipeline(value) for key, value in config.items()}
     return [_without_pipeline(one) for one in config] if isinstance(config, list) else config
+
+
+def config_from_text(text: str) -> Config:
+    """Read what mmengine writes of a config into a checkpoint, as data: nothing of it is run.
+
+    Args:
+        text: Assignments of literals and of ``dict(...)``.
+
+    Raises:
+        ValueError: If there is anything else in it.
+    """
+    settings = {}
+    try:
+        for statement in ast.parse(text).body:
+            if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+                raise ValueError(f'line {statement.lineno} is no assignment')
+            settings[statement.targets[0].id] = ast.literal_eval(_DictsAsLiterals().visit(statement.value))
+        return Config(settings)
+    except (SyntaxError, ValueError, TypeError, KeyError, RecursionError, MemoryError) as error:
+        raise ValueError(f'it is not plain data: {error}') from error
+
+
+class _DictsAsLiterals(ast.NodeTransformer):
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        names = [keyword.arg for keyword in node.keywords]
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or None in names:
+            return node  # which literal_eval refuses
+        return ast.Dict([ast.Constant(name) for name in names], [keyword.value for keyword in node.keywords])
 
 
 def pretrained_in(config: Any, key: str = '') -> bool:

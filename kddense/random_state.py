@@ -11,8 +11,12 @@ import numpy as np
 import torch
 
 
-def get_random_state() -> dict[str, Any]:
-    """Return the state of every stream as plain tensors, numbers and lists: a checkpoint may hold it as data."""
+def get_random_state(cuda: bool = True) -> dict[str, Any]:
+    """Return the state of every stream as plain tensors, numbers and lists: a checkpoint may hold it as data.
+
+    Args:
+        cuda: Also that of the GPU, which a worker of a data loader must not touch.
+    """
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, internal, gauss = random.getstate()
     return dict(
@@ -25,7 +29,7 @@ def get_random_state() -> dict[str, Any]:
             float(cached),
         ],
         torch=torch.get_rng_state(),
-        cuda=[torch.cuda.get_rng_state()] if torch.cuda.is_available() else [],
+        cuda=[torch.cuda.get_rng_state()] if cuda and torch.cuda.is_available() else [],
     )
 
 

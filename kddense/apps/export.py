@@ -38,7 +38,9 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help='of the images for --onnx')
     parser.add_argument('--force', action='store_true', help='overwrite an earlier export')
     parser.add_argument(
-        '--trust-checkpoint', action='store_true', help='load a checkpoint that holds pickled code, if you trust it'
+        '--trust-checkpoint',
+        action='store_true',
+        help='run code that the checkpoint holds or its config names, if you trust it',
     )
     return parser.parse_args(argv)
 

@@ -92,6 +92,7 @@ class Distiller(BaseModel):
         }
         self.finite_check = FiniteCheck()
         self._checked = False
+        self._run_config: str | None = None
         with forked_random_state():
             # A plain dict: modules of this model are trained, saved, averaged and bucketed, teachers must not be.
             self._teachers: dict[str, Teacher] = build_teachers(teacher, self.image_format)
@@ -112,6 +113,8 @@ class Distiller(BaseModel):
 
     def init_weights(self) -> None:
         """Initialise the student, and nothing else."""
+        # The runner calls this before it resumes, which fills the hub with what a checkpoint says of itself.
+        self._run_config = MessageHub.get_current_instance().runtime_info.get('cfg')
         self.student.init_weights()
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor', **kwargs: Any) -> Any:
@@ -150,7 +153,7 @@ class Distiller(BaseModel):
             self._checked = True
             dataset = hub.get_info('dataset_meta') if 'dataset_meta' in hub.runtime_info else {}
             classes = class_names(dataset.get('classes'))
-            check_run(self.named_objectives, self._teachers, classes, hub.runtime_info.get('cfg'))
+            check_run(self.named_objectives, self._teachers, classes, self._run_config)
         return iteration, end
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Distiller:

@@ -6,9 +6,10 @@ weights, :mod:`kddense.export.onnx` writes and checks the ONNX file, and :mod:`k
 their places.
 """
 
+from kddense.configs import config_from_text
+
 from .onnx import OnnxReport
 from .plain_config import PlainConfig
-from .source import config_from_text
 from .student import Exported, export_student
 
 __all__ = ['Exported', 'OnnxReport', 'PlainConfig', 'config_from_text', 'export_student']

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,11 @@ from mmengine.config import Config
 from mmengine.utils import import_modules_from_strings
 
 from kddense.compat import load_checkpoint
+from kddense.configs import config_from_text
 from kddense.training.runs import read_run
 
 from .errors import first_sentence
+from .foreign_names import check_names
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def read_source(path: Path, config: Path | None = None, trust_checkpoint: bool =
         return Source(checkpoint, contents, run.config, run.config_file)
     text = (contents.get('meta') or {}).get('cfg')
     if text is not None:
-        return Source(checkpoint, contents, _config_in(checkpoint, text), checkpoint)
+        return Source(checkpoint, contents, _config_in(checkpoint, text, trust_checkpoint), checkpoint)
     beside = checkpoint.with_suffix('.py')
     if beside.is_file():
         return Source(checkpoint, contents, _read_config(beside), beside)
@@ -76,39 +77,15 @@ def _read_config(file: Path) -> Config:
         raise ValueError(f'the config {file} cannot be read: {first_sentence(error)}') from error
 
 
-def _config_in(checkpoint: Path, text: str) -> Config:
+def _config_in(checkpoint: Path, text: str, trust: bool) -> Config:
     try:
         config = config_from_text(text)
-    except ValueError as error:
-        raise ValueError(f'the config in {checkpoint} cannot be read ({error}): pass --config') from error
-    import_modules_from_strings(**config.get('custom_imports', {'imports': None}))
+        if not trust:
+            check_names(config.to_dict())
+        import_modules_from_strings(**config.get('custom_imports', {'imports': None}))
+    except (ValueError, TypeError, ImportError) as error:
+        raise ValueError(
+            f'the config in {checkpoint} cannot be read ({error}): pass --config with a file of your own'
+            + ('' if trust else ', or --trust-checkpoint if you trust its source')
+        ) from error
     return config
-
-
-def config_from_text(text: str) -> Config:
-    """Read what mmengine writes of a config into a checkpoint, as data: nothing of it is run.
-
-    Args:
-        text: Assignments of literals and of ``dict(...)``.
-
-    Raises:
-        ValueError: If there is anything else in it.
-    """
-    settings = {}
-    try:
-        for statement in ast.parse(text).body:
-            if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
-                raise ValueError(f'line {statement.lineno} is no assignment')
-            settings[statement.targets[0].id] = ast.literal_eval(_DictsAsLiterals().visit(statement.value))
-    except (SyntaxError, ValueError, TypeError) as error:
-        raise ValueError(f'it is not plain data: {error}') from error
-    return Config(settings)
-
-
-class _DictsAsLiterals(ast.NodeTransformer):
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        self.generic_visit(node)
-        names = [keyword.arg for keyword in node.keywords]
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or None in names:
-            return node  # which literal_eval refuses
-        return ast.Dict([ast.Constant(name) for name in names], [keyword.value for keyword in node.keywords])

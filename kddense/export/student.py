@@ -56,7 +56,8 @@ def export_student(
         onnx: Also write an ONNX file, and compare it with PyTorch on random images.
         shape: Height and width of the images for that; by default what the config crops or resizes to.
         force: Overwrite earlier exports.
-        trust_checkpoint: Load a checkpoint that holds pickled code. Only for files whose source you trust.
+        trust_checkpoint: Load a checkpoint that holds pickled code, and let the config in its meta name what it likes. Only
+            for files whose source you trust.
 
     Returns:
         The files written and what is worth knowing about them.

@@ -1,6 +1,7 @@
 """How a student trains beside its objectives: several optimisers on one backward pass, hooks, and what a run leaves."""
 
 from .channels_last import ChannelsLastHook
+from .checkpoint_hook import WholeCheckpointHook
 from .joint_optim import JointOptimWrapper
 from .joint_optim_constructor import JointOptimWrapperConstructor
 from .random_state_hook import RandomStateHook
@@ -14,4 +15,5 @@ __all__ = [
     'RandomStateHook',
     'RestHook',
     'UnlabelledImagesHook',
+    'WholeCheckpointHook',
 ]

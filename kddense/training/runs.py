@@ -12,6 +12,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from .checkpoints import find_checkpoint
+
 COMMAND = 'command.txt'  # in a work_dir: the command that trained it, if anybody noted it
 TIMES = ('time', 'data_time')
 ENVIRONMENT = ('Python', 'PyTorch', 'TorchVision', 'OpenCV', 'MMEngine', 'seed', 'GPU 0')
@@ -114,17 +116,6 @@ def seed_folders(folder: Path) -> list[Path]:
     """Return the work_dirs of the seeds that ``kddense measure`` trained with, in order."""
     found = [path for path in folder.glob('seed_*') if path.is_dir() and path.name[5:].isdigit()]
     return sorted(found, key=lambda path: int(path.name[5:]))
-
-
-def find_checkpoint(folder: Path) -> Path | None:
-    """Return the last checkpoint of a work_dir, wherever the work_dir was moved to; ``None`` if there is none."""
-    pointer = folder / 'last_checkpoint'
-    if pointer.is_file():
-        named = folder / Path(pointer.read_text().strip()).name
-        if named.is_file():
-            return named
-    numbered = [path for path in folder.glob('*.pth') if re.fullmatch(r'(epoch|iter)_\d+', path.stem)]
-    return max(numbered, key=lambda path: int(path.stem.rpartition('_')[2]), default=None)
 
 
 def _read_config(folder: Path, title: str, faults: list[str]) -> tuple[Path | None, Config | None]:

@@ -12,7 +12,7 @@ import pytest
 from mmengine.config import Config
 
 from kddense.report.report import write_report
-from kddense.training.runs import find_checkpoint
+from kddense.training.checkpoints import find_checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 

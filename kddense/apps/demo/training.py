@@ -21,7 +21,8 @@ from mmengine.config import Config
 from mmengine.utils import get_installed_path
 
 from kddense.report.metrics import Metric
-from kddense.training.runs import COMMAND, find_checkpoint, last_record
+from kddense.training.checkpoints import find_checkpoint
+from kddense.training.runs import COMMAND, last_record
 
 SCENES = 'STREET_SCENES'  # the environment variable by which the configs know where the scenes are
 STATE = 'demo.json'

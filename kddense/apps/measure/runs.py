@@ -15,6 +15,7 @@ from mmengine.config import Config, DictAction
 from mmengine.utils import get_installed_path
 
 from kddense.configs import find_config
+from kddense.training.checkpoints import find_checkpoint
 
 from .result import Result, read_result, this_machine, write_result
 from .settings import setting_of, steps_of, stretched
@@ -87,7 +88,9 @@ def run(plan: Plan, job: Job) -> Result:
     options = [f'randomness.seed={job.seed}', *plan.options]
     commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, '--resume', '--cfg-options', *options)]
     seconds = time.time() - started
-    checkpoint = folder / Path((folder / 'last_checkpoint').read_text().strip()).name  # relative, as the work_dir is
+    checkpoint = find_checkpoint(folder)
+    if checkpoint is None:
+        raise FileNotFoundError(f'{folder} holds no whole checkpoint, though its training came to its end')
     tested = _with_images(plan.plain, folder)
     commands.append(_call(plan.package, 'test.py', tested, checkpoint, '--work-dir', folder / 'test'))
     result = Result(
@@ -157,10 +160,10 @@ def done(plan: Plan) -> tuple[list[Result], list[str]]:
 
 
 def _how_far(folder: Path) -> str:
-    if not (folder / 'last_checkpoint').exists():
+    checkpoint = find_checkpoint(folder)
+    if checkpoint is None:
         return 'the run was cut off before its first checkpoint'
-    name = Path((folder / 'last_checkpoint').read_text().strip()).stem
-    return f'the run was cut off after {name.replace("_", " ")}, or was not tested'
+    return f'the run was cut off after {checkpoint.stem.replace("_", " ")}, or was not tested'
 
 
 def _call(package: str, script: str, *arguments: object) -> str:

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from kddense.configs import config_from_text
 from kddense.losses._checks import check_not_negative
 from kddense.registry import name_of
 
@@ -148,9 +148,8 @@ def describe_dataset(dataset: Mapping[str, Any]) -> str:
 def training_set(config: str) -> str | None:
     """Name the training set of a run by the text of its config, ``None`` if that does not tell."""
     try:
-        dataset = Config.fromstring(config, '.py').train_dataloader.dataset
-        return describe_dataset(dataset)
-    except (AttributeError, KeyError, OSError, SyntaxError, TypeError, ValueError):
+        return describe_dataset(config_from_text(config).train_dataloader.dataset)
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

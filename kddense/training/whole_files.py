@@ -1,0 +1,59 @@
+"""Files that are whole whenever a process ends: written aside, synced to the disk, and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from mmengine.fileio import LocalBackend, register_backend
+
+ASIDE = '.part'  # what is added to a name for a file that is not whole yet; a later attempt writes over it
+BACKEND = 'kddense_whole'  # the name in a ``backend_args`` of mmengine
+
+
+def write_whole(file: str | Path, contents: bytes) -> None:
+    """Write a file such that its name stands for the old contents, or for all of the new ones, whenever the process ends.
+
+    Args:
+        file: Where to; its folder is made if there is none.
+        contents: What to write.
+
+    Raises:
+        OSError: If it cannot be written; then the old file is untouched and nothing else is left.
+    """
+    file = Path(file)
+    aside = file.with_name(file.name + ASIDE)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with aside.open('wb') as opened:
+            opened.write(contents)
+            opened.flush()
+            os.fsync(opened.fileno())
+        os.replace(aside, file)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync_folder(file.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows and some network drives cannot
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+class WholeFileBackend(LocalBackend):
+    """mmengine's backend for local files, which writes by :func:`write_whole`."""
+
+    def put(self, obj: bytes | memoryview, filepath: str | Path) -> None:
+        write_whole(filepath, obj)  # type: ignore[arg-type]
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        write_whole(filepath, obj.encode(encoding))
+
+
+register_backend(BACKEND, WholeFileBackend, force=True)
