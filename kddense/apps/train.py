@@ -6,11 +6,18 @@ kddense train configs/chen2017/chen_r50_r18_fpn_1x_coco.py --amp
 from __future__ import annotations
 
 import argparse
+import signal
 from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 
 from mmengine.config import Config
 
 from kddense.apps.command_line import add_common_arguments, build_runner, new_parser, read_config
+from kddense.training import Interruption
+from kddense.training.checkpoints import find_checkpoint
+
+INTERRUPTED = 128 + signal.SIGINT  # the exit status, as shells give it
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -20,6 +27,31 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
+    try:
+        train(_config_of(args))
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+
+
+def train(config: Config) -> None:
+    """Train a config; Ctrl-C ends it between two steps with a checkpoint, and a line that says how to go on.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C.
+    """
+    interruption = Interruption()
+    with interruption.listening() if config.launcher == 'none' else nullcontext():
+        try:
+            runner = build_runner(config)
+            runner.register_hook(interruption)
+            runner.train()
+        except KeyboardInterrupt:
+            last = interruption.checkpoint or find_checkpoint(Path(config.work_dir))
+            print(f'interrupted: --resume goes on from {last}' if last else 'interrupted before the first checkpoint')
+            raise
+
+
+def _config_of(args: argparse.Namespace) -> Config:
     config = read_config(args)
     if args.amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
@@ -28,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.resume:
         config.resume = True
         config.load_from = None if args.resume == 'auto' else args.resume
-    build_runner(config).train()
+    return config
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

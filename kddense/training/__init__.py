@@ -2,6 +2,7 @@
 
 from .channels_last import ChannelsLastHook
 from .checkpoint_hook import WholeCheckpointHook
+from .interruption import Interruption
 from .joint_optim import JointOptimWrapper
 from .joint_optim_constructor import JointOptimWrapperConstructor
 from .random_state_hook import RandomStateHook
@@ -10,6 +11,7 @@ from .unlabelled import UnlabelledImagesHook
 
 __all__ = [
     'ChannelsLastHook',
+    'Interruption',
     'JointOptimWrapper',
     'JointOptimWrapperConstructor',
     'RandomStateHook',

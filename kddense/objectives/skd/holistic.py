@@ -22,6 +22,7 @@ from kddense.models import Discriminator
 from kddense.registry import MODELS
 from kddense.views import ModelView, check_depth_scale
 
+from .._shared_numbers import SharedNumbers
 from ..heads import HeadObjective
 from ._common import check_mode, either_is_depth, kind_of_classes
 
@@ -33,7 +34,8 @@ class HolisticObjective(HeadObjective):
     The student's term is ``-mean D(student)`` with the discriminator held fixed; the discriminator's term,
     ``mean D(student) - mean D(teacher) + penalty · GP``, sees the student's maps detached. Their sum, in one backward
     pass, gives each the gradient of alternating updates made from one forward pass. Needs an optimiser for the
-    discriminator, see :class:`kddense.JointOptimWrapperConstructor`. Gradient penalties are averaged over images.
+    discriminator, see :class:`kddense.JointOptimWrapperConstructor`. Gradient penalties are averaged over images; the
+    points at which they are taken depend on the run's seed and iteration alone, not on the number of processes.
 
     On depth estimators the maps are depths, on a logarithmic scale from 0 at the least depth to 1 at the greatest; the
     paper does not tell its scale. On dense heads one discriminator judges the score maps of all levels; levels below its
@@ -115,10 +117,13 @@ class HolisticObjective(HeadObjective):
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         triples = list(self.triples(seen, taught))
         large = [triple for triple in triples if min(triple[1].logits.shape[-2:]) >= Discriminator.least_size]
-        judged = [self._judge(*triple) for triple in large or triples[:1]]  # which says so if it is too small
+        numbers = SharedNumbers()
+        judged = [self._judge(*triple, numbers) for triple in large or triples[:1]]  # which says so if it is too small
         return {name: sum((one[name] for one in judged[1:]), judged[0][name]) / len(judged) for name in judged[0]}
 
-    def _judge(self, sample: MapSample, own: MapOpinion, other: MapOpinion) -> dict[str, Tensor]:
+    def _judge(
+        self, sample: MapSample, own: MapOpinion, other: MapOpinion, numbers: SharedNumbers
+    ) -> dict[str, Tensor]:
         sized = match_size(own.logits, other.logits, self.resize)
         student, teacher = (
             self._read(replace(one, logits=logits)) for one, logits in zip((own, other), sized, strict=True)
@@ -129,7 +134,8 @@ class HolisticObjective(HeadObjective):
         fake, real = score(student.detach()), score(teacher)
         loss = self.discriminator_loss(fake, real)
         if self.penalty > 0:
-            loss = loss + self.penalty * gradient_penalty(score, student.detach(), teacher)
+            mix = numbers.draw(len(student), student)
+            loss = loss + self.penalty * gradient_penalty(score, student.detach(), teacher, mix)
         return {
             'loss_student': adversarial,
             'loss_discriminator': self.discriminator_weight * loss,

@@ -1,0 +1,33 @@
+"""Random numbers on which all processes of a training agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info
+from mmengine.logging import MessageHub
+from torch import Tensor
+
+
+class SharedNumbers:
+    """Uniform random numbers for the samples of one step, the same in however many processes the step is taken.
+
+    They depend on the run's seed and on the iteration alone: nothing is sent, no other stream is moved, and a resumed run
+    draws them again. Outside a run they are PyTorch's.
+    """
+
+    def __init__(self) -> None:
+        info = MessageHub.get_current_instance().runtime_info
+        is_run = info.get('seed') is not None and 'iter' in info
+        self._generator = np.random.default_rng((info['seed'], info['iter'])) if is_run else None
+
+    def draw(self, count: int, like: Tensor) -> Tensor:
+        """Return numbers from 0 to 1 for samples of this process, shape ``(count,)``, with the dtype and device of ``like``.
+
+        With W processes, sample n of process r is number n·W + r of the batch, as mmengine's samplers deal them out.
+        """
+        if self._generator is None:
+            return torch.rand(count, dtype=like.dtype, device=like.device)
+        rank, processes = get_dist_info()
+        numbers = self._generator.random(count * processes)[rank::processes]
+        return torch.from_numpy(numbers).to(like)
