@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / 'kddense'
 START = PACKAGE.with_name('kddense_start')
 # From the ground up. A room may import those of its own floor, as long as there is no circle, and those below.
 FLOORS = (
-    ('registry', 'random_state', 'compat', 'taps', 'exchange', 'configs'),
+    ('registry', 'random_state', 'compat', 'taps', 'exchange', 'configs', 'files'),
     ('losses', 'models', 'connectors', 'datasets', 'evaluation'),
     ('views',),
     ('teachers',),

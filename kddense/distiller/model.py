@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,6 +101,8 @@ class Distiller(BaseModel):
                 build_objectives(objectives_of(objectives), self.student_view, self._teachers)
             )
         self._register_state_dict_hook(write_student_state)
+        # Whatever trains this model, alone or wrapped, gives the batch to the preprocessor first.
+        self.data_preprocessor.register_forward_pre_hook(partial(_note_batch, self.finite_check), with_kwargs=True)
 
     @property
     def teachers(self) -> Mapping[str, Teacher]:
@@ -186,3 +189,9 @@ class Distiller(BaseModel):
         """Read a checkpoint of the plain student."""
         read_student_state(self, state_dict, prefix, local_metadata)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
+
+
+def _note_batch(check: FiniteCheck, _: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> None:
+    given = {**dict(zip(('data', 'training'), args, strict=False)), **kwargs}
+    if given.get('training'):
+        check.begin(given['data'])

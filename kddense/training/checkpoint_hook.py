@@ -16,10 +16,10 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from kddense.files import BACKEND, write_whole
 from kddense.random_state import forked_random_state
 
 from .checkpoints import INTERRUPTED, POINTER, find_checkpoint, named_checkpoint
-from .whole_files import BACKEND, write_whole
 
 POSITION = 'batches_done'  # in a checkpoint's meta: how many batches of its epoch were trained on
 

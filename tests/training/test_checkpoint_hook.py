@@ -10,10 +10,11 @@ import torch
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS, DefaultScope
 
+from kddense import files
 from kddense.compat import load_checkpoint
-from kddense.training import WholeCheckpointHook, checkpoints, whole_files
+from kddense.files import write_whole
+from kddense.training import WholeCheckpointHook, checkpoints
 from kddense.training.checkpoints import find_checkpoint, is_whole
-from kddense.training.whole_files import write_whole
 
 
 class Crash(BaseException):
@@ -214,13 +215,13 @@ def test_the_best_so_far_is_there_until_a_better_one_is(segmentor, tmp_path, mon
             return dict(rising=float(len(list(tmp_path.glob('**/best*')))) + len(told))
 
     told = []
-    save = whole_files.write_whole
+    save = files.write_whole
 
     def looking(file, contents):
         told.append(sorted(path.name for path in tmp_path.glob('*.pth')))
         save(file, contents)
 
-    monkeypatch.setattr(whole_files, 'write_whole', looking)
+    monkeypatch.setattr(files, 'write_whole', looking)
     METRICS.register_module(module=Rising)
     try:
         config = segmentor.plain(train_cfg__max_iters=6, train_cfg__val_interval=2)
