@@ -39,6 +39,7 @@ SUBCOMMANDS = {
     ),
     'demo': Subcommand('kddense.apps.demo.command', 'teacher, students and a report on generated street scenes'),
     'scenes': Subcommand('kddense.apps.street_scenes.command', 'generate street scenes'),
+    'replay': Subcommand('kddense.apps.replay', 'take a step again whose losses were NaN or infinite'),
     'doctor': Subcommand('kddense_start.doctor', 'say what is installed, whether that is sound, and what to do if not'),
 }
 

@@ -4,6 +4,7 @@ import json
 import math
 
 import pytest
+import torch
 
 from kddense.training.runs import read_run
 
@@ -33,7 +34,7 @@ def work_dir(tmp_path):
         if config:
             (tmp_path / 'student.py').write_text(config)
         if checkpoint:
-            (tmp_path / checkpoint).touch()
+            torch.save({}, tmp_path / checkpoint)
         return tmp_path
 
     return make
@@ -131,7 +132,7 @@ def test_a_config_that_cannot_be_read_is_told(work_dir):
 
 def test_the_checkpoint_is_found_where_the_work_dir_was_moved_to(work_dir):
     folder = work_dir([step(30)])
-    (folder / 'iter_9.pth').touch()
+    torch.save({}, folder / 'iter_9.pth')
     assert read_run(folder, 'plain').checkpoint == folder / 'iter_30.pth'  # by number, not by name
     (folder / 'last_checkpoint').write_text('/elsewhere/iter_9.pth')
     assert read_run(folder, 'plain').checkpoint == folder / 'iter_9.pth'
