@@ -31,6 +31,7 @@ AT_THE_ROOT = {
     '__main__.py',
     'configs.py',
     'exchange.py',
+    'files.py',
     'py.typed',
     'random_state.py',
     'registry.py',

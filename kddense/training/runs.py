@@ -105,7 +105,7 @@ def read_run(folder: str | Path, title: str) -> Run:
     config_file, config = _read_config(folder, title, faults)
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
-        faults.append(f'{title}: {folder} holds no whole checkpoint, so it is neither tested nor shown at work')
+        faults.append(f'{title}: {folder} holds no checkpoint that is whole, so it is neither tested nor shown at work')
     steps, validations = _read_log(folder, title, faults)
     run = Run(title, folder, config, config_file, checkpoint, steps, validations, _environment(folder), faults)
     faults.extend(_faults_of_training(run))
