@@ -105,10 +105,15 @@ def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False
     return _load(path, mend, trust_checkpoint)
 
 
+def local_file(source: str) -> Path:
+    """Return the file of a checkpoint: its path, or the local copy of an address, which is downloaded once."""
+    return _download(source) if source.startswith(('http://', 'https://')) else Path(source).expanduser()
+
+
 def _load(path: str | os.PathLike[str], mend: str, trust: bool = False, **options: Any) -> dict[str, Any]:
     """Do what :func:`load_checkpoint` says, with further options of ``torch.load``."""
     source = os.fspath(path)
-    file = _download(source) if source.startswith(('http://', 'https://')) else Path(source).expanduser()
+    file = local_file(source)
     if not file.is_file():
         raise FileNotFoundError(f'checkpoint {source} does not exist')
     try:

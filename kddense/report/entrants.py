@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from kddense.configs import is_distiller, read_config, teachers_in
+from kddense.compat.checkpoint import local_file
+from kddense.configs import is_distiller, plain_model, read_config, teachers_in
 from kddense.training.runs import Run, read_run
 
 from .contents import Entrant
@@ -62,13 +64,23 @@ def _teacher_of(run: Run) -> Run:
     if 'config' not in named:
         fault = f'{TEACHER}: a {named.get("type")} is no model of OpenMMLab and not shown; give the work_dir of one'
         return Run(TEACHER, run.folder, faults=[fault])
-    checkpoint = Path(named['checkpoint']) if named.get('checkpoint') else None
     try:
-        config = _whole(read_config(named['config'], TEACHER))
+        config = _seeing_the_same(_whole(read_config(named['config'], TEACHER)), run.config)
+        checkpoint = local_file(named['checkpoint']) if named.get('checkpoint') else None
     except Exception as error:  # a config is code, which may fail in any way
-        return Run(TEACHER, run.folder, faults=[f'{TEACHER}: its config cannot be read: {error}'])
+        return Run(TEACHER, run.folder, faults=[f'{TEACHER}: its config or weights cannot be read: {error}'])
     faults = [] if checkpoint else [f'{TEACHER}: {run.title} was taught without a checkpoint of a teacher']
     return Run(TEACHER, run.folder, config, None, checkpoint, faults=faults)
+
+
+def _seeing_the_same(teacher: Config, run: Config) -> Config:
+    """Return the config of a teacher with the data sets and metrics of the run that it taught, whose images it saw."""
+    scope = run.get('default_scope')
+    if teacher.get('default_scope', scope) != scope:
+        return teacher
+    seen = copy.deepcopy(run)
+    seen.model = plain_model(teacher)
+    return seen
 
 
 def _whole(config: Mapping[str, Any]) -> Config:

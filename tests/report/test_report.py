@@ -152,10 +152,20 @@ def test_the_teacher_is_found_in_the_config_of_the_distillation(copied):
     assert report.faults == []
 
 
+def test_the_teacher_is_measured_on_the_images_that_it_saw_when_it_taught(copied, tmp_path):
+    config = Config.fromfile(next((copied / 'teacher').glob('*.py')))
+    config.val_dataloader.dataset.data_root = 'nowhere/'
+    config.dump(tmp_path / 'elsewhere.py')
+    change(copied / 'distilled', r"config=\s*'[^']*'", f"config='{tmp_path}/elsewhere.py'")
+    there = report_of(copied, teacher=None).entrants[0]
+    assert there.evaluation == report_of(copied).entrants[0].evaluation
+    assert not there.logged
+
+
 def test_a_teacher_that_is_gone_is_told_and_the_rest_shown(copied):
     change(copied / 'distilled', r"config=\s*'[^']*'", "config='nowhere.py'")
     report = report_of(copied, teacher=None)
-    assert any(fault.startswith('teacher: its config cannot be read') for fault in report.faults)
+    assert any(fault.startswith('teacher: its config or weights cannot be read') for fault in report.faults)
     assert [entrant.title for entrant in report.entrants] == ['plain student', 'distilled student']
     assert report.energies
 
