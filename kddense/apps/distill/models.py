@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from kddense.configs import classes_of, is_distiller, plain_model, read_config
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
+from kddense.report.contents import first_line
 from kddense.report.evaluation import load_model, scope_of
 from kddense.views import DenseHeadView, DepthView, SegmentorView, TwoStageView, build_view
 
@@ -71,9 +73,9 @@ def look_at_student(source: str, options: Mapping[str, Any]) -> Looked:
             f'{source} has no {", ".join(absent)}: without validation data nothing tells whether the teacher is good, or '
             'what was gained'
         )
-    with scope_of(config), forked_random_state():
+    with _said_of(f'the model of {source}'), scope_of(config), forked_random_state():
         model = MODELS.build(copy.deepcopy(plain_model(config)))
-    return Looked(config, model, family_of(model))
+        return Looked(config, model, family_of(model))
 
 
 def look_at_teacher(source: str, checkpoint: str, trust_checkpoint: bool) -> Looked:
@@ -89,8 +91,9 @@ def look_at_teacher(source: str, checkpoint: str, trust_checkpoint: bool) -> Loo
         config.default_scope = source.partition('::')[0]
     if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"teacher.checkpoint: there is no file '{checkpoint}'")
-    model = load_model(config, checkpoint, trust_checkpoint, 'teacher')
-    return Looked(config, model, family_of(model))
+    with _said_of(f'the model of {source}'):
+        model = load_model(config, checkpoint, trust_checkpoint, 'teacher')
+        return Looked(config, model, family_of(model))
 
 
 def family_of(model: nn.Module) -> str | None:
@@ -112,6 +115,18 @@ def swapped(student: Looked, teacher: Looked) -> str | None:
         return None
     sizes = (f'{one.parameters / 1e6:.2f} M' for one in (teacher, student))
     return 'the teacher has {} parameters, the student {}: are they swapped?'.format(*sizes)
+
+
+@contextmanager
+def _said_of(what: str) -> Iterator[None]:
+    """Context manager: an error of another library becomes one sentence, which begins with what could not be built."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError):
+        raise  # they say it themselves
+    except Exception as error:  # models of any library may fail in any way
+        reason = first_line(error).partition('. Please check')[0]
+        raise ValueError(f'{what} cannot be built: {reason}') from error
 
 
 def _whole(config: Any, name: str) -> Config:

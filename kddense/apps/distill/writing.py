@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import keyword
 import os
 from collections.abc import Mapping
@@ -221,9 +222,9 @@ def read_recipe(recipe: str) -> Config:
     """
     if not recipe.endswith('.py'):
         if recipe not in recipe_names():
-            raise ValueError(
-                f"there is no recipe '{recipe}', only {', '.join(recipe_names())}, or the path of one of your own, *.py"
-            )
+            close = difflib.get_close_matches(recipe, recipe_names(), n=1)
+            known = f'did you mean {close[0]!r}?' if close else f'only {", ".join(recipe_names())}'
+            raise ValueError(f"there is no recipe '{recipe}', {known}; the path of one of your own ends in .py")
         return configs.read_recipe(recipe)
     if not Path(recipe).is_file():
         raise ValueError(f"there is no recipe '{recipe}'")

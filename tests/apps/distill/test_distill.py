@@ -163,6 +163,19 @@ def test_a_student_that_distils_already_is_refused_with_its_plain_one(distillati
         distillation(detector, distilled).prepare()
 
 
+@pytest.mark.parametrize(
+    'key, value, expected',
+    [
+        ('type', 'FasterRCN', 'KeyError .*FasterRCN is not in the mmdet::model registry'),
+        ('backbone.depth', 17, r'KeyError .*invalid depth 17 for resnet'),
+        ('neck.num_outs', 1, 'AssertionError'),
+    ],
+)
+def test_a_student_that_cannot_be_built_is_one_sentence(key, value, expected, distillation, detector, files):
+    with pytest.raises(ValueError, match=f'the model of .*student.py cannot be built: {expected}'):
+        distillation(detector, options={f'model.{key}': value}).prepare()
+
+
 def test_what_is_absent_is_named(distillation, detector):
     with pytest.raises(FileNotFoundError, match=r"teacher.checkpoint: there is no file '.*absent.pth'"):
         distillation(detector, checkpoint='absent.pth').prepare()
@@ -170,10 +183,8 @@ def test_what_is_absent_is_named(distillation, detector):
         distillation(detector, config='absent.py').prepare()
     with pytest.raises(FileNotFoundError, match=r"student.config: there is no file '.*absent.py'"):
         distillation(detector, 'absent.py').prepare()
-    with pytest.raises(
-        ValueError, match="there is no recipe 'chen', only ail_boxes, .* or the path of one of your own"
-    ):
-        distillation(detector, recipe='chen', test_teacher=False).prepare()
+    with pytest.raises(ValueError, match="there is no recipe 'chen207', did you mean 'chen2017'"):
+        distillation(detector, recipe='chen207', test_teacher=False).prepare()
 
 
 def test_a_teacher_of_another_family_is_refused(distillation, detector, segmentor):
