@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kddense.apps.command_line import new_parser
 
+from .frame import LEAST_PIXELS
 from .writing import DIFFICULTIES, StreetScenes
 
 
@@ -24,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parse_args(argv)
     width, height = args.size
     try:
-        scenes = StreetScenes(args.train, args.val, width, height, _number_or_name(args.difficulty), args.seed)
+        scenes = StreetScenes(
+            args.train, args.val, width, height, _number_or_name(args.difficulty), args.seed, args.smallest
+        )
         folder = scenes.write(args.folder, args.processes, progress=sys.stderr.isatty())
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f'error: {error}')
@@ -41,6 +44,9 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--size', nargs=2, type=int, default=[256, 128], metavar=('WIDTH', 'HEIGHT'))
     parser.add_argument('--difficulty', default='medium', help=f'{", ".join(DIFFICULTIES)}, or a number from 0 to 1')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--smallest', type=int, default=LEAST_PIXELS, help='pixels that a thing must show to be counted'
+    )
     parser.add_argument('--processes', type=int, help='as many as there are cores by default')
     return parser.parse_args(argv)
 

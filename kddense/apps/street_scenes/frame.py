@@ -28,8 +28,8 @@ class Frame:
         image: ``(H, W, 3)``, uint8, red, green, blue.
         label_ids: ``(H, W)``, uint8, Cityscapes' label ids.
         instance_ids: ``(H, W)``, uint16, as in Cityscapes: ``label id · 1000 + number`` for each thing of a counted
-            class, and the bare label id elsewhere; also where a thing of such a class shows fewer than
-            :data:`LEAST_PIXELS` pixels, which Cityscapes calls a group.
+            class, and the bare label id elsewhere; also where a thing of such a class shows fewer pixels
+            than asked for, :data:`LEAST_PIXELS` by default, which Cityscapes calls a group.
         depth: ``(H, W)``, uint16, millimetres along the optical axis; 0 for the sky and beyond :data:`FARTHEST` metres.
     """
 
@@ -80,7 +80,9 @@ def _counts(starts: np.ndarray, stops: np.ndarray, size: int) -> list[int]:
     return counts if counts[-1] else counts[:-1]
 
 
-def render(seed: int, split: int, index: int, width: int, height: int, difficulty: float) -> Frame:
+def render(
+    seed: int, split: int, index: int, width: int, height: int, difficulty: float, smallest: int = LEAST_PIXELS
+) -> Frame:
     """Render one frame, the same on every machine.
 
     Args:
@@ -90,29 +92,30 @@ def render(seed: int, split: int, index: int, width: int, height: int, difficult
         width: Pixels.
         height: Pixels.
         difficulty: 0 to 1.
+        smallest: Pixels that a thing must show to be an instance.
     """
     numbers = Numbers(seed, split, index)
-    return take(make_scene(numbers, width, height, difficulty), numbers)
+    return take(make_scene(numbers, width, height, difficulty), numbers, smallest)
 
 
-def take(scene: Scene, numbers: Numbers) -> Frame:
+def take(scene: Scene, numbers: Numbers, smallest: int = LEAST_PIXELS) -> Frame:
     """Take the picture of a scene; ``numbers`` gives the noise of the camera's sensor."""
     canvas = Canvas(scene.camera)
     scene.street.put(canvas)
     picture = draw(scene.things, canvas, scene.light)
     scene.street.paint(picture, scene.light, cast_shadows(scene.camera, scene.light, scene.things))
     paint_sky(picture, scene.light, scene.salt)
-    instance_ids = _instance_ids(picture, scene.things)
+    instance_ids = _instance_ids(picture, scene.things, smallest)
     return Frame(_develop(picture, scene, numbers), picture.label, instance_ids, _millimetres(picture.nearness))
 
 
-def _instance_ids(picture: Picture, things: list[Thing]) -> np.ndarray:
+def _instance_ids(picture: Picture, things: list[Thing], smallest: int) -> np.ndarray:
     """Number the instances of each class from 0 on, and leave the groups their label id."""
     sizes = np.bincount(picture.instance.ravel(), minlength=len(things) + 1)
     table = np.zeros(len(sizes), np.uint16)
     following = dict.fromkeys(CATEGORIES, 0)
     for number, (thing, size) in enumerate(zip(things, sizes[1:].tolist(), strict=True), 1):
-        if thing.label in CATEGORIES and size >= LEAST_PIXELS:
+        if thing.label in CATEGORIES and size >= smallest:
             table[number] = thing.label * 1000 + following[thing.label]
             following[thing.label] += 1
     numbered = table[picture.instance]

@@ -16,7 +16,7 @@ from typing import Any
 from mmengine.utils import ProgressBar
 
 from . import png
-from .frame import Frame, render
+from .frame import LEAST_PIXELS, Frame, render
 from .labels import CATEGORIES
 from .workers import cores, done_here, done_in_processes, keep_freed_memory
 
@@ -39,6 +39,8 @@ class StreetScenes:
         difficulty: ``'easy'`` (0), ``'medium'`` (0.5), ``'hard'`` (1), or any number from 0 to 1: the higher, the more
             crowded, the farther away, the duller and the less visible things are.
         seed: At least 0. The same seed gives the same bytes in every file, on every machine.
+        smallest: Pixels that a car, a person and so on must show to be counted, at least 1; what shows fewer is left out of
+            training and measuring, as Cityscapes leaves out groups (``iscrowd``).
 
     Raises:
         ValueError: If one of them is something else.
@@ -50,9 +52,10 @@ class StreetScenes:
     height: int = 128
     difficulty: float | str = 'medium'
     seed: int = 0
+    smallest: int = LEAST_PIXELS
 
     def __post_init__(self) -> None:
-        for name, least in (('train', 1), ('val', 1), ('width', 64), ('height', 32), ('seed', 0)):
+        for name, least in (('train', 1), ('val', 1), ('width', 64), ('height', 32), ('seed', 0), ('smallest', 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f'{name} must be an integer of at least {least}, got {value!r}')
@@ -65,7 +68,9 @@ class StreetScenes:
 
     def render(self, split: str, index: int) -> Frame:
         """Render one image of a split, ``'train'`` or ``'val'``, without writing it."""
-        return render(self.seed, SPLITS.index(split), index, self.width, self.height, float(self.difficulty))
+        return render(
+            self.seed, SPLITS.index(split), index, self.width, self.height, float(self.difficulty), self.smallest
+        )
 
     def write(self, folder: str | os.PathLike[str], processes: int | None = None, progress: bool = False) -> Path:
         """Generate all images into a folder.
