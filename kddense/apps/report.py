@@ -41,6 +41,9 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--distilled', nargs='+', type=Path, required=True, help='work_dirs of distillations')
     parser.add_argument('--plain', type=Path, help='the work_dir of the plain student')
     parser.add_argument(
+        '--plain-same-time', type=Path, help='the work_dir of a plain student that trained as long by the clock'
+    )
+    parser.add_argument(
         '--teacher', type=Path, help="the teacher's work_dir; by default what the distillation's config names"
     )
     parser.add_argument('--out', type=Path, default=Path('report.html'))

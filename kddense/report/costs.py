@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,15 +32,18 @@ class RunningCosts:
     Attributes:
         parameters: Their number.
         multiply_adds: Of one image, NMS and the like not counted; a multiplication with its addition counts once, as in
-            OpenMMLab's tables.
+            OpenMMLab's tables. A two-stage detector is given as many proposals as its test config lets through, however
+            many it would find.
         latency: Median time of one image in milliseconds, from pixels to predictions.
         file_size: Bytes of a file of its weights alone.
+        proposals: How many a two-stage detector was given when its multiply-adds were counted; ``None`` of any other model.
     """
 
     parameters: int
     multiply_adds: float
     latency: float
     file_size: int
+    proposals: int | None = None
 
     def written(self, name: str) -> str:
         """Return one of them as text with its unit."""
@@ -68,6 +73,7 @@ def measure_costs(
             multiply_adds=_multiply_adds(model, example[title]),
             latency=statistics.median(times[title]),
             file_size=_file_size(model),
+            proposals=_proposals(model),
         )
         for title, model in models.items()
     }
@@ -94,9 +100,44 @@ def _predict(model: nn.Module, example: Example) -> None:
 
 
 def _multiply_adds(model: nn.Module, example: Example) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with _all_proposals(model), FlopCounterMode(display=False) as counter:
         _predict(model, example)
     return counter.get_total_flops() / 2
+
+
+def _proposals(model: nn.Module) -> int | None:
+    test: Any = getattr(model, 'test_cfg', None)
+    return int(test['rpn']['max_per_img']) if hasattr(model, 'rpn_head') and test and test.get('rpn') else None
+
+
+@contextmanager
+def _all_proposals(model: nn.Module) -> Iterator[None]:
+    """Context manager: the RPN of a two-stage detector lets as many proposals through as it may, the last ones in copies."""
+    count = _proposals(model)
+    if count is None:
+        yield
+        return
+    rpn: Any = model.rpn_head
+    predict = rpn.predict
+
+    def predict_all(*args: Any, **kwargs: Any) -> list[Any]:
+        return [_filled_up(proposals, count) for proposals in predict(*args, **kwargs)]
+
+    rpn.predict = predict_all
+    try:
+        yield
+    finally:
+        del rpn.predict
+
+
+def _filled_up(proposals: Any, count: int) -> Any:
+    """Return exactly ``count`` proposals, an ``InstanceData``; of none at all, boxes without an area."""
+    if not len(proposals):
+        filled = type(proposals)(metainfo=proposals.metainfo)
+        for name, value in proposals.items():
+            setattr(filled, name, value.new_zeros((count, *value.shape[1:])))
+        return filled
+    return proposals[torch.arange(count, device=proposals.scores.device).clamp(max=len(proposals) - 1)]
 
 
 def _file_size(model: nn.Module) -> int:

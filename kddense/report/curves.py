@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 GREY = '#5f6368'
-PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9')
+LIGHT = '#7fb4d6'  # beside the first of the palette
+PALETTE = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00')
 STYLE: Any = {
     'axes.edgecolor': '#c4c7cc',
     'axes.grid': True,

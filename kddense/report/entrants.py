@@ -14,21 +14,25 @@ from kddense.configs import is_distiller, plain_model, read_config, teachers_in
 from kddense.training.runs import Run, read_run
 
 from .contents import Entrant
-from .curves import GREY, PALETTE
+from .curves import GREY, LIGHT, PALETTE
 from .evaluation import plain_config
 
-TEACHER, PLAIN = 'teacher', 'plain student'
+TEACHER, PLAIN, SAME_TIME = 'teacher', 'plain student', 'plain student, same time'
 
 
 def read_entrants(
-    distilled: Sequence[str | Path], plain: str | Path | None, teacher: str | Path | None
+    distilled: Sequence[str | Path],
+    plain: str | Path | None,
+    teacher: str | Path | None,
+    same_time: str | Path | None = None,
 ) -> list[Entrant]:
-    """Read the runs that a report compares: the teacher first, then the plain student, then the distilled ones.
+    """Read the runs that a report compares: the teacher first, then the plain students, then the distilled ones.
 
     Args:
         distilled: Work_dirs of distillations.
         plain: The work_dir of the plain student, if there is one.
         teacher: The teacher's; by default it is what the first distillation's config names.
+        same_time: That of a plain student that trained as long by the clock, if there is one.
     """
     taught = [read_run(folder, _title(folder, distilled)) for folder in distilled]
     if teacher is not None:
@@ -38,6 +42,8 @@ def read_entrants(
     entrants = [first]
     if plain is not None:
         entrants.append(Entrant(PLAIN, 'plain', PALETTE[0], read_run(plain, PLAIN)))
+    if same_time is not None:
+        entrants.append(Entrant(SAME_TIME, 'same time', LIGHT, read_run(same_time, SAME_TIME)))
     colours = (PALETTE[1 + index % (len(PALETTE) - 1)] for index in range(len(taught)))
     entrants.extend(Entrant(run.title, 'distilled', colour, run) for run, colour in zip(taught, colours, strict=True))
     for entrant in entrants:

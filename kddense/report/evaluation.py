@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
-import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,14 @@ from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from kddense.configs import plain_model
 from kddense.registry import MODELS
 from kddense.teachers import load_weights
+
+from .image_scores import ImageScores, image_scores
 
 SPLITS = ('val', 'test')
 
@@ -35,12 +36,14 @@ class Evaluation:
         by_class: A metric of each class, or of whatever else the pixels are sorted by.
         measure: What ``by_class`` holds, such as ``'IoU'``.
         images: How many images it was measured on.
+        image_scores: What each image adds to it, to draw images again; ``None`` of evaluators that are not known.
     """
 
     metrics: dict[str, float]
     by_class: dict[str, float] = field(default_factory=dict)
     measure: str = ''
     images: int = 0
+    image_scores: ImageScores | None = None
 
 
 def plain_config(config: Config) -> Config:
@@ -118,26 +121,31 @@ def evaluate(
     with scope_of(config), _quiet():
         evaluator = Evaluator(evaluator_config if isinstance(evaluator_config, list) else [evaluator_config])
     evaluator.dataset_meta = dataset.metainfo
-    for metric in evaluator.metrics:
-        if hasattr(metric, 'classwise'):
-            metric.classwise = True
     for index, batch in enumerate(loader):
         with torch.no_grad():
             evaluator.process(data_samples=model.test_step(batch), data_batch=batch)  # type: ignore[operator]
         if progress is not None:
             progress(index + 1, len(loader))
-    measure, by_class = _by_class_of_pixels(evaluator.metrics)
+    gathered = [list(metric.results) for metric in evaluator.metrics]  # evaluating clears them
     with _quiet():
         found = evaluator.evaluate(len(dataset))
     metrics = {key: float(value) for key, value in found.items() if _is_number(value)}
-    names = {f'{name}_precision': name for name in dataset.metainfo.get('classes') or ()}
-    of_boxes = {
-        names[key.rpartition('/')[2]]: value for key, value in metrics.items() if key.rpartition('/')[2] in names
-    }
-    if of_boxes:
-        measure, by_class = 'AP', {name: 100 * value for name, value in of_boxes.items()}
-        metrics = {key: value for key, value in metrics.items() if key.rpartition('/')[2] not in names}
-    return Evaluation(metrics, by_class, measure, len(dataset))
+    names = {f'{name}_precision' for name in dataset.metainfo.get('classes') or ()}
+    metrics = {key: value for key, value in metrics.items() if key.rpartition('/')[2] not in names}
+    known = [image_scores(*pair) for pair in zip(evaluator.metrics, gathered, strict=True)]
+    images = next((one for one in known if one is not None), None)
+    return _unrounded(Evaluation(metrics, images=len(dataset), image_scores=images))
+
+
+def _unrounded(evaluation: Evaluation) -> Evaluation:
+    """Put in what the images give, each drawn once: evaluators round before the page does."""
+    images = evaluation.image_scores
+    if images is None:
+        return evaluation
+    once = np.ones((1, images.images))
+    exact = {key: float(values[0]) for key, values in images.scores(once).items() if key in evaluation.metrics}
+    by_class = {name: float(values[0]) for name, values in images.by_class(once).items()}
+    return replace(evaluation, metrics={**evaluation.metrics, **exact}, by_class=by_class, measure=images.measure)
 
 
 def _is_number(value: Any) -> bool:
@@ -147,26 +155,3 @@ def _is_number(value: Any) -> bool:
 def _quiet() -> Any:
     """Return a context without what COCO's code prints."""
     return contextlib.redirect_stdout(io.StringIO())
-
-
-def _by_class_of_pixels(metrics: Sequence[Any]) -> tuple[str, dict[str, float]]:
-    """Return IoU by class, or the relative error of depths by distance, from what the evaluators gathered."""
-    for metric in metrics:
-        if hasattr(metric, 'total_area_to_metrics') and metric.results:
-            areas = [sum(parts) for parts in zip(*metric.results, strict=True)]
-            ious = metric.total_area_to_metrics(*areas, ['mIoU'])['IoU']
-            names = metric.dataset_meta['classes']
-            return 'IoU', {name: 100 * float(iou) for name, iou in zip(names, ious, strict=True)}
-        if hasattr(metric, 'max_depth_eval') and metric.results:
-            return 'abs rel', _error_by_distance(metric.results)
-    return '', {}
-
-
-def _error_by_distance(results: Sequence[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Return the mean relative error of the nearest, the middle and the farthest third of all pixels."""
-    truth, predicted = (torch.cat([pair[side].flatten().float() for pair in results]).cpu().numpy() for side in (0, 1))
-    error = np.abs(predicted - truth) / truth
-    bounds = np.quantile(truth, [0, 1 / 3, 2 / 3, 1])
-    thirds = np.searchsorted(bounds[1:3], truth, side='right')
-    names = [f'{low:.1f} m to {high:.1f} m' for low, high in itertools.pairwise(bounds)]
-    return {name: float(error[thirds == third].mean()) for third, name in enumerate(names) if (thirds == third).any()}

@@ -12,7 +12,7 @@ import numpy as np
 from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 
-from .pictures import Boxes, draw_boxes, draw_classes, draw_depth, palette_of
+from .pictures import COLOURS, Boxes, draw_boxes, draw_classes, draw_depth, palette_of
 
 LEAST_SCORE = 0.3  # mmdet's own choice for pictures
 
@@ -74,6 +74,16 @@ class Example:
         if 'pred_depth_map' in sample:
             return draw_depth(sample.pred_depth_map.data.squeeze(0).cpu().numpy(), *self._depth_range())
         return draw_boxes(self.image, Boxes.predicted(sample.pred_instances, LEAST_SCORE), self._classes())
+
+    def legend(self) -> dict[str, str]:
+        """Return the colours, as CSS has them, of the classes that the ground truth shows; empty of depths."""
+        if self.labels is not None:
+            shown, palette = np.unique(self.labels), palette_of(self.meta, len(self._classes()))
+        else:
+            shown = np.unique(self.boxes.labels) if self.boxes is not None else np.zeros(0, int)
+            palette = [COLOURS[index % len(COLOURS)].tolist() for index in range(len(self._classes()))]
+        names = self._classes()
+        return {names[label]: 'rgb({}, {}, {})'.format(*palette[label]) for label in shown if label < len(names)}
 
     def _classes(self) -> tuple[str, ...]:
         return tuple(self.meta.get('classes') or ())

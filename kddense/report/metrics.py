@@ -69,13 +69,30 @@ class Metric:
         """Return the difference as text with its sign; empty where there is none."""
         if '–' in (self.written(before), self.written(after)) or before is None or after is None:
             return ''
-        return f'{self.factor * (after - before):+.{self.digits}f}'.replace('-', '−')
+        return self.difference(after - before)
 
-    def verdict(self, before: float | None, after: float | None) -> str:
-        """Return ``'better'``, ``'worse'`` or ``''``."""
-        if not self.gain(before, after) or before is None or after is None or before == after or not self.sign:
-            return ''
-        return 'better' if (after - before) * self.sign > 0 else 'worse'
+    def difference(self, value: float) -> str:
+        """Return a difference, in the evaluator's units, as text with its sign."""
+        return f'{self.factor * value:+.{self.digits}f}'.replace('-', '−')
+
+    def verdict(self, between: tuple[float, float]) -> str:
+        """Return ``'better'`` or ``'worse'`` if an interval of differences lies on one side of 0, else ``''``."""
+        ends = sorted(self.sign * end for end in between)
+        if ends[0] > 0:
+            return 'better'
+        return 'worse' if ends[1] < 0 else ''
+
+
+CLASS_METRICS = {
+    'AP': Metric('AP', 'AP', digits=1, sign=1),
+    'IoU': Metric('IoU', 'IoU', digits=1, sign=1),
+    'abs rel': Metric('abs rel', 'abs rel', digits=3, sign=-1),
+}
+
+
+def metric_by_class(measure: str) -> Metric:
+    """Return the metric of what is measured by class: ``'AP'``, ``'IoU'``, or ``'abs rel'`` by distance."""
+    return CLASS_METRICS.get(measure, Metric.of(measure))
 
 
 def in_order(keys: Iterable[str]) -> list[Metric]:

@@ -19,13 +19,9 @@ from kddense.training.runs import COMMAND, Run
 
 from .contents import Report
 from .evaluation import Evaluation
-from .metrics import Metric
-
-CLASS_METRICS = {
-    'AP': Metric('AP', 'AP', digits=1, sign=1),
-    'IoU': Metric('IoU', 'IoU', digits=1, sign=1),
-    'abs rel': Metric('abs rel', 'abs rel', digits=3, sign=-1),
-}
+from .gains import Gain
+from .metrics import metric_by_class
+from .story import story_of
 
 
 def render(report: Report) -> str:
@@ -33,21 +29,19 @@ def render(report: Report) -> str:
     environment = Environment(
         loader=PackageLoader('kddense.report'), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    measure = next(
-        (one.evaluation.measure for one in report.entrants if one.evaluation and one.evaluation.by_class), ''
-    )
-    metric = CLASS_METRICS.get(measure, Metric.of(measure))
+    metric = metric_by_class(report.measure)
     return environment.get_template('report.html').render(
         report=report,
         headline=report.metrics[0] if report.metrics else None,
-        measure=measure,
+        story=story_of(report),
         measure_metric=metric,
         by_distance=metric.sign < 0,
-        classes=_class_rows(report, metric),
+        classes=_class_rows(report),
         commands={entrant.title: command_of(entrant.run) for entrant in report.entrants},
         configs={entrant.title: _config_text(entrant.run) for entrant in report.entrants},
         nowhere=Path(),
         machine=machine(),
+        proposals=next((one.costs.proposals for one in report.entrants if one.costs), None),
         versions=versions(),
         now=datetime.now().astimezone().strftime('%d %B %Y, %H:%M %Z'),
     )
@@ -57,23 +51,15 @@ def render(report: Report) -> str:
 class _ClassRow:
     name: str
     values: list[float | None]
-    gain: str
-    verdict: str
+    gain: Gain | None
 
 
-def _class_rows(report: Report, metric: Metric) -> list[_ClassRow]:
+def _class_rows(report: Report) -> list[_ClassRow]:
     """Return a row for each class: what each entrant measured, and what the first distilled student gained."""
     evaluations = [entrant.evaluation or Evaluation({}) for entrant in report.entrants]
-    plain, taught = (
-        next((one for one, entrant in zip(evaluations, report.entrants, strict=True) if entrant.role == role), None)
-        for role in ('plain', 'distilled')
-    )
-    rows = []
-    for name in dict.fromkeys(name for one in evaluations for name in one.by_class):
-        before, after = (one.by_class.get(name) if one else None for one in (plain, taught))
-        values = [one.by_class.get(name) for one in evaluations]
-        rows.append(_ClassRow(name, values, metric.gain(before, after), metric.verdict(before, after)))
-    return rows
+    gains = next((one.by_class for one in report.comparisons if one.against is report.plain), {})
+    names = dict.fromkeys(name for one in evaluations for name in one.by_class)
+    return [_ClassRow(name, [one.by_class.get(name) for one in evaluations], gains.get(name)) for name in names]
 
 
 def _config_text(run: Run) -> str:

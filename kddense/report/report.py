@@ -11,6 +11,7 @@ from .costs import measure_costs
 from .entrants import read_entrants
 from .evaluation import SPLITS, Evaluation, build_loader, evaluate, load_model
 from .examples import examples_of
+from .gains import add_comparisons
 from .page import render
 from .training_curves import add_curves
 
@@ -28,6 +29,7 @@ def write_report(
     trust_checkpoint: bool = False,
     command: str = '',
     say: Say = print,
+    plain_same_time: str | Path | None = None,
 ) -> Report:
     """Read work_dirs, measure their models, and write the page.
 
@@ -44,6 +46,7 @@ def write_report(
         trust_checkpoint: See :class:`kddense.FrozenTeacher`.
         command: How to make the page again.
         say: Told what is being done.
+        plain_same_time: The work_dir of a plain student that trained as long by the clock as the distilled one.
 
     Raises:
         ValueError: If ``split`` is unknown, ``images`` is below 1, or ``distilled`` is empty.
@@ -57,7 +60,7 @@ def write_report(
         raise ValueError('distilled must name the work_dir of a distillation at least')
     out = Path(out)
     _check_writable(out)
-    report = Report(read_entrants(distilled, plain, teacher), split, command)
+    report = Report(read_entrants(distilled, plain, teacher, plain_same_time), split, command)
     for entrant in report.entrants:
         report.faults.extend(entrant.run.faults)
     if teacher is None and report.entrants[0].config is None:
@@ -68,6 +71,8 @@ def write_report(
         _measure(report, entrant, device, images, trust_checkpoint, say)
     say('latency and multiply-adds')
     _add_costs(report)
+    say('intervals')
+    add_comparisons(report)
     say('pictures')
     add_predictions(report)
     add_knowledge(report)

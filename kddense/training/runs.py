@@ -68,6 +68,22 @@ class Run:
         return _curve(self.validations, name)
 
     @property
+    def is_interrupted(self) -> bool:
+        """Whether it ended before it had trained as long as its config says."""
+        reached, planned, _ = _progress(self)
+        return bool(self.steps) and reached < planned
+
+    @property
+    def minutes(self) -> float | None:
+        """How long its steps took, without validations; ``None`` if that was not logged."""
+        spans, last = [], 0.0
+        for step in self.steps:
+            spans.append(step.get('time', math.nan) * (step['step'] - last))
+            last = step['step']
+        total = sum(spans) / 60
+        return total if spans and math.isfinite(total) else None
+
+    @property
     def counts_epochs(self) -> bool:
         """Whether validations are numbered by epoch."""
         return any('epoch' in step for step in self.steps)

@@ -40,7 +40,8 @@ def test_it_measures_what_the_stock_loop_measures(family, config, model, tmp_pat
     expected = family.runner(config, tmp_path).test()
     evaluation = evaluate(model, config, 'test')
 
-    assert evaluation.metrics == pytest.approx({key: float(value) for key, value in expected.items()}, nan_ok=True)
+    expected = {key: float(value) for key, value in expected.items()}
+    assert evaluation.metrics == pytest.approx(expected, abs=0.0051, nan_ok=True)  # evaluators round, the page does
     assert evaluation.images == 8
 
 
@@ -57,17 +58,6 @@ def test_what_classes_measure_makes_up_the_whole(family, config, model):
     assert list(evaluation.by_class) == list(build_loader(config, 'val').dataset.metainfo['classes'])
     measured = factor * evaluation.metrics[headline]
     assert np.nanmean(list(evaluation.by_class.values())) == pytest.approx(measured, abs=0.06)
-
-
-def test_depths_are_told_apart_by_distance():
-    from kddense.report.evaluation import _error_by_distance
-
-    truth = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
-    predicted = truth * torch.tensor([1.1, 1.1, 1.2, 1.2, 1.4, 1.6])
-    errors = _error_by_distance([(truth[:2], predicted[:2]), (truth[2:], predicted[2:])])
-
-    assert list(errors.values()) == pytest.approx([0.1, 0.2, 0.5], rel=1e-5)
-    assert next(iter(errors)).startswith('1.0 m to ')
 
 
 def test_progress_is_told_and_nothing_is_printed(detector, capfd):

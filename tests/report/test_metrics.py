@@ -28,22 +28,37 @@ def test_metrics_are_written_as_people_do(key, label, value, written):
 
 
 @pytest.mark.parametrize(
-    'key, before, after, gain, verdict',
+    'key, before, after, gain',
     [
-        ('coco/bbox_mAP', 0.1, 0.125, '+2.5', 'better'),
-        ('coco/bbox_mAP', 0.125, 0.1, '−2.5', 'worse'),
-        ('abs_rel', 0.3, 0.28, '−0.020', 'better'),
-        ('abs_rel', 0.28, 0.3, '+0.020', 'worse'),
-        ('mIoU', 40.0, 40.0, '+0.0', ''),
-        ('mIoU', None, 40.0, '', ''),
-        ('mIoU', math.nan, 40.0, '', ''),
-        ('coco/bbox_mAP_l', -1.0, 0.2, '', ''),
-        ('speed', 1.0, 2.0, '+1.000', ''),  # nobody said which is better
+        ('coco/bbox_mAP', 0.1, 0.125, '+2.5'),
+        ('coco/bbox_mAP', 0.125, 0.1, '−2.5'),
+        ('coco/bbox_mAP', 0.03849, 0.04951, '+1.1'),  # 3.8 and 5.0: the difference is rounded, not taken of what was
+        ('abs_rel', 0.3, 0.28, '−0.020'),
+        ('mIoU', 40.0, 40.0, '+0.0'),
+        ('mIoU', None, 40.0, ''),
+        ('mIoU', math.nan, 40.0, ''),
+        ('coco/bbox_mAP_l', -1.0, 0.2, ''),
+        ('speed', 1.0, 2.0, '+1.000'),
     ],
 )
-def test_gains_know_which_way_is_better(key, before, after, gain, verdict):
-    metric = Metric.of(key)
-    assert (metric.gain(before, after), metric.verdict(before, after)) == (gain, verdict)
+def test_gains_are_differences_of_what_was_measured(key, before, after, gain):
+    assert Metric.of(key).gain(before, after) == gain
+
+
+@pytest.mark.parametrize(
+    'key, between, verdict',
+    [
+        ('mIoU', (0.1, 2.0), 'better'),
+        ('mIoU', (-2.0, -0.1), 'worse'),
+        ('mIoU', (-0.1, 2.0), ''),
+        ('mIoU', (0.0, 2.0), ''),
+        ('abs_rel', (-0.2, -0.1), 'better'),
+        ('abs_rel', (0.1, 0.2), 'worse'),
+        ('speed', (1.0, 2.0), ''),  # nobody said which is better
+    ],
+)
+def test_verdicts_want_the_whole_interval_on_one_side(key, between, verdict):
+    assert Metric.of(key).verdict(between) == verdict
 
 
 def test_what_counts_most_comes_first():

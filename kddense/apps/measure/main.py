@@ -23,11 +23,11 @@ from mmengine.config import Config
 
 from kddense.apps.command_line import new_parser
 from kddense.configs import find_config
+from kddense.training.settings import steps_of
 
 from .markdown import markdown
 from .result import Result, read_result
 from .runs import Plan, done, parsed, run, scores_in
-from .settings import steps_of
 from .table import Table, make_table, read_table
 from .timing import step_times, steps_that_fit
 

@@ -24,7 +24,7 @@ class Result:
         scores: Test metrics by name, percentages from 0 to 100; depth metrics as they are.
         seconds: Wall time of the training.
         parameters: Of the student, or the teacher.
-        setting: Data, splits and sizes, see :func:`kddense.apps.measure.settings.setting_of`.
+        setting: Data, splits and sizes, see :func:`kddense.training.settings.setting_of`.
         machine: Processor and PyTorch's version.
         commands: What was run.
         images: The file with each test image's share of the metric, beside this one; empty if there is none.

@@ -16,9 +16,9 @@ from mmengine.utils import get_installed_path
 
 from kddense.configs import find_config
 from kddense.training.checkpoints import find_checkpoint
+from kddense.training.settings import setting_of, steps_of, stretched
 
 from .result import Result, read_result, this_machine, write_result
-from .settings import setting_of, steps_of, stretched
 
 DONE = 'result.json'
 

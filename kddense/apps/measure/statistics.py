@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from kddense.report.resampling import iou_of, mean_over_classes, times_drawn
+
 HELPS, NOTHING, HARMS, TOO_FEW = 'helps', 'no difference seen', 'harms', 'too few seeds'
 LOWER_IS_BETTER = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog')
 
@@ -76,10 +78,7 @@ def bootstrap_iou(pairs: Sequence[tuple[Path, Path]], draws: int = 2000, seed: i
                 raise ValueError(
                     f'{file} holds {one.shape[1]} test images, {pairs[0][0]} {images}: not the same test set'
                 )
-    draw = np.random.default_rng(seed)
-    times = draw.multinomial(images, np.full(images, 1 / images), size=draws).astype(
-        np.float64
-    )  # of each image in each draw
+    times = times_drawn(images, draws, seed)
     gains = np.mean([_miou(times, own) - _miou(times, base) for own, base in areas], axis=0)
     low, high = np.percentile(gains, [2.5, 97.5])
     return float(low), float(high)
@@ -92,6 +91,4 @@ def _areas(file: Path) -> np.ndarray:
 
 
 def _miou(times: np.ndarray, areas: np.ndarray) -> np.ndarray:
-    intersect, union = (times @ one for one in areas)
-    with np.errstate(invalid='ignore'):
-        return 100 * np.nanmean(intersect / union, axis=1)
+    return mean_over_classes(iou_of(times, *areas))

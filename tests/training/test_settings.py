@@ -3,8 +3,8 @@
 import pytest
 from mmengine.config import Config
 
-from kddense.apps.measure.settings import setting_of, steps_of, stretched
 from kddense.apps.measure.timing import steps_that_fit
+from kddense.training.settings import setting_of, steps_of, stretched
 
 ITERATIONS = dict(
     train_cfg=dict(type='IterBasedTrainLoop', max_iters=600, val_interval=600),
