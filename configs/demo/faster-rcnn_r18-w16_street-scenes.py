@@ -13,7 +13,7 @@ model = dict(
     rpn_head=dict(in_channels=32, feat_channels=32, anchor_generator=dict(scales=[4])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=32, roi_layer=dict(sampling_ratio=2)),
-        bbox_head=dict(in_channels=32, fc_out_channels=256, num_classes=8),
+        bbox_head=dict(in_channels=32, fc_out_channels=256, num_classes=5),
     ),
     train_cfg=dict(rpn_proposal=dict(nms_pre=200, max_per_img=100), rcnn=dict(sampler=dict(num=32))),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),

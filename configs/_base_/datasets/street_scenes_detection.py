@@ -3,7 +3,7 @@
 _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 
 data_root = '{{$STREET_SCENES:data/street_scenes}}/'
-classes = ('person', 'rider', 'car', 'truck', 'bus', 'train', 'motorcycle', 'bicycle')
+classes = ('person', 'car', 'truck', 'bus', 'train')
 load = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(256, 128), keep_ratio=True)]
 annotate = dict(type='LoadAnnotations', with_bbox=True)
 train_pipeline = [load[0], annotate, load[1], dict(type='RandomFlip', prob=0.5), dict(type='PackDetInputs')]

@@ -1,7 +1,7 @@
 """The demo: street scenes, a teacher, a plain student, a distilled student, and a report, in one call.
 
-Every step is what a user would type: the scripts of mmdet or mmseg train, each in a process of its own. What is done is not
-done again, and what was cut off goes on.
+Every step is what a user would type: ``kddense train`` trains, each model in a process of its own. What is done is not done
+again, and what was cut off goes on.
 """
 
 from .demo import Demo

@@ -8,6 +8,7 @@ The same command again goes on where it was cut off, and does nothing twice.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,9 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     MMLogger.get_instance('demo', log_level='ERROR')
     work_dir = args.work_dir or Path('work_dirs') / ('demo' if args.task == 'detection' else f'demo_{args.task}')
     demo = Demo(args.task, CONFIGS, work_dir, args.scenes, tuple(args.images), args.cfg_options)
+    for closing in (signal.SIGTERM, signal.SIGHUP):  # trainings are saved as after Ctrl-C
+        signal.signal(closing, signal.default_int_handler)
     try:
         summary = demo.run()
-    except (DemoError, ValueError, OSError) as error:
+    except (DemoError, ModuleNotFoundError, ValueError, OSError) as error:
         sys.exit(f'\nerror: {error}')
     except KeyboardInterrupt:
         sys.exit('\ninterrupted: the same command goes on from here')

@@ -19,6 +19,8 @@ from .tasks import TASKS
 from .teller import Teller
 from .training import SCENES, STATE, Training, read_state, write_state
 
+# Two cores have minutes: little is in the way, and what shows hardly more than a speck is not counted.
+SCENES_LIKE: dict[str, Any] = dict(difficulty='easy', smallest=100)
 ROLES = {'teacher': 'teacher', 'plain': 'plain student', 'distilled': 'distilled student'}
 
 
@@ -60,13 +62,16 @@ class Demo:
         Raises:
             DemoError: If a training fails, or if the folders hold a demo of other settings.
             ValueError: If the folder of the scenes holds something else.
+        ModuleNotFoundError: If the package with the teacher's weights is not installed.
             OSError: If a folder cannot be written to.
         """
         os.environ[SCENES] = str(self.scenes)  # configs read it, here and in the processes that train
+        teacher = self._training('teacher')
+        if not teacher.is_done():
+            teacher.check_weights()
         self._make_scenes()
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        teacher = self._training('teacher')
-        # Nets as small as these gain nothing from a second thread, so two of them share two cores.
+        # Networks as small as these gain little from a second thread, so two of them share two cores.
         self._train('[2/4]', teacher, self._training('plain'))
         config = self.configs / TASKS[self.task].teacher
         places = {'model.teacher.config': str(config), 'model.teacher.checkpoint': str(teacher.checkpoint())}
@@ -80,7 +85,7 @@ class Demo:
 
     def _make_scenes(self) -> None:
         train, val = self.images
-        scenes = StreetScenes(train, val)
+        scenes = StreetScenes(train, val, **SCENES_LIKE)
         self.tell.progress(f'[1/4] street scenes: {train + val} images, in {self.scenes}')
         scenes.write(self.scenes, progress=sys.stderr.isatty())
         self.tell.done(f'[1/4] {train + val} street scenes are in {self.scenes}')
@@ -90,7 +95,6 @@ class Demo:
             title=ROLES[role],
             config=self.configs / getattr(TASKS[self.task], role),
             folder=self.work_dir / role,
-            package=TASKS[self.task].package,
             images=self.images[0],
             changes=self.changes,
             places=places or {},
@@ -106,13 +110,23 @@ class Demo:
         with ExitStack() as running:
             for training in waiting:
                 running.enter_context(training.running(threads))
-            while waiting:
-                self.tell.progress(f'{step} {"; ".join(training.progress() for training in waiting)}')
-                time.sleep(0.5)
-                for training in [training for training in waiting if training.has_ended()]:
-                    waiting.remove(training)
-                    training.finish()
-                    self.tell.done(f'{step} {training.title} is trained, in {training.seconds / 60:.1f} minutes')
+            try:
+                self._wait_for(step, waiting)
+            except KeyboardInterrupt:
+                self.tell.done(f'{step} interrupted: saving what was learnt; Ctrl-C once more ends at once')
+                for training in waiting:
+                    training.interrupt()
+                raise
+
+    def _wait_for(self, step: str, waiting: list[Training]) -> None:
+        """Take out of the list what has come to its end, until it is empty."""
+        while waiting:
+            self.tell.progress(f'{step} {"; ".join(training.progress() for training in waiting)}')
+            time.sleep(0.5)
+            for training in [training for training in waiting if training.has_ended()]:
+                waiting.remove(training)
+                training.finish()
+                self.tell.done(f'{step} {training.title} is trained, in {training.seconds / 60:.1f} minutes')
 
     def _report(self) -> list[str]:
         state = self.work_dir / STATE

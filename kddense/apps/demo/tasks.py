@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Task:
-    """What a demo trains: names of configs in ``configs/demo``, and the library whose script trains them."""
+    """What a demo trains: names of configs in ``configs/demo``."""
 
-    package: str
     teacher: str
     plain: str
     distilled: str
@@ -17,21 +16,18 @@ class Task:
 
 TASKS = {
     'detection': Task(
-        'mmdet',
-        'faster-rcnn_r18-w24_street-scenes.py',
+        'faster-rcnn_lite0_street-scenes.py',
         'faster-rcnn_r18-w16_street-scenes.py',
-        'chen_r18-w24_r18-w16_street-scenes.py',
+        'chen-pkd_lite0_r18-w16_street-scenes.py',
     ),
     'segmentation': Task(
-        'mmseg',
-        'pspnet_r18-w16_street-scenes.py',
-        'pspnet_r18-w8_street-scenes.py',
-        'skd_r18-w16_r18-w8_pspnet_street-scenes.py',
+        'fpn_lite0_street-scenes.py',
+        'fpn_r18-w8_street-scenes.py',
+        'skd_lite0_r18-w8_fpn_street-scenes.py',
     ),
     'depth': Task(
-        'mmseg',
-        'depth_r18-w24_street-scenes.py',
+        'depth_lite0_street-scenes.py',
         'depth_r18-w8_street-scenes.py',
-        'ail_r18-w24_r18-w8_depth_street-scenes.py',
+        'ail_lite0_r18-w8_depth_street-scenes.py',
     ),
 }

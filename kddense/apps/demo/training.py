@@ -1,4 +1,4 @@
-"""One training of the demo, with the script of mmdet or mmseg in a process of its own."""
+"""One training of the demo, in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ import json
 import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.utils import get_installed_path
 
+from kddense.models.efficientnet_lite import packaged_weights
 from kddense.report.metrics import Metric
 from kddense.training.checkpoints import find_checkpoint
-from kddense.training.runs import COMMAND, last_record
+from kddense.training.runs import COMMAND, last_record, logs_of
 
 SCENES = 'STREET_SCENES'  # the environment variable by which the configs know where the scenes are
 STATE = 'demo.json'
+PATIENCE = 60.0  # seconds for a step, a validation and a checkpoint
 HEADLINES = ('coco/bbox_mAP', 'mIoU', 'abs_rel')
 
 
@@ -35,13 +37,12 @@ class DemoError(RuntimeError):
 
 @dataclass(eq=False)
 class Training:
-    """One training with the script of mmdet or mmseg, in a process of its own.
+    """One training with ``kddense train``, in a process of its own.
 
     Args:
         title: How to call it.
         config: What to train.
         folder: Its work_dir.
-        package: ``'mmdet'`` or ``'mmseg'``.
         images: How many images it learns from.
         changes: To the config, by key, as after ``--cfg-options``.
         places: More of them, which only say where files are: a work_dir may be moved.
@@ -50,7 +51,6 @@ class Training:
     title: str
     config: Path
     folder: Path
-    package: str
     images: int
     changes: Mapping[str, Any]
     places: Mapping[str, str]
@@ -58,9 +58,10 @@ class Training:
     def __post_init__(self) -> None:
         self.seconds = 0.0
         self._begun = time.monotonic()
-        self._is_finished = False
+        self._is_finished = self._is_interrupted = False
         self._process: subprocess.Popen[bytes] | None = None
         self._first: tuple[float, float] | None = None  # when the first step was heard of, and its number
+        self._logs_before: frozenset[Path] = frozenset()  # of earlier calls
 
     def is_done(self) -> bool:
         """Tell whether it came to its end in an earlier call; raise a :class:`DemoError` if something else is there."""
@@ -71,24 +72,43 @@ class Training:
             )
         return bool(state.get('done'))
 
+    def check_weights(self) -> None:
+        """Raise a :class:`ModuleNotFoundError` that says what to install, if the weights to start from are not there."""
+        backbone = self._read().model.backbone
+        if backbone.type == 'kddense.EfficientNetLite' and backbone.get('weights', 'imagenet') == 'imagenet':
+            packaged_weights(backbone.arch)
+
     @contextmanager
     def running(self, threads: int) -> Iterator[None]:
         """Train in the background, and end with the block, at the latest."""
         self._begun = time.monotonic() - read_state(self.folder / STATE).get('seconds', 0.0)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._logs_before = frozenset(logs_of(self.folder))
         self._write_state(done=False)
         command = self._command()
         (self.folder / COMMAND).write_text(f'{SCENES}={shlex.quote(os.environ[SCENES])} {shlex.join(command)}\n')
         with self._log.open('a') as output:
             environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+            # In a session of its own, the terminal's Ctrl-C reaches it through this process alone, once.
+            self._process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
         try:
             yield
         finally:
+            if self._is_interrupted:
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(PATIENCE)
             self._process.terminate()
             self._process.wait()
             if not self._is_finished:
                 self._write_state(done=False)
+
+    def interrupt(self) -> None:
+        """Ask it to end with a checkpoint; :meth:`running` waits for that."""
+        assert self._process is not None
+        self._is_interrupted = True
+        self._process.send_signal(signal.SIGINT)
 
     def has_ended(self) -> bool:
         """Tell whether the process has come to its end."""
@@ -113,10 +133,10 @@ class Training:
         return found
 
     def progress(self) -> str:
-        """Say how far it is."""
-        record, steps = last_record(self.folder, of_training=True), self._steps
+        """Say how far it is; of an earlier call only where this one goes on."""
+        record, steps = last_record(self.folder, of_training=True, but=self._logs_before), self._steps
         if record is None:
-            return f'{self.title}: starting'
+            return f'{self.title}: {"going on" if self._logs_before else "starting"}'
         self._first = self._first or (time.monotonic(), record['step'])
         left = _left(time.monotonic() - self._first[0], record['step'] - self._first[1], steps - record['step'])
         validation = last_record(self.folder, of_training=False) or {}
@@ -136,8 +156,8 @@ class Training:
         write_state(self.folder / STATE, dict(settings=self._settings, done=done, seconds=self.seconds))
 
     def _command(self) -> list[str]:
-        script = Path(get_installed_path(self.package)) / '.mim' / 'tools' / 'train.py'
-        command = [sys.executable, str(script), str(self.config), '--work-dir', str(self.folder), '--resume']
+        options = ['--work-dir', str(self.folder), '--resume']
+        command = [sys.executable, '-m', 'kddense', 'train', str(self.config), *options]
         changes = {**self.changes, **self.places}
         if changes:
             command.extend(['--cfg-options', *(f'{key}={value}' for key, value in changes.items())])

@@ -1,7 +1,7 @@
-"""The segmentor of the demo, without distillation: PSPNet on a ResNet-18 an eighth as wide, from random weights."""
+"""The segmentor of the demo, without distillation: semantic FPN on a ResNet-18 an eighth as wide, from random weights."""
 
 _base_ = [
-    'mmseg::_base_/models/pspnet_r50-d8.py',
+    'mmseg::_base_/models/fpn_r50.py',
     '../_base_/datasets/street_scenes_segmentation.py',
     '../_base_/schedules/demo_300i.py',
 ]
@@ -11,7 +11,7 @@ model = dict(
     pretrained=None,
     data_preprocessor=dict(size=(128, 256)),
     backbone=dict(depth=18, base_channels=8, stem_channels=8, norm_cfg=norm_cfg),
-    decode_head=dict(in_channels=64, channels=16, num_classes=19, norm_cfg=norm_cfg),
-    auxiliary_head=dict(in_channels=32, channels=8, num_classes=19, norm_cfg=norm_cfg),
+    neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
+    decode_head=dict(in_channels=[16] * 4, channels=16, num_classes=19, norm_cfg=norm_cfg),
 )
 train_dataloader = dict(batch_size=4)
