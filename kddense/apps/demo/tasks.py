@@ -18,7 +18,7 @@ TASKS = {
     'detection': Task(
         'faster-rcnn_lite0_street-scenes.py',
         'faster-rcnn_r18-w16_street-scenes.py',
-        'chen-pkd_lite0_r18-w16_street-scenes.py',
+        'pkd_lite0_r18-w16_street-scenes.py',
     ),
     'segmentation': Task(
         'fpn_lite0_street-scenes.py',
