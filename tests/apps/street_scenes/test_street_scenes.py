@@ -244,6 +244,19 @@ class TestSameBytes:
         few, many = StreetScenes(**SMALL), StreetScenes(**{**SMALL, 'train': 900})
         assert (few.render('train', 2).image == many.render('train', 2).image).all()
 
+    def test_what_shows_too_little_is_a_group_and_the_picture_stays_as_it_is(self):
+        all_of_them, large = StreetScenes(seed=4), StreetScenes(seed=4, smallest=100)
+        groups = 0
+        for index in range(4):
+            frame, other = all_of_them.render('train', index), large.render('train', index)
+            np.testing.assert_array_equal(frame.image, other.image)
+            np.testing.assert_array_equal(frame.label_ids, other.label_ids)
+            counted = [one for one in frame.annotations() if not one['iscrowd'] and one['area'] >= 100]
+            kept = [one for one in other.annotations() if not one['iscrowd']]
+            assert [one['bbox'] for one in kept] == [one['bbox'] for one in counted]
+            groups += sum(one['iscrowd'] for one in other.annotations())
+        assert groups > 4
+
 
 class TestLayouts:
     def test_files_hold_what_was_rendered(self, folder):
