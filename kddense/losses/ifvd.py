@@ -34,17 +34,18 @@ def intra_class_similarity(features: Tensor, labels: Tensor) -> Tensor:
                  [0.9487, 0.8944]]])
     """
     _check(features, labels)
-    images, channels = features.shape[:2]
-    rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
-    known = labels.flatten() >= 0
-    classes = int(labels.max()) + 2 if labels.numel() else 1  # one more, for those without
-    groups = torch.where(labels >= 0, labels, classes - 1)
-    groups = (groups + classes * torch.arange(images, device=labels.device)[:, None, None]).flatten()
-    sums = rows.new_zeros(images * classes, channels).index_add(0, groups, rows)
-    # A sum has the direction of the mean, all that a cosine sees.
-    units, centres = unit_vectors(rows, 1, EPSILON), unit_vectors(sums, 1, EPSILON)
-    cosine = (units * centres[groups]).sum(1)
-    return torch.where(known, cosine, torch.ones_like(cosine)).view(labels.shape)
+    flat = features.flatten(2)
+    present, groups = labels.flatten(1).unique(return_inverse=True)
+    if len(present) == 0:
+        return features.sum(1)
+    belongs = F.one_hot(groups, len(present)).to(flat.dtype)
+    with torch.autocast(features.device.type, enabled=False):
+        centres = unit_vectors(flat @ belongs, 1)  # a sum has the direction of the mean, all that a cosine sees
+        products = (centres.transpose(1, 2) @ flat).gather(1, groups[:, None])[:, 0]
+    length = torch.linalg.vector_norm(flat, dim=1)
+    alive = length > EPSILON
+    cosine = torch.where(alive, products / torch.where(alive, length, 1.0), 0.0)
+    return torch.where(labels.flatten(1) >= 0, cosine, 1.0).view(labels.shape)
 
 
 def intra_class_variation(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:

@@ -22,6 +22,9 @@ from ._labels import PlaceLabels
 from .base import mean_over_processes
 from .places import PlaceObjective
 
+# Before a classifier, as in the paper, and for each level of a pyramid.
+DEFAULTS = {'pixel_queue': (20000, 1000), 'region_queue': (2000, 100), 'max_places': (4096, 256)}
+
 
 @MODELS.register_module()
 class CIRKDObjective(PlaceObjective):
@@ -45,12 +48,14 @@ class CIRKDObjective(PlaceObjective):
         batch: Weight of ``loss_batch``.
         pixel: Weight of ``loss_pixel``.
         region: Weight of ``loss_region``.
-        pixel_queue: How many features of places are remembered of each class.
-        region_queue: The same of regions.
+        pixel_queue: How many features of places are remembered of each class: by default 20000, the paper's, before a
+            classifier, and 1000 for each level of a pyramid.
+        region_queue: The same of regions: 2000, and 100.
         pixels_per_image: How many places of a class an image adds at most.
         pixel_samples: With how many remembered features a place is compared, of all classes together.
         region_samples: The same of regions.
-        max_places: Larger maps are averaged over squares of places, as small as leaves no more places than so many.
+        max_places: Larger maps are averaged over squares of places, as small as leaves no more places than so many: by
+            default 4096 before a classifier, and 256 for a level of a pyramid, of which there are several.
         intervals: Of depth estimators, into how many classes the range of depths is divided.
         weight: Scales all three.
         **kwargs: See :class:`FeatureObjective`.
@@ -65,12 +70,12 @@ class CIRKDObjective(PlaceObjective):
         batch: float = 1.0,
         pixel: float = 0.1,
         region: float = 0.1,
-        pixel_queue: int = 20000,
-        region_queue: int = 2000,
+        pixel_queue: int | None = None,
+        region_queue: int | None = None,
         pixels_per_image: int = 16,
         pixel_samples: int = 4096,
         region_samples: int = 1024,
-        max_places: int = 4096,
+        max_places: int | None = None,
         intervals: int = 8,
         weight: float | Mapping[str, Any] = 1.0,
         **kwargs: Any,
@@ -79,16 +84,16 @@ class CIRKDObjective(PlaceObjective):
         super().__init__(tap=tap, loss=loss, weight=weight, **kwargs)
         for name, share in (('batch', batch), ('pixel', pixel), ('region', region)):
             check_not_negative(name, share)
-        counts = dict(pixels_per_image=pixels_per_image, pixel_samples=pixel_samples, region_samples=region_samples)
-        for name, count in dict(counts, max_places=max_places).items():
-            if count < 1:
+        counts = dict(pixel_queue=pixel_queue, region_queue=region_queue, max_places=max_places)
+        counts.update(pixels_per_image=pixels_per_image, pixel_samples=pixel_samples, region_samples=region_samples)
+        for name, count in counts.items():
+            if count is not None and count < 1:
                 raise ValueError(f'{name} must be at least 1, got {count}')
         assert isinstance(self.loss, CrossImageLoss)
         self.shares = dict(loss_batch=batch, loss_pixel=pixel, loss_region=region)
-        self.queue_sizes = (pixel_queue, region_queue)
+        self.sizes = dict(pixel_queue=pixel_queue, region_queue=region_queue, max_places=max_places)
         self.samples = (pixel_samples, region_samples)
         self.pixels_per_image = pixels_per_image
-        self.max_places = max_places
         self.intervals = intervals
         self.labels: Any = None
         self.projectors = nn.ModuleList()
@@ -98,10 +103,11 @@ class CIRKDObjective(PlaceObjective):
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         self.labels = PlaceLabels(student, self.intervals)
         super().bind(student, teacher)
+        queues = self._size('pixel_queue') + self._size('region_queue')
         channels = [queue.vectors.shape[2] for queue in self.pixel_queues]
-        size = 4 * self.labels.classes * sum(self.queue_sizes) * sum(channels)
+        size = 4 * self.labels.classes * queues * sum(channels)
         print_log(
-            f'CIRKD remembers up to {sum(self.queue_sizes)} features of {self.labels.classes} classes each, of {channels} '
+            f'CIRKD remembers up to {queues} features of {self.labels.classes} classes each, of {channels} '
             f'channels: {size / 2**20:.0f} MB at most, growing as it fills (pixel_queue, region_queue)',
             logger='current',
         )
@@ -121,8 +127,12 @@ class CIRKDObjective(PlaceObjective):
                 nn.Conv2d(width, width, 1, bias=False),
             )
         )
-        for queues, size in zip((self.pixel_queues, self.region_queues), self.queue_sizes, strict=True):
-            queues.append(ClassQueue(self.labels.classes, size, width))
+        self.pixel_queues.append(ClassQueue(self.labels.classes, self._size('pixel_queue'), width))
+        self.region_queues.append(ClassQueue(self.labels.classes, self._size('region_queue'), width))
+
+    def _size(self, name: str) -> int:
+        given, (paper, level) = self.sizes[name], DEFAULTS[name]
+        return given or (paper if self.at_classifier else level)
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         pairs = self.pairs(seen, taught)
@@ -147,7 +157,7 @@ class CIRKDObjective(PlaceObjective):
 
     def _pooled(self, maps: Tensor) -> Tensor:
         side = 1
-        while math.ceil(maps.shape[2] / side) * math.ceil(maps.shape[3] / side) > self.max_places:
+        while math.ceil(maps.shape[2] / side) * math.ceil(maps.shape[3] / side) > self._size('max_places'):
             side += 1
         return maps if side == 1 else F.avg_pool2d(maps, side, ceil_mode=True)
 

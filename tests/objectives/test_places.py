@@ -98,6 +98,15 @@ def test_large_maps_are_averaged():
     torch.testing.assert_close(losses['distill.it.loss_batch'], expected)
 
 
+def test_levels_of_a_pyramid_remember_less():
+    model = build(tiny.faster_rcnn(), tiny.faster_rcnn(), dict(type='kddense.CIRKDObjective'), 'mmdet')
+    objective = model.objectives['it']
+    assert [queue.size for queue in (*objective.pixel_queues, *objective.region_queues)] == [1000] * 5 + [100] * 5
+    assert objective._pooled(torch.ones(1, 1, 40, 40)).shape[2:] == (14, 14)
+    (queue,) = build(PSPNET, PSPNET, dict(type='kddense.CIRKDObjective')).objectives['it'].pixel_queues
+    assert queue.size == 20000
+
+
 def test_a_batch_without_labels_has_no_memory_term():
     data = tiny.segmentation_data()
     for sample in data['data_samples']:
@@ -125,7 +134,7 @@ def test_it_trains_under_all_contracts():
         (dict(pixel=-1), 'pixel must be at least 0, got -1'),
         (dict(pixel_samples=0), 'pixel_samples must be at least 1, got 0'),
         (dict(temperature=0), 'temperature must be above 0, got 0'),
-        (dict(region_queue=0), 'size must be at least 1, got 0'),
+        (dict(region_queue=0), 'region_queue must be at least 1, got 0'),
     ],
 )
 def test_bad_options_are_refused(options, sentence):
