@@ -65,16 +65,18 @@ class _CrossImage(torch.autograd.Function):
         gradient = torch.zeros_like(student) if ctx.needs_input_grad[0] else None
         total = student.new_zeros(())
         share = 1 / (len(student) ** 2 * student.shape[1])
-        for own, other in ((own, other) for own in range(len(student)) for other in range(len(student))):
-            log_s, log_t = (
-                (inner_products(side[own], side[other]) / temperature).log_softmax(1) for side in (student, teacher)
-            )
-            wanted = log_t.exp()
-            total += (wanted * (log_t - log_s)).sum() * share
-            if gradient is not None:
-                slope = log_s.exp_().sub_(wanted).mul_(share / temperature)
-                gradient[own] += inner_products(slope, student[other].T)
-                gradient[other] += inner_products(slope.T, student[own].T)
+        for own in range(len(student)):
+            for other in range(own, len(student)):
+                s, t = (inner_products(side[own], side[other]) / temperature for side in (student, teacher))
+                value, slope = _divergence(s, t, 1)
+                if own != other:  # what other images see of this one stands in the columns
+                    turned, more = _divergence(s, t, 0)
+                    value, slope = value + turned, slope.add_(more)
+                total += value * share
+                if gradient is not None:
+                    slope.mul_(share / temperature)
+                    gradient[own] += inner_products(slope, student[other].T)
+                    gradient[other] += inner_products(slope.T, student[own].T)
         ctx.save_for_backward(gradient)
         return total
 
@@ -83,6 +85,14 @@ class _CrossImage(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream, None, None
+
+
+def _divergence(student: Tensor, teacher: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Return the divergence of two softmax distributions, summed, and its gradient with respect to the student's logits."""
+    log_s, log_t = student.log_softmax(dim), teacher.log_softmax(dim)
+    wanted = log_t.exp()
+    value = (wanted * log_t.sub_(log_s)).sum()
+    return value, log_s.exp_().sub_(wanted)
 
 
 def memory_divergence(student: Tensor, teacher: Tensor, remembered: Tensor, temperature: float = 0.1) -> Tensor:
