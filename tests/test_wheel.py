@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -164,3 +165,25 @@ def test_the_command_is_there_and_finds_the_installation_sound(installed, empty)
     assert found['sound']
     assert found['modules']['kddense']['folder'].startswith(str(installed.parents[1]))
     assert not [note for note in found['notes'] if 'import path' in note]
+
+
+STOCK = ('mmengine', 'mmdet', 'mmsegmentation', 'mmcv-lite', 'setuptools')
+
+
+@pytest.mark.parametrize(
+    'installed, left_out',
+    [
+        ([], ()),
+        (['mmengine', 'mmdet', 'mmsegmentation'], ()),
+        (['onedl-mmengine', 'onedl-mmdetection', 'onedl-mmsegmentation'], STOCK),
+        (['onedl-mmengine', 'mmdet'], ('mmengine', 'mmcv-lite', 'setuptools')),
+    ],
+    ids=['nothing', 'stock', 'forks', 'one fork'],
+)
+def test_extras_leave_a_fork_that_is_there(installed, left_out):
+    found = runpy.run_path(str(ROOT / 'setup.py'), run_name='setup')['extras'](installed)
+    stock = {re.split('[<>=]', line)[0] for extra in ('detection', 'segmentation', 'lite') for line in found[extra]}
+
+    assert stock & {*STOCK} == {*STOCK} - {*left_out}
+    assert {'pycocotools', 'ftfy', 'regex'} <= stock
+    assert any(line.startswith('onedl-mmengine') for line in found['forks'])
