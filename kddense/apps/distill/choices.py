@@ -125,7 +125,7 @@ CHOICES = (
         (
             Measured(
                 'ResNet-18',
-                '+0.007 [-0.010, 0.024] abs rel',
+                '+0.0069 [-0.0102, 0.0240] abs rel',
                 _SEEN,
                 _NYU,
                 'configs/ail/ail_r18_r18-w8_depth_nyuv2.py',
@@ -201,7 +201,7 @@ CHOICES = (
         (
             Measured(
                 'ResNet-18',
-                '+0.005 [-0.008, 0.019] abs rel',
+                '+0.0054 [-0.0079, 0.0186] abs rel',
                 _SEEN,
                 _NYU,
                 'configs/skd/skd_r18_r18-w8_depth_nyuv2.py',

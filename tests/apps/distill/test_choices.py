@@ -23,7 +23,7 @@ MEASURED = [(choice, one) for choice in CHOICES for one in choice.measured]
 def test_the_gains_are_those_of_the_records(choice, measured):
     table = json.loads((ROOT / 'configs' / measured.record).read_text())
     (row,) = (row for row in table['rows'] if row['config'] == measured.config)
-    digits = 3 if row['metric'] in LOWER_IS_BETTER else 2
+    digits = 4 if row['metric'] in LOWER_IS_BETTER else 2
     low, high = row['paired_ci95']
     metric = {'coco/bbox_mAP': 'mAP', 'abs_rel': 'abs rel'}.get(row['metric'], row['metric'])
 
