@@ -87,7 +87,8 @@ def test_the_files_and_classes_it_names_exist(page):
         assert name in defined or any(registry.get(name) for registry in registries), name
 
 
-RESULTS = DOCS / 'results.md'  # of many tables the rows that matter; tests/apps/measure compares their numbers with the records
+# Rows of many tables; tests/apps/measure compares its numbers with the records.
+RESULTS = DOCS / 'results.md'
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if page != RESULTS], ids=lambda page: page.stem)
