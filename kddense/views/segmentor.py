@@ -54,10 +54,16 @@ class SegmentorView(ModelView):
             self._check_class_map(head.out_channels)
 
     def is_sigmoid(self, kind: str) -> bool:
-        """Tell whether each class is decided on its own: as a cross-entropy says if there is one, else any loss."""
-        losses = [loss for head in self._heads(kind).values() for loss in _losses_of(head)]
-        deciding = [loss for loss in losses if is_a(loss, 'CrossEntropyLoss')] or losses
-        return any(getattr(loss, 'use_sigmoid', False) for loss in deciding)
+        """Tell whether each class is decided on its own.
+
+        mmseg predicts the largest of several scores, as a softmax would, or one score by a sigmoid. So several scores are
+        sigmoid classes only if no loss of the head reads them by a softmax.
+        """
+        heads = self._heads(kind).values()
+        if all(head.out_channels == 1 for head in heads):
+            return True
+        said = {_reads_by_sigmoid(loss) for head in heads for loss in _losses_of(head)}
+        return said - {None} == {True}
 
     def _heads(self, kind: str) -> dict[str, Any]:
         """Return the heads that speak for ``kind``, by their path in the model."""
@@ -170,6 +176,16 @@ class SegmentorView(ModelView):
 def _losses_of(head: Any) -> list[Any]:
     losses = getattr(head, 'loss_decode', None)
     return list(losses) if isinstance(losses, nn.ModuleList) else [losses]
+
+
+def _reads_by_sigmoid(loss: Any) -> bool | None:
+    """Tell whether a loss takes each class on its own; ``None`` if it has no say."""
+    if getattr(loss, 'loss_weight', 1.0) == 0 or not getattr(loss, 'activate', True):
+        return None
+    criterion = getattr(
+        getattr(loss, 'cls_criterion', None), '__name__', ''
+    )  # of LovaszLoss, which says it by this alone
+    return criterion == 'lovasz_hinge' or getattr(loss, 'use_sigmoid', False) is True
 
 
 def _valid_pixels(images: Tensor, data_samples: Sequence[Any], ignore_index: int) -> Tensor:

@@ -289,12 +289,45 @@ def test_whether_the_classes_exclude_each_other(name, sigmoid):
     assert build_view(build(CONFIGS[name]), 'student').is_sigmoid('pixels') is sigmoid
 
 
-def test_the_auxiliary_heads_are_asked_on_their_own():
-    sigmoid = dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=0.4)
-    several = [dict(type='CrossEntropyLoss', loss_name='loss_ce'), dict(sigmoid, loss_name='loss_sigmoid')]
-    view = build_view(build(tiny.segmentor('pspnet_r50-d8', {'auxiliary_head.loss_decode': several})), 'student')
-    assert view.is_sigmoid('auxiliary')
+CE = dict(type='CrossEntropyLoss')
+BCE = dict(type='CrossEntropyLoss', use_sigmoid=True)
+DICE = dict(type='DiceLoss')
+
+
+@pytest.mark.parametrize(
+    'losses, sigmoid',
+    [
+        ([CE, DICE], False),
+        ([DICE, dict(type='OhemCrossEntropy')], False),
+        ([CE, BCE], False),
+        ([BCE, DICE], True),
+        ([DICE], True),
+        ([dict(DICE, use_sigmoid=False)], False),
+        ([dict(type='FocalLoss'), dict(type='LovaszLoss', reduction='none')], False),
+        ([dict(type='FocalLoss'), DICE], True),
+        ([dict(type='TverskyLoss'), DICE], False),
+        ([dict(type='LovaszLoss', loss_type='binary', reduction='none')], True),
+        ([BCE, dict(CE, loss_weight=0.0)], True),
+        ([dict(DICE, activate=False), CE], False),
+    ],
+    ids=str,
+)
+def test_several_scores_are_sigmoid_classes_if_no_loss_reads_them_by_a_softmax(losses, sigmoid):
+    """mmseg predicts the largest score whatever the losses are, so what a softmax trains is compared by one."""
+    named = [dict(loss, loss_name=f'loss_{index}') for index, loss in enumerate(losses)]
+    for loss in named:
+        if loss['type'] == 'OhemCrossEntropy':
+            del loss['loss_name']
+    view = build_view(build(tiny.segmentor('pspnet_r50-d8', {'auxiliary_head.loss_decode': named})), 'student')
+    assert view.is_sigmoid('auxiliary') is sigmoid
     assert not view.is_sigmoid('pixels')
+
+
+@pytest.mark.parametrize('loss', [BCE, dict(type='LovaszLoss', loss_type='binary', reduction='none')], ids=str)
+def test_a_single_score_is_a_sigmoid_whatever_its_loss(loss):
+    head = dict(num_classes=2, out_channels=1, loss_decode=dict(loss, _delete_=True))
+    changes = {f'decode_head.{key}': value for key, value in head.items()}
+    assert build_view(build(tiny.segmentor('pspnet_r50-d8', changes)), 'student').is_sigmoid('pixels')
 
 
 @pytest.mark.parametrize('kind', ['pixels', 'auxiliary'])
