@@ -107,4 +107,3 @@ def _unknown(name: str) -> str:
 def _ignore_known_noise() -> None:
     """Leave out the warnings that OpenMMLab gives on every start, and that a user can do nothing about."""
     warnings.filterwarnings('ignore', message='pkg_resources')  # mmengine's way to read 'package::path' configs
-    warnings.filterwarnings('ignore', module=r'mm(cv|det|engine|seg)\b')

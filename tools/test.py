@@ -1,6 +1,10 @@
 """See :mod:`kddense.apps.test`."""
 
-from kddense.apps.test import main
+import warnings
+
+warnings.filterwarnings('ignore', message='pkg_resources')  # mmengine's way to read 'package::path' configs
+
+from kddense.apps.test import main  # noqa: E402
 
 if __name__ == '__main__':
     main()

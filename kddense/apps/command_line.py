@@ -13,6 +13,8 @@ from mmengine.runner import Runner
 
 from kddense.configs import find_config
 
+from .noise import QuietRunner, ignore_known_warnings
+
 
 def new_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the description as it is written, which calls itself what it was called by."""
@@ -35,6 +37,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def read_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` with the changes that the common arguments make to it."""
+    ignore_known_warnings()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     config = Config.fromfile(find_config(args.config))
     config.launcher = args.launcher
@@ -44,5 +47,5 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def build_runner(config: Config) -> Runner:
-    """Build the runner that a config asks for; mmengine's own by default."""
-    return RUNNERS.build(config) if 'runner_type' in config else Runner.from_cfg(config)
+    """Build the runner that a config asks for; by default mmengine's own, less the known noise of its log."""
+    return RUNNERS.build(config) if 'runner_type' in config else QuietRunner.from_cfg(config)
