@@ -81,7 +81,7 @@ class Plan:
     def scale_task(self, losses: Mapping[str, Any], task_weights: Mapping[str, float]) -> dict[str, Any]:
         """Apply ``task_weights``, and what the objectives say of the student's own losses (Chen's μ).
 
-        An objective at half its weight moves the student's loss half the way.
+        An objective at half its weight moves the student's loss half the way. One that trains alone leaves nothing of them.
 
         Raises:
             ValueError: If there is no such loss.
@@ -99,6 +99,8 @@ class Plan:
                 moved = 1 - min(weight, 1.0) * (1 - scale)
                 for key in filter(re.compile(pattern).fullmatch, names):
                     factors[key] = factors.get(key, 1.0) * moved
+        if any(self.weights[name] > 0 and one.trains_alone for name, one in self.objectives.items()):
+            factors.update(dict.fromkeys(names, 0.0))
         return {key: _times(value, factors.get(key, 1.0)) for key, value in losses.items()}
 
 

@@ -45,6 +45,7 @@ class Objective(nn.Module):
         takes_several: Whether it may learn from several teachers at once: ``taught`` is then a dict by name.
         trains_adversary: Whether it learns something against the student, which needs an optimiser of its own; see
             :class:`kddense.JointOptimWrapperConstructor`.
+        trains_alone: Whether the student's own losses do not count while it is active: the first of two stages.
         differentiates_losses: Whether it needs gradients of the student's own losses, by the image or by what a tap
             holds, that can be differentiated again.
         own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
@@ -58,6 +59,7 @@ class Objective(nn.Module):
     loss_names: tuple[str, ...] = ('loss',)
     takes_several: bool = False
     trains_adversary: bool = False
+    trains_alone: bool = False
     differentiates_losses: bool = False
     own_losses: frozenset[str] = frozenset()
 

@@ -30,6 +30,8 @@ class MapObjective(Objective):
             (``dict(type='kddense.Connector', norm=dict(type='BN'))``); ``None`` never connects. A class with
             ``fuses = True`` is built once, and maps the list of all levels to such a list.
         connect: On which side the connector stands, ``'student'`` or ``'teacher'``.
+        alone: Whether the student's own losses do not count while this one does: with ``weight=dict(value=1, stop=0.1)``,
+            the first of two stages. See also :class:`kddense.RestHook`.
         weight: See :class:`Objective`.
         teacher: See :class:`Objective`.
     """
@@ -41,6 +43,7 @@ class MapObjective(Objective):
         resize: str = 'student',
         connector: str | Mapping[str, Any] | None = None,
         connect: str = 'student',
+        alone: bool = False,
         weight: float | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
@@ -56,6 +59,7 @@ class MapObjective(Objective):
         self.connector = connector
         self.fuses = fuses(connector)
         self.connect = connect
+        self.trains_alone = alone
         self.connectors = nn.ModuleList()
 
     @property

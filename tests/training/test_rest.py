@@ -17,11 +17,11 @@ SGD = dict(type='SGD', lr=0.05, momentum=0.9, weight_decay=0.1)
 TASK_LATER = {'.*': dict(value=1.0, start=0.3)}
 
 
-def staged():
+def staged(alone=True):
     """AB for three of ten iterations, then the task."""
-    boundary = dict(type='kddense.ABObjective', weight=dict(value=3e-5, stop=0.3))
+    boundary = dict(type='kddense.ABObjective', weight=dict(value=3e-5, stop=0.3), alone=alone)
     teacher = tiny.segmentor('pspnet_r50-d8', width=16)
-    return tiny.distiller(STUDENT, teacher, dict(ab=boundary), 'mmseg', task_weights=TASK_LATER)
+    return tiny.distiller(STUDENT, teacher, dict(ab=boundary), 'mmseg', task_weights={} if alone else TASK_LATER)
 
 
 def train(model, hooks, steps=5, before_step=lambda: None, **optimizer):
@@ -46,14 +46,16 @@ def moved(before, after, part):
     return {key for key in after if key.startswith(part) and not torch.equal(before[key], after[key])}
 
 
-def test_a_part_at_rest_keeps_weights_and_statistics_until_it_wakes():
-    model = staged()
+@pytest.mark.parametrize('alone', [True, False], ids=['alone', 'task weights'])
+def test_a_part_at_rest_keeps_weights_and_statistics_until_it_wakes(alone):
+    model = staged(alone)
     states = [copy.deepcopy(model.student.state_dict())]
     logs = []
     for log, state in train(model, [RestHook({'.*head': dict(stop=0.3)})]):
         logs.append(log)
         states.append(state)
     assert [float(log['decode.loss_ce']) > 0 for log in logs] == [False] * 3 + [True] * 2
+    assert all(log['decode.acc_seg'] > 0 for log in logs), 'an accuracy is no loss'
     assert [float(log['distill.ab.loss']) > 0 for log in logs] == [True] * 3 + [False] * 2
     for step in range(3):
         assert moved(states[step], states[step + 1], 'backbone')
@@ -110,7 +112,7 @@ def test_bad_parts_are_named(parts, message):
 
 
 def test_factors_by_pattern_and_iteration():
-    model = staged()
+    model = staged(alone=False)
     scaled = {}
     for weights in ({}, {'decode.*': 2.0, r'.*loss_ce': dict(value=3.0, stop=0.5)}):
         other = tiny.distiller(STUDENT, tiny.segmentor('pspnet_r50-d8'), {}, 'mmseg', task_weights=weights)

@@ -2,8 +2,6 @@
 
 __import__('kddense')  # what custom_imports would do, which a student's config may have of its own
 stage = 0.1  # of the training; RepDistiller has 30 of 270 epochs
-objectives = dict(fsp=dict(type='kddense.FSPObjective', weight=dict(value=50, stop=stage)))
-distiller = dict(
-    _delete_=True, type='kddense.Distiller', objectives=objectives, task_weights={'.*': dict(value=1.0, start=stage)}
-)
+objectives = dict(fsp=dict(type='kddense.FSPObjective', weight=dict(value=50, stop=stage), alone=True))
+distiller = dict(_delete_=True, type='kddense.Distiller', objectives=objectives)
 rest = dict(type='kddense.RestHook', parts={'neck|.*head': dict(stop=stage)})  # for default_hooks

@@ -211,8 +211,12 @@ CHOICES = (
     ),
     Choice('dist', (TWO_STAGE, *DENSE, SEGMENTOR)),
     Choice('dkd', (TWO_STAGE, *DENSE, SEGMENTOR)),
+    Choice('logit_std', (SEGMENTOR,), note='soft classes of each pixel'),
+    Choice('at_gradient', (*DENSE, SEGMENTOR, DEPTH), note='differentiates twice: twice the time of a step'),
+    Choice('ofd_deeplabv3plus', (SEGMENTOR,), note='DeepLabV3+ alone'),
     *(Choice(recipe, FAMILIES) for recipe in ('cankd', 'cirkd', 'crd', 'fbkd', 'ifvd', 'reviewkd')),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
+    *(Choice(recipe, FAMILIES, same_family=False) for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank')),
 )
 
 

@@ -108,6 +108,8 @@ def distilled_text(
     if settings.get('joint_optim_wrapper'):
         lines.append(style.change('optim_wrapper', _joint(config, settings, style), config))
     hooks = dict(random_state=dict(type='kddense.RandomStateHook'))
+    if settings.get('rest'):
+        hooks['rest'] = settings.rest.to_dict()
     lines.append(style.change('default_hooks', hooks, config))
     return '\n'.join([f'"""The same training with a teacher, by the recipe {recipe}."""', '', *lines, ''])
 
