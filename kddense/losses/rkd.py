@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kddense.losses._checks import check_not_negative, full_precision
-from kddense.losses._vectors import inner_products, unit_vectors
+from kddense.losses._vectors import inner_products
 from kddense.registry import MODELS
 
-EPSILON = 1e-12
+EPSILON = 1e-12  # of the mean squared length: what lies nearer to one another coincides
 
 
 def distance_relation(student: Tensor, teacher: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def distance_relation(student: Tensor, teacher: Tensor) -> Tensor:
     if len(student) < 2:
         return student.sum() * 0
     own, other = full_precision(student, teacher.detach())
-    return F.smooth_l1_loss(_relative_distances(own), _relative_distances(other))
+    return F.smooth_l1_loss(_relative_distances(own), _relative_distances(other)).to(own.dtype)
 
 
 def angle_relation(student: Tensor, teacher: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ def angle_relation(student: Tensor, teacher: Tensor) -> Tensor:
     if len(student) < 3:
         return student.sum() * 0
     own, other = full_precision(student, teacher.detach())
-    return F.smooth_l1_loss(_cosines(own), _cosines(other))
+    return F.smooth_l1_loss(_cosines(own), _cosines(other)).to(own.dtype)
 
 
 def check_embeddings(student: Tensor, teacher: Tensor) -> None:
@@ -79,17 +79,32 @@ def check_embeddings(student: Tensor, teacher: Tensor) -> None:
         )
 
 
+def _products(embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the inner products of centred embeddings, the distances, and which samples do not coincide, all ``(N, N)``.
+
+    In float64, as distances are differences of products: N² of them are cheap beside N² differences of embeddings.
+    """
+    centred = embeddings.double()
+    centred = centred - centred.mean(dim=0)
+    products = inner_products(centred, centred)
+    lengths = products.diagonal()
+    squared = lengths[:, None] + lengths - 2 * products
+    apart = squared > EPSILON * lengths.mean()
+    return products, torch.where(apart, squared, torch.ones_like(squared)).sqrt() * apart, apart
+
+
 def _relative_distances(embeddings: Tensor) -> Tensor:
-    squared = (embeddings[:, None] - embeddings[None]).square().sum(dim=2)
-    apart = squared > EPSILON
-    distances = torch.where(apart, torch.where(apart, squared, torch.ones_like(squared)).sqrt(), squared * 0)
+    _, distances, apart = _products(embeddings)
     mean = distances.sum() / apart.sum().clamp(min=1)
     return distances / torch.where(mean > 0, mean, torch.ones_like(mean))
 
 
 def _cosines(embeddings: Tensor) -> Tensor:
-    directions = unit_vectors(embeddings[None] - embeddings[:, None], epsilon=EPSILON**0.5)
-    return inner_products(directions, directions)
+    """Return the cosines at sample i of the angle between samples j and k, ``(N, N, N)``."""
+    products, distances, apart = _products(embeddings)
+    between = products[None] - products[:, :, None] - products[:, None] + products.diagonal()[:, None, None]
+    inverse = apart / torch.where(apart, distances, torch.ones_like(distances))
+    return between * inverse[:, :, None] * inverse[:, None]
 
 
 @MODELS.register_module()

@@ -56,6 +56,14 @@ def test_the_students_hooks_imports_and_optimiser_survive(configs, segmentor):
     assert distilled.param_scheduler == segmentor.plain().param_scheduler
 
 
+def test_a_recipe_of_two_stages_brings_what_lets_the_rest_wait(configs, segmentor):
+    _, distilled = configs(segmentor, dict(custom_hooks=HOOK), recipe='fsp')
+
+    assert distilled.custom_hooks == HOOK
+    assert distilled.default_hooks.rest == read_recipe('fsp').rest
+    assert distilled.model.objectives.fsp.alone
+
+
 def test_changes_go_to_the_student_of_both_or_to_the_distiller(configs, detector):
     options = {
         'model.backbone.norm_eval': True,
