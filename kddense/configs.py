@@ -13,7 +13,9 @@ from mmengine.fileio import list_from_file
 from mmengine.hub import get_config
 from mmengine.registry import DATASETS, DefaultScope
 
+from kddense.errors import ConfigError, sentence_of
 from kddense.registry import name_of
+from kddense.taps import nearest
 
 EXTRAS = {'mmdet': 'detection', 'mmseg': 'segmentation'}  # which of kddense's extras installs a library
 
@@ -80,14 +82,44 @@ def read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> M
         return config
     package, separator, _ = str(config).partition('::')
     if not separator:
-        if not Path(config).is_file():
-            raise FileNotFoundError(f"{name}.config: there is no file '{config}'")
-        return Config.fromfile(config)
+        return read_config_file(config, f'{name}.config')
     require_package(package, f"{name}.config '{config}'")
     try:
         return get_config(str(config))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{name}.config '{config}': {error}") from error
+    except Exception as error:  # a config is code, which may fail in any way
+        raise ConfigError(f"'{config}' cannot be read: {_told(error)}", f'{name}.config') from error
+
+
+def read_config_file(file: str | Path, key: str = '') -> Config:
+    """Read a config from a file.
+
+    Args:
+        file: Its path.
+        key: What messages begin with: the config key or the argument that names the file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ConfigError: If it cannot be read.
+    """
+    path = Path(file)
+    begin = f'{key}: ' if key else ''
+    if path.is_dir():
+        raise ConfigError(f"{begin}'{file}' is a folder, not a config")
+    if not path.is_file():
+        beside = [str(one) for one in path.parent.glob('*.py')] if path.parent.is_dir() else []
+        raise FileNotFoundError(f"{begin}there is no file '{file}'{nearest(str(file), beside)}")
+    try:
+        return Config.fromfile(file)
+    except Exception as error:  # a config is code, which may fail in any way
+        raise ConfigError(f"{begin}'{file}' cannot be read: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """Return an error of a config, which is code, in one sentence; that of a file is its own."""
+    kind = type(error).__name__
+    return sentence_of(error) if isinstance(error, (OSError, ImportError)) else f'{sentence_of(error)} ({kind})'
 
 
 def find_config(config: str) -> str:
@@ -121,9 +153,13 @@ def require_library(model: Mapping[str, Any], scope: str | None, what: str) -> N
 def require_package(package: str, what: str) -> None:
     """Raise an ImportError that says what to install, if ``package`` is absent."""
     if importlib.util.find_spec(package) is None:
-        extra = EXTRAS.get(package)
-        install = f"pip install 'kddense[{extra}]'" if extra else f'pip install {package}'
-        raise ImportError(f'{what} needs {package}, which is not installed: {install}')
+        if package not in EXTRAS:
+            known = ('kddense', *EXTRAS)
+            raise ImportError(
+                f"{what} names the package '{package}', which is not there{nearest(package, known)}: write one of "
+                f'{", ".join(known)} before the `::`, or install what provides {package}'
+            )
+        raise ImportError(f"{what} needs {package}, which is not installed: pip install 'kddense[{EXTRAS[package]}]'")
 
 
 def classes_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -15,14 +15,42 @@ from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
-from mmengine.registry import Registry
+from mmengine.registry import Registry as MMEngineRegistry
+
+from kddense.options import checked
 
 SCOPE = 'kddense.'
 
+
+class Registry(MMEngineRegistry):
+    """mmengine's registry; the classes that are registered here check their options, see :mod:`kddense.options`.
+
+    Args:
+        *args: See mmengine's.
+        place: The config key under which such parts stand in a list, such as ``'custom_hooks'``.
+        **kwargs: See mmengine's.
+    """
+
+    def __init__(self, *args: Any, place: str = '', **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.place = place
+
+    def register_module(self, name: Any = None, force: bool = False, module: Any = None) -> Any:
+        """Register a class that from now on checks its options; see mmengine's."""
+        if module is not None:
+            return super().register_module(name, force, checked(module, self.place))
+        register: Any = super().register_module(name, force)
+        return lambda kind: register(checked(kind, self.place))
+
+
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='kddense', locations=['kddense'])
-HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='kddense', locations=['kddense'])
-METRICS = Registry('metric', parent=MMENGINE_METRICS, scope='kddense', locations=['kddense.evaluation'])
-TRANSFORMS = Registry('transform', parent=MMENGINE_TRANSFORMS, scope='kddense', locations=['kddense.datasets'])
+HOOKS = Registry('hook', parent=MMENGINE_HOOKS, scope='kddense', locations=['kddense'], place='custom_hooks')
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, scope='kddense', locations=['kddense.evaluation'], place='evaluator'
+)
+TRANSFORMS = Registry(
+    'transform', parent=MMENGINE_TRANSFORMS, scope='kddense', locations=['kddense.datasets'], place='pipeline'
+)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -31,7 +59,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 )
 
 TEACHERS = Registry('teacher', scope='kddense', locations=['kddense.teachers'])
-VIEWS = Registry('view', scope='kddense', locations=['kddense.views'])
+VIEWS = MMEngineRegistry('view', scope='kddense', locations=['kddense.views'])
 
 
 @dataclass(frozen=True)

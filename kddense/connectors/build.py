@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kddense.errors import within
 from kddense.registry import MODELS
 
 
@@ -64,7 +65,8 @@ def build_connector(
             raise ValueError(f'connector finds its channels by itself; remove {name}={layer[name]} from its config')
     if layer.setdefault('type', 'kddense.Connector') in ('kddense.Connector', 'Connector'):
         layer['type'] = 'kddense.ConvConnector' if is_map else 'kddense.LinearConnector'
-    return MODELS.build({**layer, 'in_channels': in_channels, 'out_channels': out_channels})
+    with within('connector', layer):
+        return MODELS.build({**layer, 'in_channels': in_channels, 'out_channels': out_channels})
 
 
 def build_fusing_connector(cfg: Mapping[str, Any], sources: Sequence[Tensor], targets: Sequence[Tensor]) -> nn.Module:
@@ -83,7 +85,8 @@ def build_fusing_connector(cfg: Mapping[str, Any], sources: Sequence[Tensor], ta
         ValueError: If it returns another number of levels, or other channels.
     """
     channels = [[level.shape[1 if level.dim() == 4 else -1] for level in side] for side in (sources, targets)]
-    layer = MODELS.build({**cfg, 'in_channels': channels[0], 'out_channels': channels[1]})
+    with within('connector', cfg):
+        layer: Any = MODELS.build({**cfg, 'in_channels': channels[0], 'out_channels': channels[1]})
     was_training = layer.training
     returned = [tuple(level.shape) for level in layer.eval()(list(sources))]
     layer.train(was_training)

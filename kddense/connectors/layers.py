@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from kddense.errors import within
 from kddense.registry import MODELS
 
 
@@ -93,4 +94,5 @@ def _check_channels(in_channels: int, out_channels: int) -> None:
 def _build_norm(norm: Mapping[str, Any], channels: int) -> nn.Module:
     from mmcv.cnn import build_norm_layer  # here, because connectors without a norm need no mmcv
 
-    return build_norm_layer(dict(norm), channels)[1]
+    with within('norm'):
+        return build_norm_layer(dict(norm), channels)[1]

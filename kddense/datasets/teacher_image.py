@@ -43,8 +43,6 @@ class LoadTeacherImage:
     def __init__(
         self, replace: tuple[str, str], suffix: str | None = None, key: str = TEACHER_IMAGE, **kwargs: Any
     ) -> None:
-        if not isinstance(replace, (list, tuple)) or len(replace) != 2:
-            raise ValueError(f"LoadTeacherImage.replace must be a pair such as ('images/', 'depth/'), got {replace!r}")
         from mmcv.transforms import LoadImageFromFile  # here, because kddense can be imported without mmcv
 
         self.replace = replace

@@ -34,7 +34,7 @@ class ShrinkForStudent:
 
     def __init__(self, factor: float, resize: dict[str, Any] | None = None) -> None:
         if not 1 < factor < float('inf'):
-            raise ValueError(f'ShrinkForStudent.factor must be above 1, got {factor}')
+            raise ValueError(f'factor must be above 1, got {factor}')
         self.shrink = ALL_TRANSFORMS.build(_resize(factor, resize))
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:

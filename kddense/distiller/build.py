@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
 
+from kddense.errors import ConfigError, within
 from kddense.exchange import ImageFormat
 from kddense.objectives import Objective
 from kddense.registry import MODELS
@@ -26,7 +26,7 @@ def build_teachers(config: Mapping[str, Any] | None, student: ImageFormat) -> di
     Raises:
         ValueError: If one does not fit; the message begins with the config key.
     """
-    config = _by_name('teacher', config)
+    config = config or {}
     configs = (
         {'teacher': config} if is_one_teacher(config) else {f'teacher.{name}': one for name, one in config.items()}
     )
@@ -44,9 +44,11 @@ def build_objectives(
     Raises:
         ValueError: If one does not fit; the message begins with the config key.
     """
-    built = {
-        name: _build_objective(name, one, student, teachers) for name, one in _by_name('objectives', configs).items()
-    }
+    configs = configs or {}
+    if not configs:
+        print_log('objectives is empty: the student trains as if there were no teacher', logger='current', level=30)
+    _check_names(configs)
+    built = {name: _build_objective(name, one, student, teachers) for name, one in configs.items()}
     return {name: objective for name, objective in built.items() if objective is not None}
 
 
@@ -54,26 +56,18 @@ def _build_objective(
     name: str, config: Mapping[str, Any], student: ModelView, teachers: Mapping[str, Teacher]
 ) -> Objective | None:
     where = f'objectives.{name}'
-    try:
-        if not isinstance(config, Mapping) or 'type' not in config:
-            raise ValueError(f'must be a dict with a `type`, got {config!r}')
+    with within(where, config):
+        if 'type' not in config:
+            raise ConfigError(f' must be a dict with a `type`, got {config!r}')
         objective = MODELS.build(dict(config))
         if not isinstance(objective, Objective):
-            raise ValueError(f'{type(objective).__name__} is not an Objective')
+            raise ConfigError(f': {type(objective).__name__} is not an Objective')
         if objective.is_off:
             print_log(f'{where} is off: its weight is 0', logger='current')
             return None
         chosen = objective.choose_teachers(list(teachers))
         objective.attach(student, {one: teachers[one].view for one in chosen})
-        nn.ModuleDict({name: objective})  # refuses a name that no module can have
         return objective
-    except KeyError as error:  # an unknown type, or a name that no module can have
-        reason, *more = str(error.args[0] if error.args else error).split('. Please check')
-        known = [f'kddense.{key}' for key in MODELS.module_dict]
-        close = difflib.get_close_matches(str(config['type']), known, n=1) if more else []
-        raise ValueError(f'{where}: {reason}{f"; did you mean {close[0]!r}?" if close else ""}') from error
-    except (ValueError, TypeError) as error:
-        raise type(error)(f'{where}: {error.args[0] if error.args else error}') from error
 
 
 def check_run(
@@ -81,6 +75,7 @@ def check_run(
     teachers: Mapping[str, Teacher],
     classes: Sequence[str] | None,
     config: str | None,
+    end: int | None = None,
 ) -> None:
     """Check, before the first step of a run, what only the run knows: the dataset and the optimisers.
 
@@ -89,6 +84,7 @@ def check_run(
         teachers: By name.
         classes: Names of the classes of the run's dataset, if they are known.
         config: The text of the run's config, if there is one.
+        end: The number of all iterations, if it is known.
 
     Raises:
         ValueError: If something does not fit; the message begins with the config key.
@@ -103,13 +99,24 @@ def check_run(
         chosen = [teachers[one] for one in objective.taught_by]
         for teacher in chosen if objective.compares_classes else ():
             teacher.check_classes(classes, f'objectives.{name}')
-        try:
+        with within(f'objectives.{name}'):
+            if end is not None:
+                objective.schedule.check_length(end)
             objective.check_run(config, chosen[0].checkpoint if chosen else None)
-        except ValueError as error:
-            raise ValueError(f'objectives.{name}: {error}') from error
 
 
-def _by_name(where: str, configs: Any) -> Mapping[str, Any]:
-    if not isinstance(configs or {}, Mapping):
-        raise ValueError(f'{where} must be a dict of configs by name, got a {type(configs).__name__}')
-    return configs or {}
+def _check_names(configs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise a ConfigError for a name that no module can have, and for an objective that is there twice."""
+    for name, config in configs.items():
+        try:
+            nn.ModuleDict({name: nn.Identity()})
+        except KeyError as error:
+            raise ConfigError(f'is no name for an objective: {error.args[0]}', f"objectives['{name}']") from error
+        for other, own in configs.items():
+            if other == name:
+                break
+            if own == config and config.get('type') is not None:
+                raise ConfigError(
+                    f"is objectives.{other} once more, with the same options: remove it, or raise the other's weight",
+                    f'objectives.{name}',
+                )

@@ -13,6 +13,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from kddense.configs import class_names, current_scope, require_library
+from kddense.errors import ConfigError, within
 from kddense.exchange import Batch, ImageFormat
 from kddense.objectives import Objective
 from kddense.objectives.schedules import build_schedule
@@ -67,6 +68,8 @@ class Distiller(BaseModel):
         ...     objectives=dict(hint=dict(type='kddense.HintObjective', tap='neck')))
     """
 
+    config_key = ''  # its options are named as they are
+
     def __init__(
         self,
         student: Mapping[str, Any],
@@ -82,8 +85,13 @@ class Distiller(BaseModel):
             teacher = objectives = None
         if data_preprocessor is not None:
             student.setdefault('data_preprocessor', data_preprocessor)
+        if 'type' not in student:
+            raise ConfigError('must be the config of a model, with a `type`: student={{_base_.model}}', 'student')
         require_library(student, current_scope(), 'student')
-        built = MODELS.build(copy.deepcopy(student))  # some of mmdet's models write into their configs
+        with within('student', student):
+            built = MODELS.build(copy.deepcopy(student))  # some of mmdet's models write into their configs
+            if not isinstance(built, BaseModel):
+                raise ConfigError(f': {type(built).__name__} is no model of mmdet or mmseg')
         super().__init__(data_preprocessor=built.data_preprocessor)
         self.image_format = ImageFormat.of(built.data_preprocessor)
         self.student = built
@@ -156,7 +164,7 @@ class Distiller(BaseModel):
             self._checked = True
             dataset = hub.get_info('dataset_meta') if 'dataset_meta' in hub.runtime_info else {}
             classes = class_names(dataset.get('classes'))
-            check_run(self.named_objectives, self._teachers, classes, self._run_config)
+            check_run(self.named_objectives, self._teachers, classes, self._run_config, end)
         return iteration, end
 
     def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Distiller:

@@ -56,9 +56,7 @@ class DepthMetric(StockDepthMetric):
     def __init__(self, crop_type: str | None = None, depth_metrics: Sequence[str] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if crop_type is not None and crop_type not in CROPS:
-            raise ValueError(
-                f'crop_type of the DepthMetric must be one of {", ".join(CROPS)} or None, got {crop_type!r}'
-            )
+            raise ValueError(f'crop_type must be one of {", ".join(CROPS)} or None, got {crop_type!r}')
         for name in depth_metrics or ():
             if name not in self.METRICS:
                 raise ValueError(f'depth_metrics must be of {", ".join(self.METRICS)}, got {name!r}')

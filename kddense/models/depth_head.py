@@ -65,13 +65,13 @@ class DepthHead(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         if target not in TARGETS:
-            raise ValueError(f'decode_head.target must be one of {", ".join(map(repr, TARGETS))}, got {target!r}')
+            raise ValueError(f'target must be one of {", ".join(map(repr, TARGETS))}, got {target!r}')
         if not 0 < min_depth < max_depth < float('inf'):
             raise ValueError(
-                f'decode_head.min_depth and max_depth must be metres with 0 < min < max, got {min_depth} and {max_depth}'
+                f'min_depth and max_depth must be metres with 0 < min < max, got {min_depth} and {max_depth}'
             )
         if num_bins < 2:
-            raise ValueError(f'decode_head.num_bins must be at least 2, got {num_bins}')
+            raise ValueError(f'num_bins must be at least 2, got {num_bins}')
         self.target = target
         self.min_depth = min_depth
         self.max_depth = max_depth
@@ -83,9 +83,7 @@ class DepthHead(BaseModule):
         )
         for loss in self.loss_decode:
             if getattr(loss, 'reads', 'depth') == 'bins' and target != 'bins':
-                raise ValueError(
-                    f"decode_head.loss_decode: {type(loss).__name__} needs bins, but decode_head.target is '{target}'"
-                )
+                raise ValueError(f"loss_decode: {type(loss).__name__} needs bins, but target is '{target}'")
 
     @property
     def align_corners(self) -> bool:
@@ -157,7 +155,7 @@ class DepthHead(BaseModule):
 def _with_outputs(decoder: Mapping[str, Any], channels: int) -> dict[str, Any]:
     for key in ('num_classes', 'out_channels', 'loss_decode'):
         if key in decoder:
-            raise ValueError(f'decode_head.decoder.{key} is for the depth head to set: remove it')
+            raise ValueError(f'decoder.{key} is for the depth head to set: remove it')
     config: dict[str, Any] = dict(dropout_ratio=0.0, **decoder) if 'dropout_ratio' not in decoder else dict(decoder)
     if channels == 1:
         config['threshold'] = 0.5  # of a binary segmentor, never used: mmseg warns without it

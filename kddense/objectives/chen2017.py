@@ -7,7 +7,7 @@ layer. The whole method is ``L = L_RPN + L_RCN + γ L_Hint`` with, in each head,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -65,7 +65,7 @@ class ChenBoxObjective(Objective):
         bounded: bool = True,
         standardize: bool = False,
         weight: float | Mapping[str, Any] = 1.0,
-        teacher: str | None = None,
+        teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
         if standardize and self.kind == 'rpn':

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -39,7 +39,7 @@ class DenseHintonObjective(Objective):
         temperature: float = 1.0,
         average: str = 'rows',
         weight: float | Mapping[str, Any] = 1.0,
-        teacher: str | None = None,
+        teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
         check_average(average)

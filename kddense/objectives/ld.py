@@ -6,7 +6,7 @@ alone does not hold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -59,7 +59,7 @@ class LDObjective(Objective):
         class_temperature: float = 2.0,
         topk: int = 9,
         weight: float | Mapping[str, Any] = 1.0,
-        teacher: str | None = None,
+        teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
         check_choice('mode', mode, ('paper', 'code'))

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kddense.connectors import build_connector, build_fusing_connector, fuses, match_rank, match_size
+from kddense.errors import ConfigError
 from kddense.exchange import Answer
 from kddense.views import ModelView
 
@@ -45,7 +46,7 @@ class MapObjective(Objective):
         connect: str = 'student',
         alone: bool = False,
         weight: float | Mapping[str, Any] = 1.0,
-        teacher: str | None = None,
+        teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
         if connector not in ('auto', None) and not isinstance(connector, Mapping):
@@ -93,8 +94,11 @@ class MapObjective(Objective):
         levels = self.levels if side == 'student' else self.teacher_levels
         if levels is None:
             return list(items)
-        if not levels or not all(-len(items) <= level < len(items) for level in levels):
-            raise ValueError(f'levels must name some of 0..{len(items) - 1}{self.place(side)}, got {list(levels)}')
+        key = 'levels' if levels is self.levels else 'teacher_levels'
+        if not all(-len(items) <= level < len(items) for level in levels):
+            raise ConfigError(f'must name some of 0..{len(items) - 1}{self.place(side)}, got {list(levels)}', key)
+        if len({level % len(items) for level in levels}) < len(levels):
+            raise ConfigError(f'must name each level once, got {list(levels)}', key)
         return [items[level] for level in levels]
 
     def place(self, side: str) -> str:

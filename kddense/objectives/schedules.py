@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from mmengine.logging import print_log
+
 
 @dataclass(frozen=True)
 class WeightSchedule:
@@ -34,8 +36,8 @@ class WeightSchedule:
         where: The config key that errors name.
 
     Raises:
-        ValueError: If a number is negative, NaN or infinite, a fraction is above 1, ``decay`` is unknown, or ``start``
-            or the end of the warm-up comes after ``stop``.
+        ValueError: If a number is negative, NaN or infinite, a fraction is above 1, ``decay`` is unknown, ``start``
+            does not come before ``stop``, the warm-up ends after it, or ``end_value`` is set without ``decay``.
 
     Example:
         >>> weight = WeightSchedule(2.0, start=10, warmup=4, decay='linear', stop=0.5)
@@ -68,6 +70,8 @@ class WeightSchedule:
             raise ValueError(f"{self.where}.decay must be None, 'linear' or 'cosine', got {self.decay!r}")
         if self.stop is not None and self._share_a_unit(self.start, self.stop, self.warmup):
             self._check_order(self.start, self.warmup, self.stop, tolerance=1e-9)
+        if self.decay is None and self.end_value:
+            raise ValueError(f"{self.where}.end_value is where a decay ends: set decay to 'linear' or 'cosine'")
 
     def __call__(self, iteration: int, max_iterations: int | None = None) -> float:
         """Return the weight at an iteration, counted from 0.
@@ -101,9 +105,31 @@ class WeightSchedule:
     @property
     def is_off(self) -> bool:
         """Whether the weight is 0 at every iteration, whatever the length of the training."""
-        peak = self.value if self.decay is None else max(self.value, self.end_value)
-        never_on = self.stop is not None and self._share_a_unit(self.start, self.stop) and self.start >= self.stop
-        return peak == 0 or never_on
+        return (self.value if self.decay is None else max(self.value, self.end_value)) == 0
+
+    def check_length(self, max_iterations: int) -> None:
+        """Check, before a run, that the weight is ever above 0 in it, and say so if it does not get as far as it is to.
+
+        Args:
+            max_iterations: How many iterations the run has.
+
+        Raises:
+            ValueError: If it never is.
+        """
+        start = self._to_iterations('start', self.start, max_iterations)
+        warmup = self._to_iterations('warmup', self.warmup, max_iterations)
+        stop = max_iterations if self.stop is None else self._to_iterations('stop', self.stop, max_iterations)
+        if start >= min(stop, max_iterations):
+            raise ValueError(
+                f'{self.where}: from iteration {start} to {stop} of a training of {max_iterations}, the objective would '
+                'never be on'
+            )
+        for name, position in (('warmup', start + warmup), ('stop', stop)):
+            if position > max_iterations:
+                text = (
+                    f'{self.where}.{name} ends at iteration {position}, after the training, which has {max_iterations}'
+                )
+                print_log(text, logger='current', level=30)
 
     @staticmethod
     def _share_a_unit(*positions: int | float) -> bool:
@@ -126,8 +152,10 @@ class WeightSchedule:
             raise ValueError(f'{self.where}.{name} must be finite and at least 0, got {number}')
 
     def _check_order(self, start: float, warmup: float, stop: float, tolerance: float) -> None:
-        if start > stop:
-            raise ValueError(f'{self.where}.start must not come after stop, got start={start}, stop={stop}')
+        if start > stop or (start == stop and not tolerance >= 1):
+            raise ValueError(
+                f'{self.where}.start must come before stop, got start={start}, stop={stop}: the objective would never be on'
+            )
         if start + warmup > stop + tolerance:
             raise ValueError(
                 f'{self.where}.warmup must end before stop, got start={start}, warmup={warmup}, stop={stop}'

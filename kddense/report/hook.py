@@ -60,14 +60,10 @@ class DistillVisualizationHook(AddedHook):
 
     def __init__(self, interval: int = 500, images: int = 2, split: str = 'val', teacher: str | None = None) -> None:
         for name, value in (('interval', interval), ('images', images)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f'custom_hooks: {name} of the DistillVisualizationHook must be at least 1, got {value!r}'
-                )
+            if value < 1:
+                raise ValueError(f'{name} must be at least 1, got {value!r}')
         if split not in SPLITS:
-            raise ValueError(
-                f'custom_hooks: split of the DistillVisualizationHook must be one of {", ".join(SPLITS)}, got {split!r}'
-            )
+            raise ValueError(f'split must be one of {", ".join(SPLITS)}, got {split!r}')
         self.interval = interval
         self.images = images
         self.split = split

@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from kddense.errors import ConfigError, within
+from kddense.options import NO_DEFAULT, no_such_key, options_of
 from kddense.registry import TEACHERS
 from kddense.taps import nearest
 
 from .base import Teacher
 from .frozen import FrozenTeacher
 
-NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 MEANINGS = {'config': "the teacher's config", 'checkpoint': "the path of the trained teacher's weights"}
 
 
@@ -41,10 +42,11 @@ def build_teacher(config: Any, where: str) -> Teacher:
     known = arguments_of(teacher)
     for key in sorted(_needed(teacher) - arguments.keys()):
         meaning = f': {MEANINGS[key]}' if key in MEANINGS else ''
-        raise ValueError(f"{where} needs the key '{key}'{meaning}")
-    for key in arguments.keys() - known:
-        raise ValueError(f"{where} has no key '{key}', only {', '.join(sorted(known))}")
-    return teacher(**arguments, name=where)
+        raise ConfigError(f" needs the key '{key}'{meaning}", where)
+    for key in sorted(arguments.keys() - known):
+        raise ConfigError(no_such_key(key, known), where)
+    with within(where, config):
+        return teacher(**arguments, name=where)
 
 
 def _type_of(kind: Any, where: str) -> type[Teacher]:
@@ -59,17 +61,9 @@ def _type_of(kind: Any, where: str) -> type[Teacher]:
 
 def arguments_of(kind: type) -> set[str]:
     """Return the names of the arguments that a class takes, with those that it passes on to the classes it derives from."""
-    names: set[str] = set()
-    for base in kind.__mro__:
-        if '__init__' not in vars(base):
-            continue
-        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-        names |= {one.name for one in parameters if one.kind in NAMED}
-        if not any(one.kind == one.VAR_KEYWORD for one in parameters):
-            break
-    return names - {'self', 'name'}
+    return options_of(kind).keys() - {'name'}
 
 
 def _needed(kind: type) -> set[str]:
-    parameters = inspect.signature(kind).parameters.values()
-    return {one.name for one in parameters if one.default is one.empty and one.kind in NAMED}
+    own = inspect.signature(kind).parameters
+    return {name for name, one in options_of(kind).items() if name in own and one.default is NO_DEFAULT}

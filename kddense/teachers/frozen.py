@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from kddense.configs import classes_of, current_scope, plain_model, pretrained_in, read_config, require_library
+from kddense.errors import ConfigError, within
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS, TEACHERS
 
@@ -55,14 +56,19 @@ class FrozenTeacher(ModelTeacher):
     def build_model(self) -> nn.Module:
         config = self._config
         whole = config if config.get('model') else dict(model=config)
-        if 'type' not in whole['model']:
-            raise ValueError(f'{self._key}.config holds no model: it needs a `model` dict, or to be one with a `type`')
+        if not isinstance(whole['model'], Mapping) or 'type' not in whole['model']:
+            raise ConfigError(
+                ' holds no model: it needs a `model` dict, or to be one with a `type`', f'{self._key}.config'
+            )
         self.classes = classes_of(config)
         model = plain_model(whole)
         scope = config.get('default_scope') or self._package or current_scope()
         require_library(model, scope, f'{self._key}.config')
-        with forked_random_state(), DefaultScope.overwrite_default_scope(scope):
+        where = f'{self._key}.config{".model" if whole is config else ""}'
+        with within(where, model), forked_random_state(), DefaultScope.overwrite_default_scope(scope):
             built: Any = MODELS.build(copy.deepcopy(model))  # some of mmdet's write into their configs
             if self._pretrained and pretrained_in(model):
                 built.init_weights()
+            if not isinstance(built, nn.Module):
+                raise ConfigError(f' must be a model, {model["type"]} gave a {type(built).__name__}')
         return built

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from kddense.errors import ConfigError, sentence_of
 from kddense.exchange import ImageFormat
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS, TEACHERS
@@ -82,8 +83,8 @@ class ModuleTeacher(ModelTeacher):
         try:
             with forked_random_state():
                 built = make(**arguments)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f'{self._key}.module cannot be built: {error}') from error
+        except Exception as error:  # a callable of any library
+            raise ConfigError(f' cannot be built: {sentence_of(error)}', f'{self._key}.module') from error
         if not isinstance(built, nn.Module):
             raise ValueError(f'{self._key}.module must be an nn.Module, {self._module["type"]} gave {built!r}')
         return built

@@ -73,6 +73,8 @@ class JointOptimWrapperConstructor:
         >>> param_scheduler = dict(student=[warm_up, poly], holistic=[poly])
     """
 
+    config_key = 'optim_wrapper'
+
     def __init__(self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None) -> None:
         config = dict(optim_wrapper_cfg)
         self.entries = _check_entries(config.pop('objectives', None) or {})

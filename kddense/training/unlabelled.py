@@ -36,7 +36,11 @@ class UnlabelledImagesHook(AddedHook):
 
     def __init__(self, dataset: Mapping[str, Any], ratio: float = 1.0, num_workers: int = 0) -> None:
         if not 0 < ratio < float('inf'):
-            raise ValueError(f'custom_hooks: ratio of the UnlabelledImagesHook must be above 0, got {ratio}')
+            raise ValueError(f'ratio must be above 0, got {ratio}')
+        if num_workers < 0:
+            raise ValueError(f'num_workers must be at least 0, got {num_workers}')
+        if 'type' not in dataset:
+            raise ValueError(f'dataset must be the config of a data set, with a `type`, got {dataset!r}')
         self.dataset = copy.deepcopy(dict(dataset))
         self.ratio = ratio
         self.num_workers = num_workers

@@ -64,7 +64,7 @@ def test_what_is_missing_is_named(files, load):
         load(results(files))
     with pytest.raises(ValueError, match=r"there is no 'images/' in the path of the image 'other\.jpg'"):
         load(dict(img_path='other.jpg'))
-    with pytest.raises(ValueError, match=r'^LoadTeacherImage\.replace must be a pair'):
+    with pytest.raises(ValueError, match=r'^pipeline\.LoadTeacherImage\.replace must be a list of 2 texts'):
         LoadTeacherImage(replace='images')
 
 
@@ -94,7 +94,7 @@ def test_boxes_move_with_both(files, load):
 def test_images_of_two_sizes_are_not_moved(files, load):
     one = dict(load(results(files)), img=np.zeros((3, 4, 3), np.uint8))
     with pytest.raises(ValueError, match=r"is of \(3, 4\), its 'teacher_img' of \(6, 8\): they must be of one size"):
-        kddense.MoveTogether([])(one)
+        kddense.MoveTogether([dict(type='mmcv.RandomFlip', prob=0.0)])(one)
 
 
 def test_a_teacher_may_be_told_to_look_at_the_students_image():

@@ -115,10 +115,13 @@ def test_a_checkpoint_of_another_architecture(checkpoints):
         (dict(precision='int8'), "^teacher.precision must be one of fp32, bf16, fp16, got 'int8'"),
         (dict(input_scale=0), '^teacher.input_scale must be a positive number, got 0'),
         (dict(input_scale=-2.0), '^teacher.input_scale must be a positive number, got -2'),
-        (dict(input_scale='2x'), '^teacher.input_scale must be a positive number, got 2x'),
+        (dict(input_scale='2x'), "^teacher.input_scale must be a number, got '2x'"),
         (dict(config='no/such/config.py'), "^teacher.config: there is no file 'no/such/config.py'"),
         (dict(config='mmdet::no/such.py'), "^teacher.config 'mmdet::no/such.py': .*does not exist"),
-        (dict(config='mmnothing::a.py'), "^teacher.config 'mmnothing::a.py' needs mmnothing, .*pip install mmnothing"),
+        (
+            dict(config='mmnothing::a.py'),
+            "^teacher.config 'mmnothing::a.py' names the package 'mmnothing', which is not there",
+        ),
         (dict(config=dict(optimizer=1)), '^teacher.config holds no model'),
     ],
 )
@@ -169,7 +172,7 @@ def test_objectives_without_a_teacher():
             dict(levels=[0], teacher_tap='roi_head.bbox_head.shared_fcs.0:copy'),
             'features of different rank cannot be connected',
         ),
-        (dict(connector='conv'), "connector must be 'auto', None or a dict, got 'conv'"),
+        (dict(connector='conv'), "^objectives.h.connector must be 'auto', None or a dict, got 'conv'"),
         (dict(connector=dict(in_channels=3)), 'remove in_channels=3'),
         (dict(resize='both'), "resize must be 'student' or 'teacher', got 'both'"),
         (dict(loss=dict(type='kddense.HintLoss', norm='l3')), "norm must be one of 'l2', 'l1', got 'l3'"),
@@ -177,7 +180,7 @@ def test_objectives_without_a_teacher():
 )
 def test_taps_and_channels(options, expected):
     message = complaint(objectives=feature(**options))
-    assert message.startswith('objectives.h: ')
+    assert message.startswith('objectives.h')
     assert re.search(expected, message)
 
 
@@ -194,38 +197,41 @@ def test_a_hint_without_adaptation_needs_equal_channels():
     'options, expected',
     [
         (dict(weight=-1), 'weight must be finite and at least 0, got -1'),
-        (dict(weight=float('nan')), 'weight must be finite and at least 0, got nan'),
+        (dict(weight=float('nan')), 'weight must be finite, got nan'),
         (dict(weight=dict(value=1, warm=3)), "weight has no key 'warm'"),
         (dict(mu=1.5), r'mu must lie in \[0, 1\], got 1.5'),
         (dict(mu=-0.1), r'mu must lie in \[0, 1\], got -0.1'),
-        (dict(mu=float('nan')), r'mu must lie in \[0, 1\], got nan'),
+        (dict(mu=float('nan')), r'mu must be finite, got nan'),
         (dict(nu=-1), 'nu must be a number that is at least 0, got -1'),
         (dict(temperature=0), 'temperature must be above 0, got 0'),
         (dict(temperature=-1), 'temperature must be above 0, got -1'),
         (dict(margin=-0.5), 'margin must be at least 0, got -0.5'),
         (dict(background_weight=-2), 'background_weight must be at least 0, got -2'),
-        (dict(nuu=1), "unexpected keyword argument 'nuu'"),
+        (dict(nuu=1), "^objectives.roi has no key 'nuu', only .*nearest names are 'nu'"),
     ],
 )
 def test_numbers(options, expected):
     message = complaint(objectives=roi(**options))
-    assert message.startswith('objectives.roi: ')
+    assert message.startswith('objectives.roi')
     assert re.search(expected, message)
 
 
 @pytest.mark.parametrize(
     'objectives, expected',
     [
-        (dict(a=dict(type='kddense.ChenROIObjective')), r"did you mean 'kddense.ChenRoIObjective'\?"),
+        (
+            dict(a=dict(type='kddense.ChenROIObjective')),
+            r"a.type: there is no 'kddense.ChenROIObjective'; the nearest names are 'kddense.ChenRoIObjective'",
+        ),
         (dict(a=dict(mu=0.5)), r"must be a dict with a `type`, got {'mu': 0.5}"),
-        (dict(a='kddense.HintObjective'), "must be a dict with a `type`, got 'kddense.HintObjective'"),
+        (dict(a='kddense.HintObjective'), "^objectives.a must be a dict, got 'kddense.HintObjective'"),
         (dict(a=dict(type='kddense.HintLoss')), 'HintLoss is not an Objective'),
         ({'a.b': HINT['hint']}, r'module name can\'t contain "."'),
     ],
 )
 def test_objectives_that_are_none(objectives, expected):
     message = complaint(objectives=objectives)
-    assert message.startswith(f'objectives.{next(iter(objectives))}: ')
+    assert message.startswith('objectives')
     assert re.search(expected, message)
 
 
@@ -463,14 +469,14 @@ def test_the_students_library_is_absent(monkeypatch):
         (dict(type='kddense.FrozenTeacer'), "teacher.type: there is no teacher 'kddense.FrozenTeacer'; the nearest names"),
         (dict(type='kddense.ModuleTeacher'), "teacher needs the key 'module'"),
         (dict(type='kddense.EnsembleTeacher', members=[{}, {}]), "teacher.members[0] needs the key 'c"),
-        (dict(type='kddense.EnsembleTeacher', members=[1, 2]), 'teacher.members[0] must be a dict'),
+        (dict(type='kddense.EnsembleTeacher', members=[1, 2]), 'teacher.members must be a list of dicts, got [1, 2]'),
         (dict(type='kddense.ModuleTeacher', module=dict(type='torchvision.models.resnet')), 'teacher.module'),
         (dict(type='kddense.ModuleTeacher', module=dict(type='no.such.thing')), "teacher.module.type 'no.such.thing' is"),
         (dict(type='kddense.ModuleTeacher', module=dict(kind='x')), 'teacher.module must be a dict with a `type`'),
         (dict(type='kddense.ModuleTeacher', module=dict(type='torch.nn.Identity'), patch_size=0), 'teacher.patch_size'),
-        (dict(type='kddense.EnsembleTeacher', members=[]), 'teacher.members must be a list of at least two teachers'),
+        (dict(type='kddense.EnsembleTeacher', members=[]), 'teacher.members must be a list of dicts, and not empty'),
         (dict(type='kddense.FrozenTeacher', checkpoint=None), "teacher needs the key 'config'"),
-        (dict(type='kddense.EnsembleTeacher', members=[1, 2], patch=1), "teacher has no key 'patch', only members"),
+        (dict(type='kddense.EnsembleTeacher', members=[{}, {}], patch=1), "teacher has no key 'patch', only members"),
     ],
 )  # fmt: skip
 def test_a_type_of_teacher_that_does_not_fit(teacher, expected):

@@ -351,10 +351,10 @@ def test_without_names_nothing_is_checked(hub):
     [
         (
             objective('CWD', on='neck'),
-            r"^objectives.it: on must be 'decode_head', 'auxiliary_head' or 'bbox_head', got",
+            r"^objectives.it.on must be 'decode_head', 'auxiliary_head' or 'bbox_head', got",
         ),
-        (objective('CWD', resize='both'), r"^objectives.it: resize must be 'student' or 'teacher', got 'both'"),
-        (objective('CWD', compare='maps'), r"^objectives.it: compare must be 'logits' or 'feature', got 'maps'"),
+        (objective('CWD', resize='both'), r"^objectives.it.resize must be 'student' or 'teacher', got 'both'"),
+        (objective('CWD', compare='maps'), r"^objectives.it.compare must be 'logits' or 'feature', got 'maps'"),
     ],
 )
 def test_options_that_do_not_exist(config, expected):

@@ -3,9 +3,10 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from kddense.objectives import schedules
 from kddense.objectives.schedules import WeightSchedule, build_schedule
 
 
@@ -81,7 +82,9 @@ fractions = st.floats(0, 1)
 @given(fractions, fractions, fractions, st.sampled_from([None, 'linear', 'cosine']), st.integers(1, 60))
 def test_the_weight_stays_within_its_values_and_its_span(a, b, share, decay, length):
     start, stop = sorted((a, b))
-    schedule = WeightSchedule(2.0, start, stop, warmup=share * (stop - start), decay=decay, end_value=0.5)
+    assume(start < stop)
+    end_value = 0.5 if decay else 0.0
+    schedule = WeightSchedule(2.0, start, stop, warmup=share * (stop - start), decay=decay, end_value=end_value)
     weights = curve(schedule, length, length)
     assert all(0 <= weight <= 2.0 for weight in weights)
     for i, weight in enumerate(weights):
@@ -99,10 +102,7 @@ def test_the_weight_stays_within_its_values_and_its_span(a, b, share, decay, len
         (0.0, True),
         (0.1, False),
         ({'value': 0, 'warmup': 5}, True),
-        ({'value': 0, 'end_value': 1}, True),
         ({'value': 0, 'end_value': 1, 'decay': 'linear'}, False),
-        ({'value': 1, 'stop': 0}, True),
-        ({'value': 1, 'start': 0.5, 'stop': 0.5}, True),
         ({'value': 1, 'start': 1, 'stop': 1.0}, False),
     ],
 )
@@ -132,8 +132,17 @@ def test_off_is_known_beforehand(weight, off):
         ({'value': 1, 'warmup': math.nan}, 'objectives.hint.weight.warmup must be finite and at least 0, got nan'),
         ({'value': 1, 'stop': 1.5}, 'objectives.hint.weight.stop is a float, .* got 1.5; write an int for iterations'),
         ({'value': 1, 'decay': 'exp'}, "objectives.hint.weight.decay must be None, 'linear' or 'cosine', got 'exp'"),
-        ({'value': 1, 'start': 20, 'stop': 10}, 'objectives.hint.weight.start must not come after stop, got start=20'),
-        ({'value': 1, 'start': 0.5, 'stop': 0.4}, 'objectives.hint.weight.start must not come after stop'),
+        (
+            {'value': 1, 'end_value': 0.5},
+            "objectives.hint.weight.end_value is where a decay ends: set decay to 'linear'",
+        ),
+        (
+            {'value': 1, 'stop': 0},
+            'objectives.hint.weight.start must come before stop, got start=0, stop=0: the objective',
+        ),
+        ({'value': 1, 'start': 0.5, 'stop': 0.5}, 'objectives.hint.weight.start must come before stop'),
+        ({'value': 1, 'start': 20, 'stop': 10}, 'objectives.hint.weight.start must come before stop, got start=20'),
+        ({'value': 1, 'start': 0.5, 'stop': 0.4}, 'objectives.hint.weight.start must come before stop'),
         ({'value': 1, 'start': 5, 'warmup': 6, 'stop': 10}, 'objectives.hint.weight.warmup must end before stop'),
         ({'value': 1, 'warmup': 0.6, 'stop': 0.5}, 'objectives.hint.weight.warmup must end before stop'),
     ],
@@ -153,8 +162,26 @@ def test_what_needs_the_length_of_the_training_says_so(weight):
 def test_mixed_units_are_compared_once_the_length_is_known():
     schedule = build_schedule({'value': 1, 'start': 1000, 'stop': 0.5}, where='objectives.hint.weight')
     assert schedule(1000, 4000) == 1
-    with pytest.raises(ValueError, match=r'objectives\.hint\.weight\.start must not come after stop, got start=1000'):
+    with pytest.raises(ValueError, match=r'objectives\.hint\.weight\.start must come before stop, got start=1000'):
         schedule(0, 500)
+
+
+@pytest.mark.parametrize('weight, length', [({'start': 40}, 40), ({'start': 10, 'stop': 0.1}, 100)])
+def test_a_weight_that_is_never_on_in_a_run_is_refused_before_it(weight, length):
+    with pytest.raises(ValueError, match=r'^w: from iteration .* the objective would never be on'):
+        build_schedule({'value': 1, **weight}, where='w').check_length(length)
+
+
+def test_a_weight_that_does_not_get_as_far_as_it_is_to_is_told(monkeypatch):
+    said = []
+    monkeypatch.setattr(schedules, 'print_log', lambda text, **_: said.append(text))
+    build_schedule({'value': 1, 'warmup': 50, 'stop': 100}, where='w').check_length(100)
+    assert said == []
+    build_schedule({'value': 1, 'warmup': 50, 'stop': 100}, where='w').check_length(40)
+    assert said == [
+        'w.warmup ends at iteration 50, after the training, which has 40',
+        'w.stop ends at iteration 100, after the training, which has 40',
+    ]
 
 
 def test_a_schedule_is_taken_as_it_is():

@@ -81,9 +81,9 @@ def test_the_papers_weight():
     [
         (dict(granularity=(20, 2)), r'^objectives.it: granularity \(20, 2\) does not fit a map of \(8, 8\)'),
         (dict(connections=25), r'^objectives.it: connections is 25, but the map has only 4x4 nodes'),
-        (dict(connections=0), r'^objectives.it: connections must be at least 1, got 0'),
-        (dict(mode='paper', pool='min'), r'^objectives.it: pool must be'),
-        (dict(mode='fast'), r"^objectives.it: mode must be 'paper' or 'code', got 'fast'"),
+        (dict(connections=0), r'^objectives.it.connections must be at least 1, got 0'),
+        (dict(mode='paper', pool='min'), r'^objectives.it.pool must be'),
+        (dict(mode='fast'), r"^objectives.it.mode must be 'paper' or 'code', got 'fast'"),
     ],
 )
 def test_pairs_that_do_not_fit_the_map(options, expected):
@@ -261,13 +261,16 @@ def test_maps_that_are_too_small_to_judge():
         (dict(loss='gan'), "loss must be 'wasserstein' or 'hinge', got 'gan'"),
         (dict(maps='features'), "maps must be 'probabilities' or 'logits', got 'features'"),
         (dict(penalty=-1), 'penalty must be a number that is at least 0, got -1'),
-        (dict(penalty=float('nan')), 'penalty must be a number that is at least 0, got nan'),
+        (dict(penalty=float('nan')), 'penalty must be finite, got nan'),
         (dict(on='auxiliary_head'), "on must be 'decode_head' or 'bbox_head': one discriminator"),
-        (dict(discriminator=dict(channels=0)), 'in_channels and channels must be at least 1, got 5 and 0'),
+        (
+            dict(discriminator=dict(channels=0)),
+            'discriminator.in_channels and channels must be at least 1, got 5 and 0',
+        ),
     ],
 )
 def test_holistic_options_that_do_not_fit(options, expected):
-    with pytest.raises(ValueError, match=f'^objectives.it: {expected}'):
+    with pytest.raises(ValueError, match=f'^objectives.it.{expected}'):
         run(holistic(**options))
 
 

@@ -159,7 +159,7 @@ def test_any_recipe_learns_from_an_ensemble(kind):
 
 @pytest.mark.parametrize('members', [[], [tiny.teacher_of(STUDENT, 'mmseg')], dict(a=1)])
 def test_an_ensemble_has_at_least_two_members(members):
-    with pytest.raises(ValueError, match='teacher.members must be a list of at least two teachers'):
+    with pytest.raises(ValueError, match='teacher.members must be a list of'):
         distiller({}, teacher=dict(type='kddense.EnsembleTeacher', members=members))
 
 

@@ -195,8 +195,8 @@ def test_a_pipeline_of_its_own(segmentor, frames, tmp_path):
 @pytest.mark.parametrize(
     'ratio, expected',
     [
-        (0, r'^custom_hooks: ratio of the UnlabelledImagesHook must be above 0, got 0'),
-        (-1, r'^custom_hooks: ratio of the UnlabelledImagesHook must be above 0, got -1'),
+        (0, r'^custom_hooks.UnlabelledImagesHook.ratio must be above 0, got 0'),
+        (-1, r'^custom_hooks.UnlabelledImagesHook.ratio must be above 0, got -1'),
         (0.2, r'^custom_hooks: 0.2 unlabelled images for each of 2 are less than one image: raise the ratio'),
     ],
 )

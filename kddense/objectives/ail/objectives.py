@@ -7,7 +7,7 @@ side or one after the other (their weights' ``start`` and ``stop``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -82,7 +82,7 @@ class AttentiveBoxObjective(MeasuresTeacher):
         percentile: float | None = None,
         clamp: bool = True,
         weight: float | Mapping[str, Any] = 1.0,
-        teacher: str | None = None,
+        teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
         if not 0 <= alpha <= 1:

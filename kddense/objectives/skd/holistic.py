@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kddense.connectors import match_size
+from kddense.errors import within
 from kddense.exchange import Answer, DepthOpinion, MapOpinion, MapSample
 from kddense.losses.adversarial import (
     adversarial_loss,
@@ -108,11 +109,9 @@ class HolisticObjective(HeadObjective):
         super().bind_pair(own, other)
         if self.discriminator is not None:  # the levels of a pyramid share it
             return
-        self.discriminator = Discriminator(
-            self._read(own).shape[1],
-            condition_channels=self.condition_channels if self.conditional else 0,
-            **self.options,
-        )
+        conditions = self.condition_channels if self.conditional else 0
+        with within('discriminator'):
+            self.discriminator = Discriminator(self._read(own).shape[1], condition_channels=conditions, **self.options)
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         triples = list(self.triples(seen, taught))

@@ -206,18 +206,18 @@ def test_off_means_off():
 
 
 def test_bad_input_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r'objectives.ail: alpha must lie in \[0, 1\], got -1'):
+    with pytest.raises(ValueError, match=r'objectives.ail.alpha must lie in \[0, 1\], got -1'):
         build('fcos', alpha=-1)
-    with pytest.raises(ValueError, match="objectives.ail: on must be 'roi', 'rpn' or 'dense', got 'boxes'"):
+    with pytest.raises(ValueError, match="objectives.ail.on must be 'roi', 'rpn' or 'dense', got 'boxes'"):
         build('fcos', on='boxes')
     with pytest.raises(ValueError, match=r'objectives.ail: student \(FCOS\) has no RoI head'):
         build('fcos', on='roi')
-    with pytest.raises(ValueError, match='objectives.ail: error_range must be at least 0, got -0.5'):
+    with pytest.raises(ValueError, match='objectives.ail.error_range must be at least 0, got -0.5'):
         build('fcos', error_range=-0.5)
-    with pytest.raises(ValueError, match=r"objectives.ail: error_range: '.*' is no file of teacher errors"):
+    with pytest.raises(ValueError, match=r"objectives.ail.error_range: '.*' is no file of teacher errors"):
         build('fcos', error_range=str(tmp_path / 'errors.json'))
     write_teacher_errors(tmp_path / 'errors.json', TeacherErrors.of(torch.rand(9), 'x', 'y', 'metres'))
-    with pytest.raises(ValueError, match=r"objectives.ail: error_range: '.*' holds errors in 'metres', this needs"):
+    with pytest.raises(ValueError, match=r"objectives.ail.error_range: '.*' holds errors in 'metres', this needs"):
         build('fcos', error_range=str(tmp_path / 'errors.json'))
 
 

@@ -159,11 +159,11 @@ def test_a_measured_range(tmp_path):
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(alpha=1.5), r'objectives.it: alpha must lie in \[0, 1\], got 1.5'),
-        (dict(per='box'), "objectives.it: per must be 'image' or 'pixel', got 'box'"),
-        (dict(error_range=-1.0), 'objectives.it: error_range must be at least 0, got -1.0'),
-        (dict(error_range='nowhere.json'), "objectives.it: error_range: 'nowhere.json' is no file of teacher errors"),
-        (dict(percentile=95), 'objectives.it: percentile needs errors that were measured before'),
+        (dict(alpha=1.5), r'objectives.it.alpha must lie in \[0, 1\], got 1.5'),
+        (dict(per='box'), "objectives.it.per must be 'image' or 'pixel', got 'box'"),
+        (dict(error_range=-1.0), 'objectives.it.error_range must be at least 0, got -1.0'),
+        (dict(error_range='nowhere.json'), "objectives.it.error_range: 'nowhere.json' is no file of teacher errors"),
+        (dict(percentile=95), 'objectives.it.percentile needs errors that were measured before'),
     ],
 )
 def test_bad_options_are_named(options, message):
