@@ -138,7 +138,7 @@ def _naming_an_option(kind: type, error: Exception, options: Mapping[str, Any], 
     unknown = NO_SUCH_OPTION.search(text) or re.search(r"got multiple values for keyword argument '(\w+)'", text)
     if isinstance(error, TypeError) and unknown and unknown[1] in options:
         return ConfigError(no_such_key(unknown[1], options_of(kind).keys() - {unknown[1]}), owner=owner)
-    start = re.match(r'\w+', text)
+    start = re.match(r'\w+(?!=)\b', text)
     if start is None or start[0] not in options_of(kind):
         return None
     return ConfigError(text[start.end() :], start[0], owner)
@@ -220,7 +220,7 @@ def words(hint: Any, many: bool = False) -> str:
     if origin in UNIONS:
         return _listed([words(one, many) for one in arguments])
     if origin is Literal:
-        return _listed([repr(one) for one in arguments])
+        return f'one of {", ".join(map(repr, arguments))}' if len(arguments) > 1 else repr(arguments[0])
     if isinstance(origin, type) and issubclass(origin, collections.abc.Mapping):
         return 'dicts' if many else 'a dict'
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:

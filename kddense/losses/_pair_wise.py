@@ -49,7 +49,7 @@ class _AllPairs(torch.autograd.Function):
             for image, (own, other) in enumerate(zip(student, teacher, strict=True))
         ]
         ctx.save_for_backward(gradient)
-        return torch.stack(sums).to(student.dtype)
+        return torch.stack(sums).to(student.dtype) if sums else student.new_zeros(0)
 
     @staticmethod
     @once_differentiable

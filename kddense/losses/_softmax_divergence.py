@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -31,13 +32,13 @@ class _SoftmaxDivergence(torch.autograd.Function):
     def forward(ctx: Any, student: Tensor, teacher: Tensor, dim: int, student_first: bool) -> Tensor:
         log_student, log_teacher = student.log_softmax(dim), teacher.log_softmax(dim)
         if student_first:
-            difference = log_teacher.neg_().add_(log_student)
+            difference = _without_infinity_(log_teacher).neg_().add_(log_student)
             probability = log_student.exp_()
             divergence = (probability * difference).sum(dim)
             gradient = difference.sub_(divergence.unsqueeze(dim)).mul_(probability)
         else:
             target = log_teacher.exp()
-            divergence = log_teacher.sub_(log_student).mul_(target).sum(dim)
+            divergence = _without_infinity_(log_teacher).sub_(log_student).mul_(target).sum(dim)
             gradient = log_student.exp_().sub_(target)
         ctx.dim = dim
         ctx.save_for_backward(gradient)
@@ -48,3 +49,9 @@ class _SoftmaxDivergence(torch.autograd.Function):
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * upstream.unsqueeze(ctx.dim), None, None, None
+
+
+def _without_infinity_(log_probability: Tensor) -> Tensor:
+    """Put the logarithm of the least number for that of 0, in place: times 0 it is 0, and divergences stay finite."""
+    least = math.log(torch.finfo(log_probability.dtype).tiny)
+    return log_probability.nan_to_num_(nan=math.nan, posinf=math.inf, neginf=least)

@@ -31,17 +31,14 @@ def wasserstein_discriminator_loss(student_scores: Tensor, teacher_scores: Tenso
         teacher_scores: Scores of the teacher's maps, likewise; the batch may have another size.
 
     Returns:
-        A scalar: each mean is over its own samples.
-
-    Raises:
-        ValueError: If either holds no score.
+        A scalar: each mean is over its own samples, 0 if there are none.
 
     Example:
         >>> wasserstein_discriminator_loss(torch.tensor([0.5, 1.5]), torch.tensor([2.0, 3.0]))
         tensor(-1.5000)
     """
-    student_scores, teacher_scores = _checked(student_scores=student_scores, teacher_scores=teacher_scores)
-    return student_scores.mean() - teacher_scores.mean()
+    student_scores, teacher_scores = full_precision(student_scores, teacher_scores)
+    return _mean(student_scores) - _mean(teacher_scores)
 
 
 def hinge_discriminator_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
@@ -56,17 +53,14 @@ def hinge_discriminator_loss(student_scores: Tensor, teacher_scores: Tensor) -> 
         teacher_scores: Scores of the teacher's maps, likewise; the batch may have another size.
 
     Returns:
-        A scalar: each mean is over its own samples.
-
-    Raises:
-        ValueError: If either holds no score.
+        A scalar: each mean is over its own samples, 0 if there are none.
 
     Example:
         >>> hinge_discriminator_loss(torch.tensor([-2.0, 0.0]), torch.tensor([0.5, 3.0]))
         tensor(0.7500)
     """
-    student_scores, teacher_scores = _checked(student_scores=student_scores, teacher_scores=teacher_scores)
-    return (1 + student_scores).relu().mean() + (1 - teacher_scores).relu().mean()
+    student_scores, teacher_scores = full_precision(student_scores, teacher_scores)
+    return _mean((1 + student_scores).relu()) + _mean((1 - teacher_scores).relu())
 
 
 def adversarial_loss(student_scores: Tensor) -> Tensor:
@@ -77,17 +71,14 @@ def adversarial_loss(student_scores: Tensor) -> Tensor:
             in float32, or in float64 if the input is. Hold the discriminator's parameters fixed where they are computed.
 
     Returns:
-        A scalar.
-
-    Raises:
-        ValueError: If there is no score.
+        A scalar, 0 if there is no score.
 
     Example:
         >>> adversarial_loss(torch.tensor([0.5, 1.5]))
         tensor(-1.)
     """
-    (student_scores,) = _checked(student_scores=student_scores)
-    return -student_scores.mean()
+    (student_scores,) = full_precision(student_scores)
+    return -_mean(student_scores)
 
 
 def gradient_penalty(
@@ -116,7 +107,7 @@ def gradient_penalty(
         A scalar.
 
     Raises:
-        ValueError: If the shapes differ, there is no sample, or ``mix`` or the scores do not have one value per sample.
+        ValueError: If the shapes differ or are those of scalars, or ``mix`` or the scores do not have one value per sample.
 
     Example:
         >>> weight = torch.tensor([3.0, 4.0])
@@ -124,8 +115,8 @@ def gradient_penalty(
         tensor(16.)
     """
     check_same_shape(student=student, teacher=teacher)
-    if student.ndim == 0 or len(student) == 0:
-        raise ValueError(f'student and teacher must hold at least one sample, got shape {tuple(student.shape)}')
+    if student.ndim == 0:
+        raise ValueError('student and teacher must have a dimension of samples, got scalars')
     with torch.autocast(student.device.type, enabled=False):
         student, teacher = full_precision(student.detach(), teacher.detach())
         between = _between(student, teacher, mix).requires_grad_()
@@ -133,7 +124,7 @@ def gradient_penalty(
         _check_one_per_sample('score(maps)', scores, len(student))
         (gradient,) = torch.autograd.grad(scores.sum(), between, create_graph=True)
         slope = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-        return (slope - 1).square().mean()
+        return _mean((slope - 1).square())
 
 
 def _between(student: Tensor, teacher: Tensor, mix: Tensor | None) -> Tensor:
@@ -149,8 +140,5 @@ def _check_one_per_sample(name: str, values: Tensor, num_samples: int) -> None:
         raise ValueError(f'{name} must have shape ({num_samples},), one value per sample, got {tuple(values.shape)}')
 
 
-def _checked(**scores: Tensor) -> tuple[Tensor, ...]:
-    for name, values in scores.items():
-        if values.numel() == 0:
-            raise ValueError(f'{name} must hold at least one score, got shape {tuple(values.shape)}')
-    return full_precision(*scores.values())
+def _mean(values: Tensor) -> Tensor:
+    return values.sum() / max(values.numel(), 1)

@@ -47,7 +47,9 @@ def bounded_regression(
     student, teacher, target = full_precision(student, teacher.detach(), target)
     student_error = _per_box(student - target, norm)
     teacher_error = _per_box(teacher - target, norm)
-    return torch.where(student_error + margin > teacher_error, student_error, torch.zeros_like(student_error))
+    # A comparison with NaN is False, and would hide it.
+    counts = (student_error + margin > teacher_error) | student_error.isnan()
+    return torch.where(counts, student_error, torch.zeros_like(student_error))
 
 
 def box_imitation(student: Tensor, teacher: Tensor, norm: str = 'l2') -> Tensor:

@@ -118,7 +118,7 @@ def virtual_normal_distance(
         check_positive(name, value)
     check_not_negative('min_distance', min_distance)
     prediction, target = full_precision(prediction, target)
-    pixels = target[0].numel()
+    pixels = math.prod(target.shape[1:])
     picked = torch.randint(pixels, (3, max(round(sample_ratio * pixels), 1)), device=target.device)
     known = (target.flatten(1)[:, picked] > 0).all(dim=1)
     truth = _lifted(target, focal_length)[:, picked]

@@ -5,7 +5,15 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kddense.losses._checks import check_choice, check_mask, check_positive, check_same_shape, full_precision, mean_over
+from kddense.losses._checks import (
+    check_choice,
+    check_mask,
+    check_positive,
+    check_same_shape,
+    finite_logits,
+    full_precision,
+    mean_over,
+)
 from kddense.losses._softmax_divergence import softmax_divergence
 from kddense.losses.logit_std import check_standardize, standardize_logits
 from kddense.registry import MODELS
@@ -87,6 +95,7 @@ def sigmoid_soft_target_divergence(
     """
     _check(student, teacher, temperature, dim, mask)
     student, teacher = _soften(student, teacher, temperature)
+    teacher = finite_logits(teacher)
     target = teacher.sigmoid()
     cross_entropy = F.binary_cross_entropy_with_logits(student, target, reduction='none')
     entropy = F.binary_cross_entropy_with_logits(teacher, target, reduction='none')

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import box_iou, distance_box_iou
+from torchvision.ops import box_area, box_iou, distance_box_iou
 
 from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision
 from kddense.losses._softmax_divergence import softmax_divergence
@@ -94,7 +94,9 @@ def atss_thresholds(anchors: Tensor, boxes: Tensor, level_anchors: Sequence[int]
     return overlaps.mean(dim=0) + overlaps.std(dim=0)
 
 
-def valuable_region(anchors: Tensor, boxes: Tensor, thresholds: Tensor, low: float = 0.25) -> Tensor:
+def valuable_region(
+    anchors: Tensor, boxes: Tensor, thresholds: Tensor, low: float = 0.25, mode: str = 'paper'
+) -> Tensor:
     """Weights of the valuable localisation region: where an anchor knows something of a box that it is not assigned to.
 
     An anchor belongs to the region of a box if their distance-IoU lies in ``[low · t, t)``, with t the box's threshold. It
@@ -106,12 +108,14 @@ def valuable_region(anchors: Tensor, boxes: Tensor, thresholds: Tensor, low: flo
         boxes: Ground truth, likewise, shape ``(G, 4)``.
         thresholds: One per box, shape ``(G,)``; see :func:`atss_thresholds`.
         low: The paper's γ, the share of the threshold where the region begins, in (0, 1).
+        mode: ``'paper'``: distance-IoU. ``'code'``: the authors divide the intersection by the anchor's area in it, and
+            not by the union, which makes the region larger where anchors are smaller than the box.
 
     Returns:
         One weight per anchor, shape ``(A,)``, 0 outside the region; float32, or float64 if an input is.
 
     Raises:
-        ValueError: If a shape does not fit or ``low`` is not in (0, 1).
+        ValueError: If a shape does not fit, ``low`` is not in (0, 1) or ``mode`` is unknown.
 
     Example:
         >>> anchors = torch.tensor([[0.0, 0.0, 8.0, 8.0], [0.0, 0.0, 8.0, 4.0], [20.0, 0.0, 28.0, 8.0]])
@@ -123,11 +127,13 @@ def valuable_region(anchors: Tensor, boxes: Tensor, thresholds: Tensor, low: flo
         raise ValueError(f'thresholds must have shape ({len(boxes)},), one per box, got {tuple(thresholds.shape)}')
     if not 0 < low < 1:
         raise ValueError(f'low must lie between 0 and 1, got {low}')
+    check_choice('mode', mode, ('paper', 'code'))
     if not len(boxes):
         return anchors.new_zeros(len(anchors))
-    distance = distance_box_iou(anchors, boxes)
+    distance, overlap = distance_box_iou(anchors, boxes), box_iou(anchors, boxes)
+    if mode == 'code':
+        distance = distance - overlap + _share_of_anchor(anchors, boxes)
     inside = (distance >= low * thresholds) & (distance < thresholds)
-    overlap = box_iou(anchors, boxes)
     return torch.where(inside, overlap, torch.zeros_like(overlap)).amax(dim=1)
 
 
@@ -164,7 +170,8 @@ class LDLoss(nn.Module):
             student: Logits, shape ``(P, edges, n + 1)``.
             teacher: Same shape.
             weight: One per box, shape ``(P,)``; 1 by default. No gradient flows into it.
-            avg_factor: What to divide the weighted sum over boxes by; the number of boxes by default.
+            avg_factor: What to divide the weighted sum over boxes by; the number of boxes by default. Where it is 0, no
+                box counts, and the loss is 0.
 
         Raises:
             ValueError: If there is not one weight per box, or as :func:`localization_distillation`.
@@ -173,7 +180,8 @@ class LDLoss(nn.Module):
         if weight is not None:
             check_same_shape(boxes=per_box, weight=weight)
             per_box = weight.detach() * per_box
-        return per_box.sum() / (max(len(per_box), 1) if avg_factor is None else avg_factor)
+        count = torch.as_tensor(max(len(per_box), 1) if avg_factor is None else avg_factor).to(per_box)
+        return per_box.sum() * torch.where(count > 0, 1 / torch.where(count > 0, count, 1), 0)
 
     def extra_repr(self) -> str:
         return f'temperature={self.temperature}, mode={self.mode!r}'
@@ -184,6 +192,15 @@ def _checked_boxes(anchors: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         if rows.ndim != 2 or rows.shape[1] != 4:
             raise ValueError(f'{name} must be rows (x1, y1, x2, y2), got shape {tuple(rows.shape)}')
     return full_precision(anchors, boxes)
+
+
+def _share_of_anchor(anchors: Tensor, boxes: Tensor) -> Tensor:
+    """Return which share of each anchor lies in each box, shape ``(A, G)``."""
+    corner, opposite = (
+        torch.maximum(anchors[:, None, :2], boxes[:, :2]),
+        torch.minimum(anchors[:, None, 2:], boxes[:, 2:]),
+    )
+    return (opposite - corner).clamp(min=0).prod(dim=2) / box_area(anchors)[:, None].clamp(min=1e-6)
 
 
 def _centres(boxes: Tensor) -> Tensor:

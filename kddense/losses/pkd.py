@@ -3,6 +3,7 @@ NeurIPS 2022)."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,7 +30,8 @@ def pearson_distance(student: Tensor, teacher: Tensor, mode: str = 'paper') -> T
             float64 if either input is.
         teacher: The teacher's, same shape. No gradient flows into it.
         mode: ``'paper'``: the standard deviation that makes it ``1 - r`` exactly. ``'code'`` (mmrazor's): its unbiased
-            estimate, which makes it ``(n - 1) / n`` of that for channels of n values.
+            estimate plus 1e-6, which makes it about ``(n - 1) / n`` of that for channels of n values, and less for channels
+            that are almost constant.
 
     Returns:
         A scalar; 0 that back-propagates for maps with fewer than two values per channel, which have no deviation.
@@ -51,8 +53,8 @@ def pearson_distance(student: Tensor, teacher: Tensor, mode: str = 'paper') -> T
     values = student.numel() // max(student.shape[1], 1)
     if values < 2:
         return student.sum() * 0
-    distance = F.mse_loss(_standardised(student), _standardised(teacher)) / 2
-    return distance if mode == 'paper' else distance * (values - 1) / values
+    standardise = _standardised if mode == 'paper' else _standardised_as_code
+    return F.mse_loss(standardise(student), standardise(teacher)) / 2
 
 
 def _standardised(maps: Tensor) -> Tensor:
@@ -60,6 +62,15 @@ def _standardised(maps: Tensor) -> Tensor:
     maps = maps - maps[:1, :, :1, :1].detach()
     # The square keeps the divisor of such a channel at 1e-6, and the root differentiable.
     return F.batch_norm(maps, None, None, training=True, eps=EPSILON**2)
+
+
+def _standardised_as_code(maps: Tensor) -> Tensor:
+    channels = (maps - maps[:1, :, :1, :1].detach()).transpose(0, 1).flatten(1)
+    centred = channels - channels.mean(dim=1, keepdim=True)
+    variance = centred.square().sum(dim=1, keepdim=True) / (channels.shape[1] - 1)
+    # The root of 0 has no gradient.
+    deviation = torch.where(variance > 0, torch.where(variance > 0, variance, 1).sqrt(), 0)
+    return centred / (deviation + EPSILON)
 
 
 @MODELS.register_module()

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision, mean_over
+from kddense.losses._checks import (
+    check_choice,
+    check_positive,
+    check_same_shape,
+    finite_logits,
+    full_precision,
+    mean_over,
+)
 from kddense.losses._pair_wise import nearest_nodes, sum_over_all_pairs, sum_over_near_pairs
 from kddense.losses._softmax_divergence import softmax_divergence
 from kddense.losses.logit_std import check_standardize, standardize_logits
@@ -68,6 +75,8 @@ def pixel_wise_divergence(
     student, teacher = full_precision(student, teacher.detach())
     if temperature != 1:
         student, teacher = student / temperature, teacher / temperature
+    if classes == 'sigmoid':
+        teacher = finite_logits(teacher)
     diverge = _sigmoid_divergence if classes == 'sigmoid' else _softmax_per_pixel
     per_pixel = diverge(student, teacher, direction == 'student_teacher')
     if mode == 'code':
@@ -99,8 +108,7 @@ def _sigmoid_divergence(student: Tensor, teacher: Tensor, student_first: bool) -
 def _entropy(logits: Tensor, classes: str) -> Tensor:
     if classes == 'sigmoid':
         return F.binary_cross_entropy_with_logits(logits, logits.sigmoid(), reduction='none').sum(1)
-    logarithm = logits.log_softmax(1)
-    return -(logarithm.exp().mul_(logarithm)).sum(1)
+    return torch.special.entr(logits.softmax(1)).sum(1)
 
 
 @MODELS.register_module()
@@ -209,9 +217,13 @@ def pair_wise_similarity(
         )
     student, teacher = student.flatten(2), teacher.flatten(2)
     if connections is None or connections == nodes:
-        return sum_over_all_pairs(student, teacher, detach_norm).mean() / nodes**2
+        return _mean_over_images(sum_over_all_pairs(student, teacher, detach_norm)) / nodes**2
     near = nearest_nodes(height, width, connections).to(student.device)
-    return sum_over_near_pairs(student, teacher, near, detach_norm).mean() / (nodes * connections)
+    return _mean_over_images(sum_over_near_pairs(student, teacher, near, detach_norm)) / (nodes * connections)
+
+
+def _mean_over_images(per_image: Tensor) -> Tensor:
+    return per_image.sum() / max(len(per_image), 1)
 
 
 def _check_pair_options(

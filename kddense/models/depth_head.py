@@ -142,7 +142,7 @@ class DepthHead(BaseModule):
         for loss in self.loss_decode:
             pair = (logits, self.bins_of(truth)[:, 0]) if getattr(loss, 'reads', 'depth') == 'bins' else (depth, truth)
             name: Any = loss.loss_name
-            losses[name] = losses.get(name, 0) + loss(*pair)
+            losses[name] = losses.get(name, 0) + _with_finite_slope(loss, *pair)
         known = truth > 0
         losses['abs_rel'] = ((depth - truth).abs()[known] / truth[known]).mean().detach()
         return losses
@@ -150,6 +150,16 @@ class DepthHead(BaseModule):
     def extra_repr(self) -> str:
         """Show the scale."""
         return f'target={self.target!r}, min_depth={self.min_depth}, max_depth={self.max_depth}'
+
+
+def _with_finite_slope(loss: Any, prediction: Tensor, truth: Tensor) -> Tensor:
+    """Return a loss; where it is 0, no gradient flows from it: that of a root, as in ``SiLogLoss``, would be NaN."""
+    prediction = prediction.view_as(prediction)
+    value = loss(prediction, truth)
+    if prediction.requires_grad:
+        perfect = value.detach() == 0
+        prediction.register_hook(lambda gradient: torch.where(perfect, torch.zeros_like(gradient), gradient))
+    return value
 
 
 def _with_outputs(decoder: Mapping[str, Any], channels: int) -> dict[str, Any]:

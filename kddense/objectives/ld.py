@@ -34,7 +34,8 @@ class LDObjective(Objective):
         mode: ``'paper'``: divergences, weighted means over a region's boxes (of all processes); the paper prints no
             divisor, so it is that of GFL's own box losses: the sum of the weights, at least 1. ``'code'``, as the authors'
             and mmdet's LDHead: means over the bins, and sums over the boxes of one process, so that the strength grows
-            with the batch; edges of the valuable region count a quarter.
+            with the batch; edges of the valuable region count a quarter, and the region is the authors', see
+            :func:`kddense.losses.valuable_region`.
         temperature: The paper's τ for distances.
         main_weight: Weight of the main region.
         region_weight: Weight of the valuable region; 0 leaves it out.
@@ -114,7 +115,7 @@ class LDObjective(Objective):
         return self.loss(own.distributions_at(index), other.distributions_at(index), weight, average)
 
     def _region(self, sample: DenseSample, own: DenseOpinion, other: DenseOpinion) -> Tensor:
-        rows, weight = region_of(sample, self.topk)
+        rows, weight = region_of(sample, self.topk, self.mode)
         index = sample.index[rows]
         average = CODE_REGION_AVERAGE if self.mode == 'code' else self._sum_of(weight)
         return self.loss(own.distributions_at(index), other.distributions_at(index), weight, average)
@@ -132,12 +133,12 @@ class LDObjective(Objective):
         return mean * len(index) / mean_over_processes(len(index), mean).clamp(min=1)
 
 
-def region_of(sample: DenseSample, topk: int = 9) -> tuple[Tensor, Tensor]:
+def region_of(sample: DenseSample, topk: int = 9, mode: str = 'paper') -> tuple[Tensor, Tensor]:
     """Return the valuable region of a batch: which rows of ``sample.index``, and their weights."""
     per_image = len(sample.priors)
     image = sample.index.div(per_image, rounding_mode='floor')
     weights = [
-        _weights_of(sample, sample.index[image == number] - number * per_image, boxes, topk)
+        _weights_of(sample, sample.index[image == number] - number * per_image, boxes, topk, mode)
         for number, boxes in enumerate(sample.ground_truth)
     ]
     weight = torch.cat(weights)
@@ -145,10 +146,10 @@ def region_of(sample: DenseSample, topk: int = 9) -> tuple[Tensor, Tensor]:
     return rows, weight[rows]
 
 
-def _weights_of(sample: DenseSample, places: Tensor, boxes: Tensor, topk: int) -> Tensor:
+def _weights_of(sample: DenseSample, places: Tensor, boxes: Tensor, topk: int, mode: str) -> Tensor:
     """Return the weights of one image's places, anchors that count all of them."""
     anchors = sample.priors[places]
     level_ends = torch.tensor([height * width for height, width in sample.level_sizes], device=places.device).cumsum(0)
     ends = torch.searchsorted(places, level_ends).tolist()
     counts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
-    return valuable_region(anchors, boxes, atss_thresholds(anchors, boxes, counts, topk))
+    return valuable_region(anchors, boxes, atss_thresholds(anchors, boxes, counts, topk), mode=mode)

@@ -107,9 +107,9 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r'student and teacher must have one shape, got \(4, 4\), \(3, 4\)'):
         box_imitation(STUDENT, TEACHER[:3])
     for margin in (-1, float('nan')):
-        with pytest.raises(ValueError, match='margin must be at least 0'):
+        with pytest.raises(ValueError, match='margin must be (at least 0|finite)'):
             bounded_regression(STUDENT, TEACHER, TARGET, margin=margin)
-        with pytest.raises(ValueError, match='margin must be at least 0'):
+        with pytest.raises(ValueError, match='margin must be (at least 0|finite)'):
             BoundedRegressionLoss(margin=margin)
     for wrong in (
         lambda: bounded_regression(STUDENT, TEACHER, TARGET, norm='smooth'),

@@ -178,16 +178,16 @@ def test_an_auxiliary_head():
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        (dict(target='inverse'), "decode_head.target must be one of 'log', 'linear', 'bins', got 'inverse'"),
+        (dict(target='inverse'), "DepthHead.target must be one of 'log', 'linear', 'bins', got 'inverse'"),
         (
             dict(min_depth=0.0),
-            'decode_head.min_depth and max_depth must be metres with 0 < min < max, got 0.0 and 10.0',
+            'DepthHead.min_depth and max_depth must be metres with 0 < min < max, got 0.0 and 10.0',
         ),
         (dict(min_depth=20.0), 'got 20.0 and 10.0'),
-        (dict(target='bins', num_bins=1), 'decode_head.num_bins must be at least 2, got 1'),
+        (dict(target='bins', num_bins=1), 'DepthHead.num_bins must be at least 2, got 1'),
         (
             dict(loss_decode=dict(type='kddense.OrderedCrossEntropyLoss')),
-            "OrderedCrossEntropyLoss needs bins, but decode_head.target is 'log'",
+            "OrderedCrossEntropyLoss needs bins, but target is 'log'",
         ),
     ],
 )
@@ -198,5 +198,5 @@ def test_bad_input_is_named(options, message):
 
 @pytest.mark.parametrize('key', ['num_classes', 'out_channels', 'loss_decode'])
 def test_the_decoder_has_no_classes_of_its_own(key):
-    with pytest.raises(ValueError, match=f'decode_head.decoder.{key} is for the depth head to set: remove it'):
+    with pytest.raises(ValueError, match=f'DepthHead.decoder.{key} is for the depth head to set: remove it'):
         DepthHead(dict(DECODER, **{key: 5}))

@@ -88,7 +88,8 @@ def test_the_valuable_region_is_mmdets_loss_there(distiller):
 
     seen, taught = answers(distiller, PADDED)
     (sample,), (own,), (other,) = seen.samples['dense'], seen.opinions['dense'], taught.opinions['dense']
-    rows, weight = region_of(sample)
+    rows, weight = region_of(sample, mode='code')
+    assert len(rows) > len(region_of(sample)[0])
     student, teacher = (one.distributions_at(sample.index[rows]).flatten(0, 1) for one in (own, other))
     loss = KnowledgeDistillationKLDivLoss(loss_weight=0.25, T=10)
     expected = loss(student, teacher, weight.repeat_interleave(4), avg_factor=16)
