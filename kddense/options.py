@@ -74,7 +74,7 @@ def check_options(kind: type, args: Sequence[Any], options: Mapping[str, Any], o
     known = options_of(kind)
     positional = [name for name, one in known.items() if one.kind == inspect.Parameter.POSITIONAL_OR_KEYWORD]
     given = {**dict(zip(positional, args, strict=False)), **options}
-    if not _takes_any(kind):
+    if not _takes_any(kind) and not getattr(kind, 'names_unknown_keys', False):  # which a class may do better itself
         for name in given.keys() - known.keys():
             raise ConfigError(no_such_key(name, known), owner=owner or 'model')
     for name, one in known.items():

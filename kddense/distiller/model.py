@@ -69,6 +69,7 @@ class Distiller(BaseModel):
     """
 
     config_key = ''  # its options are named as they are
+    names_unknown_keys = True
 
     def __init__(
         self,
