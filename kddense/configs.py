@@ -104,16 +104,16 @@ def read_config_file(file: str | Path, key: str = '') -> Config:
         ConfigError: If it cannot be read.
     """
     path = Path(file)
-    begin = f'{key}: ' if key else ''
     if path.is_dir():
-        raise ConfigError(f"{begin}'{file}' is a folder, not a config")
+        raise ConfigError(f": '{file}' is a folder, not a config", key)
     if not path.is_file():
         beside = [str(one) for one in path.parent.glob('*.py')] if path.parent.is_dir() else []
+        begin = f'{key}: ' if key else ''
         raise FileNotFoundError(f"{begin}there is no file '{file}'{nearest(str(file), beside)}")
     try:
         return Config.fromfile(file)
     except Exception as error:  # a config is code, which may fail in any way
-        raise ConfigError(f"{begin}'{file}' cannot be read: {_told(error)}") from error
+        raise ConfigError(f": '{file}' cannot be read: {_told(error)}", key) from error
 
 
 def _told(error: Exception) -> str:

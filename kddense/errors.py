@@ -48,7 +48,7 @@ class ConfigError(ValueError):
     def __str__(self) -> str:
         key = joined(self.owner, self.key)
         colon = '' if self.fault.startswith((' ', ':', ',', '.', '[')) or not key else ' '
-        return f'{key}{colon}{self.fault}'.strip()
+        return f'{key}{colon}{self.fault}'.removeprefix(':').strip()
 
 
 def joined(*keys: str) -> str:

@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
-from kddense.apps.command_line import new_parser
+from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.apps.made_up_batch import made_up_batch
-from kddense.configs import find_config, untrained
+from kddense.configs import find_config, is_distiller, read_config_file, untrained
 from kddense.distiller import Distiller
 from kddense.distiller.build import build_teachers
+from kddense.errors import ConfigError
 from kddense.exchange import Answer, Batch, ImageFormat, Question
 from kddense.registry import MODELS
 from kddense.report.costs import timed
@@ -196,6 +197,7 @@ def _peak_memory(step: Callable[[], object], device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+@in_one_sentence()
 def main(argv: Sequence[str] | None = None) -> None:
     """Time the steps of a config, and print the medians.
 
@@ -205,8 +207,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
-    config = Config.fromfile(find_config(args.config))
-    config.merge_from_dict(args.cfg_options)
+    config = read_config_file(find_config(args.config), '--config')
+    if 'model' not in config or not is_distiller(config.model):
+        raise ConfigError(f"--config '{args.config}' distils nothing: its model is no kddense.Distiller")
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise ConfigError(f'--json: there is no folder {args.json.parent}')
+    change_config(config, args.cfg_options)
     costs = measure(config, tuple(args.shape), args.device, args.rounds)
     print(_report(costs))
     if args.json:
@@ -236,10 +242,10 @@ def _report(costs: Costs) -> str:
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('--config', required=True, help='a training config with a kddense.Distiller')
-    parser.add_argument('--shape', nargs=3, type=int, default=[2, 320, 320], metavar=('N', 'H', 'W'))
+    parser.add_argument('--shape', nargs=3, type=count, default=[2, 320, 320], metavar=('N', 'H', 'W'))
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--rounds', type=int, default=10)
-    parser.add_argument('--threads', type=int, help="PyTorch's threads on the CPU; its own choice by default")
+    parser.add_argument('--rounds', type=count, default=10)
+    parser.add_argument('--threads', type=count, help="PyTorch's threads on the CPU; its own choice by default")
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     return parser.parse_args(argv)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from kddense.configs import find_config
+from kddense.configs import find_config, read_config_file
+from kddense.errors import ConfigError, is_of_config, told, within
 
 from .noise import QuietRunner, ignore_known_warnings
 
@@ -25,11 +29,58 @@ def new_parser(description: str | None) -> argparse.ArgumentParser:
     )
 
 
+@contextmanager
+def in_one_sentence(config: Any = None) -> Iterator[None]:
+    """Context manager, or decorator: what is wrong with an input ends the program in one sentence, with the status 1.
+
+    An error in what runs keeps its traceback.
+
+    Args:
+        config: What is built of which, if it is known: the key of the part that an error came out of is named.
+    """
+    try:
+        yield
+    except (ConfigError, OSError, ImportError) as error:
+        sys.exit(f'error: {error}')
+    except Exception as error:
+        if not is_of_config(error):
+            raise
+        sys.exit(f'error: {told(error, "", config)}')
+
+
+def count(text: str) -> int:
+    """Read an argument that counts something: a whole number of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'must be a whole number, got {text!r}') from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, got {number}')
+    return number
+
+
+class ConfigOptions(DictAction):
+    """mmengine's ``DictAction``; what is no ``key=value`` is told as other arguments are."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        for one in values:
+            key, separator, _ = one.partition('=')
+            if not separator or not key:
+                parser.error(f"argument {option_string}: must be key=value, got '{one}'")
+        super().__call__(parser, namespace, values, option_string)
+
+
+def change_config(config: Config, changes: Any) -> None:
+    """Make the changes of ``--cfg-options`` in a config."""
+    with within('--cfg-options'):
+        config.merge_from_dict(changes)
+
+
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what training and testing both take, under the names that the stock scripts gave it."""
     parser.add_argument('--work-dir', help='where the results go; work_dirs/<config> by default')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config, key=value'
+        '--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config, key=value'
     )
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by launchers')
@@ -39,13 +90,16 @@ def read_config(args: argparse.Namespace) -> Config:
     """Read ``args.config`` with the changes that the common arguments make to it."""
     ignore_known_warnings()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    config = Config.fromfile(find_config(args.config))
+    config = read_config_file(find_config(args.config))
     config.launcher = args.launcher
-    config.merge_from_dict(args.cfg_options)
+    change_config(config, args.cfg_options)
+    if 'model' not in config:
+        raise ConfigError(f"'{args.config}' holds no model: it is no config to train or test by")
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     return config
 
 
 def build_runner(config: Config) -> Runner:
     """Build the runner that a config asks for; by default mmengine's own, less the known noise of its log."""
-    return RUNNERS.build(config) if 'runner_type' in config else QuietRunner.from_cfg(config)
+    with within('', config):
+        return RUNNERS.build(config) if 'runner_type' in config else QuietRunner.from_cfg(config)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kddense.apps.command_line import new_parser
+from kddense.apps.command_line import count, new_parser
 from kddense.export import Exported, OnnxReport, export_student
 
 
@@ -35,7 +35,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--config', type=Path, help="the run's config, if neither work_dir nor checkpoint has it")
     parser.add_argument('--ema', action='store_true', help="the averaged weights of mmengine's EMAHook")
     parser.add_argument('--onnx', action='store_true', help='also write *.onnx, and compare it with PyTorch')
-    parser.add_argument('--shape', nargs=2, type=int, metavar=('H', 'W'), help='of the images for --onnx')
+    parser.add_argument('--shape', nargs=2, type=count, metavar=('H', 'W'), help='of the images for --onnx')
     parser.add_argument('--force', action='store_true', help='overwrite an earlier export')
     parser.add_argument(
         '--trust-checkpoint',

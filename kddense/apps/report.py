@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from mmengine.logging import MMLogger
 
-from kddense.apps.command_line import new_parser
+from kddense.apps.command_line import count, new_parser
 from kddense.report.report import write_report
 
 
@@ -48,7 +48,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--out', type=Path, default=Path('report.html'))
     parser.add_argument('--split', choices=['val', 'test'], default='val', help='what to measure on')
-    parser.add_argument('--images', type=int, default=4, help='how many images to show')
+    parser.add_argument('--images', type=count, default=4, help='how many images to show')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--trust-checkpoint', action='store_true', help='load checkpoints that hold pickled code')
     return parser.parse_args(argv)

@@ -11,14 +11,14 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
-
-from kddense.apps.command_line import new_parser
-from kddense.configs import find_config
+from kddense.apps.command_line import ConfigOptions, change_config, in_one_sentence, new_parser
+from kddense.configs import find_config, is_distiller, read_config_file
+from kddense.errors import ConfigError
 from kddense.objectives.ail.prepass import measure_teacher_errors
 from kddense.objectives.ail.teacher_error import write_teacher_errors
 
 
+@in_one_sentence()
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure a teacher's errors, and write them.
 
@@ -26,10 +26,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
-    config = Config.fromfile(find_config(args.config))
-    config.merge_from_dict(args.cfg_options)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    config = read_config_file(find_config(args.config))
+    change_config(config, args.cfg_options)
+    if 'model' not in config or not is_distiller(config.model):
+        raise ConfigError(f"'{args.config}' distils nothing: its model is no kddense.Distiller")
+    if args.out.is_dir():
+        raise ConfigError(f'{args.out} is a folder: name the JSON file to write')
     errors = measure_teacher_errors(config, args.objective, args.device)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     write_teacher_errors(args.out, errors)
     print(
         f'\n{errors.count} samples, errors from {errors.minimum:.4g} to {errors.maximum:.4g} '
@@ -43,5 +47,5 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('out', type=Path, help='the JSON file to write')
     parser.add_argument('--objective', help='which objective, if several need it')
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     return parser.parse_args(argv)

@@ -6,12 +6,19 @@ kddense test configs/chen2017/faster-rcnn_r18_fpn_1x_coco.py work_dirs/chen_r50_
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from kddense.apps.command_line import add_common_arguments, build_runner, new_parser, read_config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch import nn
+
+from kddense.apps.command_line import add_common_arguments, build_runner, in_one_sentence, new_parser, read_config
 from kddense.configs import is_distiller
+from kddense.errors import ConfigError
 
 
+@in_one_sentence()
 def main(argv: Sequence[str] | None = None) -> None:
     """Test a checkpoint.
 
@@ -24,7 +31,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_distiller(config.model):
         # Testing needs no teacher, nor its checkpoint.
         config.model = config.model.student
-    build_runner(config).test()
+    runner = build_runner(config)
+    runner.register_hook(WholeCheckpointHook(args.checkpoint), priority='VERY_LOW')
+    with in_one_sentence(config):
+        runner.test()
+
+
+class WholeCheckpointHook(Hook):
+    """Refuses a checkpoint that is not of the model: mmengine warns of it, and then measures chance.
+
+    Args:
+        checkpoint: What messages call it.
+    """
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Raise a ConfigError unless the checkpoint holds every weight of the model, and no other."""
+        model: nn.Module = getattr(runner.model, 'module', runner.model)
+        saved: Mapping[str, Any] = checkpoint.get('state_dict', checkpoint)
+        theirs = {key.removeprefix('module.'): tuple(getattr(value, 'shape', ())) for key, value in saved.items()}
+        own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+        counts = {key for key in own if key.endswith('num_batches_tracked')}
+        faults = {
+            'missing': own.keys() - theirs.keys() - counts,
+            'unexpected': theirs.keys() - own.keys(),
+            'of another shape': {key for key in own.keys() & theirs.keys() if own[key] != theirs[key]},
+        }
+        if any(faults.values()):
+            found = [f'{len(keys)} weights {kind}, such as {min(keys)}' for kind, keys in faults.items() if keys]
+            raise ConfigError(
+                f"the checkpoint '{self.checkpoint}' is of another model than the config's {type(model).__name__}: "
+                f'{"; ".join(found)}; give the config that it was trained with'
+            )
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

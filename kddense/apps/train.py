@@ -13,13 +13,14 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from kddense.apps.command_line import add_common_arguments, build_runner, new_parser, read_config
+from kddense.apps.command_line import add_common_arguments, build_runner, in_one_sentence, new_parser, read_config
 from kddense.training import Interruption
 from kddense.training.checkpoints import find_checkpoint
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit status, as shells give it
 
 
+@in_one_sentence()
 def main(argv: Sequence[str] | None = None) -> None:
     """Train a config.
 
@@ -44,7 +45,8 @@ def train(config: Config) -> None:
         try:
             runner = build_runner(config)
             runner.register_hook(interruption)
-            runner.train()
+            with in_one_sentence(config):
+                runner.train()
         except KeyboardInterrupt:
             last = interruption.checkpoint or find_checkpoint(Path(config.work_dir))
             print(f'interrupted: --resume goes on from {last}' if last else 'interrupted before the first checkpoint')

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-LARGE_LOGIT = 1e4  # its sigmoid is 1 in every floating dtype, and its opposite's 0
-
 
 def check_same_shape(**tensors: Tensor) -> None:
     """Raise ``ValueError`` unless all tensors, given by name, have one shape."""
@@ -53,11 +51,6 @@ def mean_over(per_position: Tensor, mask: Tensor | None) -> Tensor:
         return per_position.sum() / max(per_position.numel(), 1)
     kept = torch.where(mask, per_position, torch.zeros_like(per_position))
     return kept.sum() / mask.sum().clamp(min=1)
-
-
-def finite_logits(teacher: Tensor) -> Tensor:
-    """Return a teacher's logits of yes or no with large numbers for infinite ones, whose products with 0 are not NaN."""
-    return teacher.nan_to_num(nan=math.nan, posinf=LARGE_LOGIT, neginf=-LARGE_LOGIT)
 
 
 def full_precision(*tensors: Tensor) -> tuple[Tensor, ...]:

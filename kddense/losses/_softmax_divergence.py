@@ -9,6 +9,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+LARGE_LOGIT = 1e4  # its sigmoid is 1 in every floating dtype, and its opposite's 0
+
+
+def finite_logits(teacher: Tensor) -> Tensor:
+    """Return a teacher's logits of yes or no with large numbers for infinite ones, whose products with 0 are not NaN."""
+    return teacher.nan_to_num(nan=math.nan, posinf=LARGE_LOGIT, neginf=-LARGE_LOGIT)
+
 
 def softmax_divergence(student: Tensor, teacher: Tensor, dim: int, student_first: bool) -> Tensor:
     """Divergence of the softmax over ``dim``, for every position.

@@ -5,16 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kddense.losses._checks import (
-    check_choice,
-    check_mask,
-    check_positive,
-    check_same_shape,
-    finite_logits,
-    full_precision,
-    mean_over,
-)
-from kddense.losses._softmax_divergence import softmax_divergence
+from kddense.losses._checks import check_choice, check_mask, check_positive, check_same_shape, full_precision, mean_over
+from kddense.losses._softmax_divergence import finite_logits, softmax_divergence
 from kddense.losses.logit_std import check_standardize, standardize_logits
 from kddense.registry import MODELS
 

@@ -10,16 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kddense.losses._checks import (
-    check_choice,
-    check_positive,
-    check_same_shape,
-    finite_logits,
-    full_precision,
-    mean_over,
-)
+from kddense.losses._checks import check_choice, check_positive, check_same_shape, full_precision, mean_over
 from kddense.losses._pair_wise import nearest_nodes, sum_over_all_pairs, sum_over_near_pairs
-from kddense.losses._softmax_divergence import softmax_divergence
+from kddense.losses._softmax_divergence import finite_logits, softmax_divergence
 from kddense.losses.logit_std import check_standardize, standardize_logits
 from kddense.registry import MODELS
 
@@ -217,13 +210,9 @@ def pair_wise_similarity(
         )
     student, teacher = student.flatten(2), teacher.flatten(2)
     if connections is None or connections == nodes:
-        return _mean_over_images(sum_over_all_pairs(student, teacher, detach_norm)) / nodes**2
+        return mean_over(sum_over_all_pairs(student, teacher, detach_norm), None) / nodes**2
     near = nearest_nodes(height, width, connections).to(student.device)
-    return _mean_over_images(sum_over_near_pairs(student, teacher, near, detach_norm)) / (nodes * connections)
-
-
-def _mean_over_images(per_image: Tensor) -> Tensor:
-    return per_image.sum() / max(len(per_image), 1)
+    return mean_over(sum_over_near_pairs(student, teacher, near, detach_norm), None) / (nodes * connections)
 
 
 def _check_pair_options(

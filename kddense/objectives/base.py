@@ -148,9 +148,13 @@ class Objective(nn.Module):
             teacher.check_teacher(kind)
             differences = teacher.differences_from(student, kind)
             if differences:
+                of_classes = any('num_classes' in one for one in differences)
+                choose = (
+                    f"choose and order the teacher's classes with {teacher.owner}.class_map, " if of_classes else ''
+                )
                 raise ViewError(
                     f'student and teacher do not speak about the same boxes: {"; ".join(differences)}. Give both configs '
-                    'the same values (and train the teacher with them), or leave this objective out'
+                    f'the same values (and train the teacher with them), {choose}or leave this objective out'
                 )
 
     def check_run(self, config: str | None, checkpoint: str | None) -> None:

@@ -217,4 +217,9 @@ def _class_indices(class_map: Sequence[str | int], classes: Sequence[str] | None
     if unknown:
         known = f'they are {", ".join(by_name)}' if by_name else 'its names are not known, use indices'
         raise ValueError(f'{name}.class_map: the teacher has no class {", ".join(map(repr, unknown))}; {known}')
-    return [by_name[one] if isinstance(one, str) else one for one in class_map]
+    indices = [by_name[one] if isinstance(one, str) else int(one) for one in class_map]
+    if len(set(indices)) < len(indices) or min(indices) < 0:
+        raise ValueError(
+            f'{name}.class_map must name each class once, by name or by index from 0, got {list(class_map)}'
+        )
+    return indices

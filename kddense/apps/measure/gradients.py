@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from kddense.apps.command_line import new_parser
+from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.compat import load_checkpoint
-from kddense.configs import find_config
+from kddense.configs import find_config, read_config_file
 
 SHARED = ('backbone.', 'neck.')
 
@@ -108,17 +108,18 @@ def _flat(gradient: Tensor | None, parameter: nn.Parameter) -> Tensor:
     return torch.zeros_like(parameter).flatten() if gradient is None else gradient.flatten()
 
 
+@in_one_sentence()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the gradients' shares, or write them as JSON."""
     parser = new_parser(__doc__)
     parser.add_argument('config', help='a config that distils')
     parser.add_argument('--student', help='a checkpoint of the student; as it is initialised without one')
-    parser.add_argument('--batches', type=int, default=4)
+    parser.add_argument('--batches', type=count, default=4)
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to the config')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     args = parser.parse_args(arguments)
-    config = Config.fromfile(find_config(args.config))
-    config.merge_from_dict(args.cfg_options)
+    config = read_config_file(find_config(args.config))
+    change_config(config, args.cfg_options)
     shares = gradient_shares(config, args.student, args.batches)
     task = shares['task']
     print(f'task: loss {task["loss"]:.3f}, norm of the gradient {task["norm"]:.3f}')

@@ -19,10 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
-
-from kddense.apps.command_line import new_parser
-from kddense.configs import find_config
+from kddense.apps.command_line import in_one_sentence, new_parser
+from kddense.configs import find_config, read_config_file
 from kddense.training.settings import steps_of
 
 from .markdown import markdown
@@ -61,6 +59,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
+@in_one_sentence()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks.
 
@@ -172,7 +171,7 @@ def _same_time_steps(args: argparse.Namespace) -> int | None:
         file.write_text(json.dumps(times, indent=2) + '\n')
     if not times:
         return None
-    config = Config.fromfile(find_config(args.plain))
+    config = read_config_file(find_config(args.plain), '--plain')
     config.merge_from_dict(options)
     steps, unit = steps_of(config)
     return steps_that_fit(steps, max(times['ratio'].values()), unit)

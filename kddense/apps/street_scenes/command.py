@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from kddense.apps.command_line import new_parser
+from kddense.apps.command_line import count, new_parser
 
 from .frame import LEAST_PIXELS
 from .writing import DIFFICULTIES, StreetScenes
@@ -39,15 +39,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('folder', type=Path, help='where to; a call that was cut off is continued')
-    parser.add_argument('--train', type=int, default=400, help='images to train on')
-    parser.add_argument('--val', type=int, default=100, help='images to validate on')
-    parser.add_argument('--size', nargs=2, type=int, default=[256, 128], metavar=('WIDTH', 'HEIGHT'))
+    parser.add_argument('--train', type=count, default=400, help='images to train on')
+    parser.add_argument('--val', type=count, default=100, help='images to validate on')
+    parser.add_argument('--size', nargs=2, type=count, default=[256, 128], metavar=('WIDTH', 'HEIGHT'))
     parser.add_argument('--difficulty', default='medium', help=f'{", ".join(DIFFICULTIES)}, or a number from 0 to 1')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
         '--smallest', type=int, default=LEAST_PIXELS, help='pixels that a thing must show to be counted'
     )
-    parser.add_argument('--processes', type=int, help='as many as there are cores by default')
+    parser.add_argument('--processes', type=count, help='as many as there are cores by default')
     return parser.parse_args(argv)
 
 
