@@ -162,7 +162,7 @@ def faults(value: Any, hint: Any, key: str = '', default: Any = NO_DEFAULT) -> I
         return
     if not fits(value, hint):
         yield key, f'must be {words(hint)}, got {shown(value)}'
-    elif isinstance(value, float) and not math.isfinite(value) and not _is_infinite(default):
+    elif isinstance(value, float) and (math.isnan(value) or (math.isinf(value) and not _is_infinite(default))):
         yield key, f'must be finite, got {value}'
     elif isinstance(value, (list, tuple)):
         if not value and default != () and default != []:

@@ -287,7 +287,6 @@ def test_no_objectives_are_told(monkeypatch):
         ('model = dict(', 'cannot be read: '),
         ("_base_ = ['nowhere.py']", 'cannot be read: '),
         ('raise RuntimeError("no")', 'cannot be read: '),
-        ('import nothing_that_exists', 'cannot be read: '),
     ],
 )
 def test_a_teachers_config_that_is_no_config(text, expected, tmp_path):

@@ -88,7 +88,7 @@ def test_bad_input_is_named():
         neuron_selectivity_distance(STUDENT, TEACHER[..., :1])
     for options, message in (
         (dict(kernel='cosine'), "kernel must be one of 'linear', 'polynomial', 'gaussian'"),
-        (dict(degree=1.5), 'degree must be a whole number that is at least 1, got 1.5'),
+        (dict(degree=1.5), 'degree must be a whole number, got 1.5'),
         (dict(offset=-1), 'offset must be at least 0'),
         (dict(variance=0), 'variance must be above 0'),
     ):
