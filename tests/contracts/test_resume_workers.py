@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from kddense.apps.train import train
 from kddense.compat import load_checkpoint
 
 from .test_resume import assert_equal
@@ -60,48 +64,54 @@ def test_the_hook_changes_no_number_of_a_run_with_persistent_workers(detector, t
     assert logged_losses(with_hook.message_hub) == logged_losses(without.message_hub)
 
 
-@pytest.fixture
-def breaks_off():
-    """A hook for configs that saves as Ctrl-C does, and breaks off, after an iteration."""
+@HOOKS.register_module(force=True)
+class PressesCtrlC(Hook):
+    """A hook for configs that interrupts its own process within an iteration."""
 
-    @HOOKS.register_module(force=True)
-    class BreaksOff(Hook):
-        priority = 'LOWEST'
+    def __init__(self, at):
+        self.at = at
 
-        def __init__(self, after):
-            self.after = after
-
-        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-            if runner.iter + 1 == self.after:
-                hook = next(one for one in runner.hooks if hasattr(one, 'save_interrupted'))
-                hook.save_interrupted(runner, self.after)
-                raise KeyboardInterrupt
-
-    yield
-    HOOKS._module_dict.pop('BreaksOff')
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
-@pytest.mark.parametrize('options', [{}, EPOCHS], ids=['without workers', 'persistent workers'])
-@pytest.mark.parametrize('after', [6, 7])
-def test_an_epoch_goes_on_in_its_middle(options, after, detector, tmp_path, logged_losses, breaks_off):
-    """Also to the end of the next, where each worker must be where it was, whichever batches it made before."""
-    soft = dict(hint=detector.objectives['hint'])
-    whole = detector.train(config_of(detector, soft, **options), tmp_path / 'whole')
-    broken = config_of(detector, soft, **options)
-    broken.custom_hooks.append(dict(type='BreaksOff', after=after))
+@pytest.mark.parametrize(
+    'name, options, at, last',
+    [
+        ('detector', {}, 6, 'epoch_3.pth'),
+        ('detector', EPOCHS, 7, 'epoch_3.pth'),
+        ('segmentor', ITERATIONS, 6, 'iter_12.pth'),
+    ],
+    ids=['without workers', 'persistent workers', 'iterations'],
+)
+def test_ctrl_c_loses_nothing(name, options, at, last, request, tmp_path, logged_losses, capfd):
+    """Nor does an epoch that goes on in its middle: to the end of the next, where each worker must be where it was."""
+    task = request.getfixturevalue(name)
+    soft = {key: value for key, value in task.objectives.items() if key in ('hint', 'soft')}
+    whole = task.train(config_of(task, soft, **options), tmp_path / 'whole')
+    config = config_of(task, soft, **options)
+    config.work_dir, config.experiment_name, config.log_level = str(tmp_path / 'run'), f'{name}_{at}', 'ERROR'
+    config.visualizer.name = f'{name}_{at}'
+    broken = config.copy()
+    broken.custom_hooks = [*config.custom_hooks, dict(type='PressesCtrlC', at=at)]
     with pytest.raises(KeyboardInterrupt):
-        detector.train(broken, tmp_path / 'run')
-    assert (tmp_path / 'run' / 'last_checkpoint').read_text().endswith('interrupted.pth')
+        train(broken)
+    said, asked = capfd.readouterr()
+    interrupted = tmp_path / 'run' / 'interrupted.pth'
+    assert said.strip().endswith(f'interrupted: --resume goes on from {interrupted}')
+    assert 'the training ends after this step with a checkpoint' in asked
+    assert load_checkpoint(interrupted)['meta']['iter'] == at
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    config = config_of(detector, soft, **options)
-    config.resume = True
-    resumed = detector.train(config, tmp_path / 'run')
+    resumed = task.train(config_of(task, soft, resume=True, **options), tmp_path / 'run')
     assert logged_losses(resumed.message_hub) == logged_losses(whole.message_hub)
     assert_equal(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
-    assert sorted(path.name for path in (tmp_path / 'run').glob('*.pth')) == [f'epoch_{one}.pth' for one in (1, 2, 3)]
+    assert (tmp_path / 'run' / last).exists()
+    assert not interrupted.exists()
 
 
-def test_what_cannot_be_restored_is_told_at_the_start(detector, tmp_path, caplog, monkeypatch):
+def test_what_cannot_be_restored_is_told_at_the_start(detector, tmp_path, monkeypatch):
     from kddense.training import random_state_hook
 
     told = []
