@@ -41,7 +41,7 @@ def train(config: Config) -> None:
         KeyboardInterrupt: After Ctrl-C.
     """
     interruption = Interruption()
-    with interruption.listening() if config.launcher == 'none' else nullcontext():
+    with interruption.listening() if config.get('launcher', 'none') == 'none' else nullcontext():
         try:
             runner = build_runner(config)
             runner.register_hook(interruption)
