@@ -122,8 +122,8 @@ def test_one_image_and_images_without_boxes_have_no_relation(loss):
 
 def test_bad_options_are_named():
     for options, message in (
-        (dict(among='pixels'), "objectives.it: among must be 'auto', 'rois' or 'images'"),
-        (dict(most=1), 'objectives.it: most must be at least 2, got 1'),
+        (dict(among='pixels'), "among must be .*'auto', 'rois'.*'images'"),
+        (dict(most=1), 'objectives.it.*most must be at least 2, got 1'),
     ):
         with pytest.raises(ValueError, match=message):
             build(tiny.faster_rcnn(), tiny.faster_rcnn(), **options)

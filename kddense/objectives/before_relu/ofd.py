@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,18 +24,25 @@ class OFDObjective(BeforeReLUObjective):
     expect them; a shortcut that is added behind that norm is not seen, as in the authors' code.
 
     Args:
-        margin: ``None`` takes the margins from the teacher's batch norms, also where these are folded. A number, at
-            most 0, is the margin of every channel: for parts without a batch norm; ``-inf`` takes the teacher's values
-            as they are.
+        margin: ``None`` takes the margins from the teacher's batch norms, also where these are folded. A number, at most
+            0, is the margin of every channel, for parts without a batch norm; ``'none'`` takes the teacher's values as
+            they are.
         weight: The authors' for segmentation; 1e-4 on ImageNet, 1e-3 on CIFAR: the loss is a sum over positions.
         **kwargs: See :class:`BeforeReLUObjective`.
     """
 
-    def __init__(self, margin: float | None = None, weight: float | Mapping[str, Any] = 1e-5, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        margin: float | Literal['none'] | None = None,
+        weight: float | Mapping[str, Any] = 1e-5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(weight=weight, **kwargs)
-        if margin is not None and not margin <= 0:
-            raise ValueError(f'margin must be None or a number that is at most 0, got {margin}')
-        self.margin = margin
+        if margin == 'none':
+            margin = -math.inf
+        if margin is not None and not (isinstance(margin, (int, float)) and margin <= 0):
+            raise ValueError(f"margin must be None, 'none' or a number that is at most 0, got {margin!r}")
+        self.margin: float | None = margin
         self.loss = OFDLoss()
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
@@ -60,7 +67,7 @@ def margins_of(view: ModelView, tap: str, norm: str | None) -> Tensor:
     if not isinstance(layer, torch.nn.modules.batchnorm._NormBase):
         raise ValueError(
             f"'{tap}' of the {view.owner} has no batch norm before it that tells its margins: choose other parts, or set "
-            f'margin=-{math.inf}, or another number that is at most 0'
+            "margin='none', or a number that is at most 0"
         )
     if layer.weight is None:
         statistics = layer.running_mean if layer.running_mean is not None else torch.zeros(layer.num_features)
