@@ -50,7 +50,7 @@ def test_a_recipe_serves_every_family(recipe, family):
     wide = dict(width=12) if family in ('segmentor', 'depth') else dict(width=12, fpn=24)
     model = tiny.distiller(student(), student(**wide), objectives_of(recipe), scope)
     batch = named(data())
-    plugins.train(model, batch, steps=2)
+    plugins.train(model, batch, steps=2, lr=1e-5)  # weights made for trained models: large steps diverge
     plugins.at_iteration(0)  # of a recipe with stages, the first
     assert any(name.startswith('backbone') for name in plugins.gradients(model, batch))
     losses = tiny.step(model, batch)

@@ -107,6 +107,7 @@ def test_the_bank_gets_its_size_from_the_data_set_of_the_run(toy_data, segmentor
     config = segmentor.plain()
     model = build(size=None)
     plugins.at_iteration(0, config=config.pretty_text)
+    model.init_weights()  # as a runner does, which has told its config by then
     tiny.step(model, DATA)
     images = len(list((toy_data / 'images').iterdir()))
     assert [len(bank.vectors) for bank in model.objectives['crd'].banks] == [images] * 2
@@ -116,6 +117,7 @@ def test_the_bank_gets_its_size_from_the_data_set_of_the_run(toy_data, segmentor
 def test_a_run_without_the_length_of_a_data_set_ends_in_one_sentence(config):
     model = build(size=None)
     plugins.at_iteration(0, config)
+    model.init_weights()
     with pytest.raises(
         ValueError, match=r'^objectives.crd: a memory bank without a data-set length: train by a config'
     ):
