@@ -31,8 +31,28 @@ def config_of(task, objectives=None, hook=True, seed=3, **options):
     return config
 
 
+def soft(task):
+    """Return objectives that cost little."""
+    return {key: value for key, value in task.objectives.items() if key in ('hint', 'soft')}
+
+
 def state_and_losses(runner, logged_losses):
     return dict(runner.model.state_dict()), logged_losses(runner.message_hub)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+    """The function that trains without interruption, once with each options: returns the runner and its folder."""
+    runs = {}
+
+    def run(task, options, seed=3):
+        key = (task.name, str(options), seed)
+        if key not in runs:
+            folder = tmp_path_factory.mktemp('whole')
+            runs[key] = task.train(config_of(task, soft(task), seed=seed, **options), folder), folder
+        return runs[key]
+
+    return run
 
 
 @pytest.mark.parametrize('seed', [3, None], ids=['seeded', 'without a seed'])
@@ -41,26 +61,27 @@ def state_and_losses(runner, logged_losses):
     [('detector', EPOCHS, 'epoch_1.pth'), ('segmentor', ITERATIONS, 'iter_4.pth')],
     ids=['persistent workers', 'iterations'],
 )
-def test_a_resumed_run_is_bit_for_bit_the_other(name, options, checkpoint, seed, request, tmp_path, logged_losses):
+def test_a_resumed_run_is_bit_for_bit_the_other(
+    name, options, checkpoint, seed, request, tmp_path, logged_losses, uninterrupted
+):
     task = request.getfixturevalue(name)
-    soft = {key: value for key, value in task.objectives.items() if key in ('hint', 'soft')}
-    whole = task.train(config_of(task, soft, seed=seed, **options), tmp_path / 'whole')
-    config = config_of(task, soft, seed=seed, **options)
-    config.resume, config.load_from = True, str(tmp_path / 'whole' / checkpoint)
+    whole, folder = uninterrupted(task, options, seed)
+    config = config_of(task, soft(task), seed=seed, **options)
+    config.resume, config.load_from = True, str(folder / checkpoint)
     resumed = task.train(config, tmp_path / 'resumed')
     weights, losses = state_and_losses(resumed, logged_losses)
     expected, curve = state_and_losses(whole, logged_losses)
     assert len(curve['loss']) == 12
     assert losses == curve
     assert_equal(expected, weights)
-    last = load_checkpoint(tmp_path / 'whole' / f'{checkpoint.partition("_")[0]}_{3 if name == "detector" else 12}.pth')
+    last = load_checkpoint(folder / f'{checkpoint.partition("_")[0]}_{3 if name == "detector" else 12}.pth')
     again = load_checkpoint(next((tmp_path / 'resumed').glob('*_3.pth' if name == 'detector' else '*_12.pth')))
     assert_equal(last['random_state'], again['random_state'])
 
 
-def test_the_hook_changes_no_number_of_a_run_with_persistent_workers(detector, tmp_path, logged_losses):
-    with_hook = detector.train(config_of(detector, {}, train_cfg__max_epochs=2, **EPOCHS), tmp_path / 'with')
-    without = detector.train(config_of(detector, {}, False, train_cfg__max_epochs=2, **EPOCHS), tmp_path / 'without')
+def test_the_hook_changes_no_number_of_a_run_with_persistent_workers(detector, tmp_path, logged_losses, uninterrupted):
+    with_hook, _ = uninterrupted(detector, EPOCHS)
+    without = detector.train(config_of(detector, soft(detector), hook=False, **EPOCHS), tmp_path)
     assert logged_losses(with_hook.message_hub) == logged_losses(without.message_hub)
 
 
@@ -85,12 +106,11 @@ class PressesCtrlC(Hook):
     ],
     ids=['without workers', 'persistent workers', 'iterations'],
 )
-def test_ctrl_c_loses_nothing(name, options, at, last, request, tmp_path, logged_losses, capfd):
+def test_ctrl_c_loses_nothing(name, options, at, last, request, tmp_path, logged_losses, capfd, uninterrupted):
     """Nor does an epoch that goes on in its middle: to the end of the next, where each worker must be where it was."""
     task = request.getfixturevalue(name)
-    soft = {key: value for key, value in task.objectives.items() if key in ('hint', 'soft')}
-    whole = task.train(config_of(task, soft, **options), tmp_path / 'whole')
-    config = config_of(task, soft, **options)
+    whole, _ = uninterrupted(task, options)
+    config = config_of(task, soft(task), **options)
     config.work_dir, config.experiment_name, config.log_level = str(tmp_path / 'run'), f'{name}_{at}', 'ERROR'
     config.visualizer.name = f'{name}_{at}'
     broken = config.copy()
@@ -104,7 +124,7 @@ def test_ctrl_c_loses_nothing(name, options, at, last, request, tmp_path, logged
     assert load_checkpoint(interrupted)['meta']['iter'] == at
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
-    resumed = task.train(config_of(task, soft, resume=True, **options), tmp_path / 'run')
+    resumed = task.train(config_of(task, soft(task), resume=True, **options), tmp_path / 'run')
     assert logged_losses(resumed.message_hub) == logged_losses(whole.message_hub)
     assert_equal(dict(whole.model.state_dict()), dict(resumed.model.state_dict()))
     assert (tmp_path / 'run' / last).exists()
