@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from kddense import FBKDObjective
 from kddense.losses import instance_normalised_distance, spatial_attention
 
 from ..helpers import plugins, tiny
@@ -86,11 +87,16 @@ def test_they_train_under_all_contracts(kind):
     'config, sentence',
     [
         (dict(type='kddense.FBKDObjective', channel=-1), 'channel must be a number that is at least 0, got -1'),
-        (dict(type='kddense.FBKDObjective', pools=[]), 'reductions and pools must name at least one number each'),
+        (dict(type='kddense.FBKDObjective', pools=[]), 'pools must be a list of whole numbers, and not empty, got '),
         (dict(type='kddense.FBKDObjective', pools=[0]), 'pool must be at least 1, got 0'),
         (dict(type='kddense.CanKDObjective', reduction=0), 'reduction must be at least 1, got 0'),
     ],
 )
 def test_bad_options_are_refused(config, sentence):
-    with pytest.raises(ValueError, match=f'^objectives.it: {sentence}'):
+    with pytest.raises(ValueError, match=f'^objectives.it.{sentence}'):
         tiny.distiller(STUDENT, TEACHER, dict(it=config))
+
+
+def test_levels_need_at_least_one_number():
+    with pytest.raises(ValueError, match='reductions and pools must name at least one number each'):
+        FBKDObjective(reductions=[])
