@@ -65,8 +65,6 @@ class FBKDObjective(FeatureObjective):
         for name, value in self.weights.items():
             if not 0 <= value < float('inf'):
                 raise ValueError(f'{name} must be a number that is at least 0, got {value}')
-        if not reductions or not pools:
-            raise ValueError('reductions and pools must name at least one number each')
         self.temperature = temperature
         self.reductions, self.pools = list(reductions), list(pools)
 

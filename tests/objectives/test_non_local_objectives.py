@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kddense import FBKDObjective
 from kddense.losses import instance_normalised_distance, spatial_attention
 
 from ..helpers import plugins, tiny
@@ -95,8 +94,3 @@ def test_they_train_under_all_contracts(kind):
 def test_bad_options_are_refused(config, sentence):
     with pytest.raises(ValueError, match=f'^objectives.it.{sentence}'):
         tiny.distiller(STUDENT, TEACHER, dict(it=config))
-
-
-def test_levels_need_at_least_one_number():
-    with pytest.raises(ValueError, match='reductions and pools must name at least one number each'):
-        FBKDObjective(reductions=[])
