@@ -3,7 +3,7 @@
 _base_ = [
     'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
     '../_base_/datasets/street_scenes_detection.py',
-    '../_base_/schedules/demo_4e.py',
+    '../_base_/schedules/demo_3e.py',
 ]
 
 norm_cfg = dict(type='BN', requires_grad=True)

@@ -1,9 +1,9 @@
-"""4 epochs from random weights, for the detectors of the demo: AdamW, a short warm-up, then a cosine."""
+"""3 epochs from random weights, for the detectors of the demo: AdamW, a short warm-up, then a cosine."""
 
 _base_ = ['mmdet::_base_/schedules/schedule_1x.py', 'mmdet::_base_/default_runtime.py']
 
-max_epochs = 4
-train_cfg = dict(max_epochs=max_epochs, val_interval=2)
+max_epochs = 3
+train_cfg = dict(max_epochs=max_epochs, val_interval=3)
 optim_wrapper = dict(
     optimizer=dict(_delete_=True, type='AdamW', lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=10)
 )
