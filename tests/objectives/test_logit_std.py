@@ -57,5 +57,5 @@ def test_the_scale_of_the_students_logits_drops_out(name, standardize):
 def test_sigmoid_heads_are_refused(student, objective, scope, message):
     options = dict(on='bbox_head') if objective == 'PixelWiseObjective' else {}
     config = dict(it=dict(type=f'kddense.{objective}', standardize=True, **options))
-    with pytest.raises(ValueError, match=f'objectives.it: .*{message}'):
+    with pytest.raises(ValueError, match=f'objectives.it.*{message}'):
         tiny.distiller(student, student, config, scope)
