@@ -163,7 +163,7 @@ def test_a_training_that_fails_says_why_and_where_to_look(start, tmp_path):
     process = start('segmentation', tmp_path / 'demo', 'optim_wrapper.optimizer.type=Nothing')
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 1
-    found = re.search(r'error: (.*) stopped with an error: KeyError.*; see (.*)/output.log', output)
+    found = re.search(r'error: (.*) stopped with an error: TypeError: .*; see (.*)/output.log', output)
     role = {'teacher': 'teacher', 'plain student': 'plain'}[found[1]]
     assert found[2] == f'{tmp_path}/demo/{role}'
     assert 'Traceback' not in output
