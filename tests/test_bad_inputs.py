@@ -199,6 +199,7 @@ def said_of(**parts):
         (dict(type=HINT, levels=[]), 'o.levels must be a list of whole numbers or None, and not empty, got []'),
         (dict(type=HINT, levels=[0, 0]), 'o.levels must name each level once, got [0, 0]'),
         (dict(type=HINT, levels=[0, -5]), 'o.levels must name each level once, got [0, -5]'),
+        (dict(type=HINT, levels=[1, 1], teacher_levels=[0, 0]), 'o.levels must name each level once, got [1, 1]'),
         (dict(type=HINT, levels=[9]), 'o.levels must name some of 0..4'),
         (dict(type=HINT, connector=dict(kernel=3)), "o.connector has no key 'kernel'"),
         (dict(type=HINT, connector=dict(kernel_size=2)), 'o.connector.kernel_size must be odd, got 2'),

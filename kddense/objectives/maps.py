@@ -70,12 +70,21 @@ class MapObjective(Objective):
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         super().bind(student, teacher)
         ours, theirs = self.probed(student, 'student'), self.probed(teacher, 'teacher')
+        self._check_repeats(len(ours), len(theirs))
         ours, theirs = self.chosen(ours, 'student'), self.chosen(theirs, 'teacher')
         self.check_pairs(ours, theirs)
         for own, other in zip(ours, theirs, strict=True):
             self.bind_pair(own, other)
         if self.fuses:
             self._bind_fusing([self.map_of(own) for own in ours], [self.map_of(other) for other in theirs])
+
+    def _check_repeats(self, ours: int, theirs: int) -> None:
+        """Raise a ConfigError if a level is compared with the same one twice, which would weigh it twice."""
+        if self.levels is None or self.teacher_levels is None:
+            return
+        pairs = [(own % ours, other % theirs) for own, other in zip(self.levels, self.teacher_levels, strict=False)]
+        if len(set(pairs)) < len(pairs):
+            raise ConfigError(f'must name each level once, got {list(self.levels)}', 'levels')
 
     def probed(self, view: ModelView, side: str) -> list[Any]:
         """Return what a model shows of a tiny blank batch, one item per map."""
@@ -97,8 +106,6 @@ class MapObjective(Objective):
         key = 'levels' if levels is self.levels else 'teacher_levels'
         if not all(-len(items) <= level < len(items) for level in levels):
             raise ConfigError(f'must name some of 0..{len(items) - 1}{self.place(side)}, got {list(levels)}', key)
-        if len({level % len(items) for level in levels}) < len(levels):
-            raise ConfigError(f'must name each level once, got {list(levels)}', key)
         return [items[level] for level in levels]
 
     def place(self, side: str) -> str:

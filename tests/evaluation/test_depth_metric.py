@@ -72,7 +72,7 @@ def test_some_metrics_only():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="crop_type of the DepthMetric must be one of nyu_crop, .* got 'kitti'"):
+    with pytest.raises(ValueError, match="DepthMetric.crop_type must be one of nyu_crop, .* got 'kitti'"):
         DepthMetric(crop_type='kitti')
     with pytest.raises(ValueError, match="depth_metrics must be of d1, .* got 'mIoU'"):
         DepthMetric(depth_metrics=['mIoU'])

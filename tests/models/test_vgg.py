@@ -68,7 +68,7 @@ def test_pretrained_weights_are_loaded_through_the_registry(tmp_path):
     [
         (dict(depth=12), 'depth must be one of 11, 13, 16, 19, got 12'),
         (dict(out_indices=(4, 5)), r'out_indices must name stages of 0 to 4, got \(4, 5\)'),
-        (dict(out_indices=()), r'out_indices must name stages of 0 to 4, got \(\)'),
+        (dict(out_indices=()), r'out_indices must be a list of whole numbers, and not empty, got \(\)'),
         (dict(frozen_stages=6), 'frozen_stages must be 0 to 5, got 6'),
     ],
 )

@@ -114,9 +114,9 @@ def test_a_larger_image_gives_boxes_of_the_original(detector):
 @pytest.mark.parametrize(
     'arguments, message',
     [
-        (dict(interval=0), 'interval of the DistillVisualizationHook must be at least 1, got 0'),
-        (dict(images=0), 'images of the DistillVisualizationHook must be at least 1, got 0'),
-        (dict(split='train'), "split of the DistillVisualizationHook must be one of val, test, got 'train'"),
+        (dict(interval=0), 'DistillVisualizationHook.interval must be at least 1, got 0'),
+        (dict(images=0), 'DistillVisualizationHook.images must be at least 1, got 0'),
+        (dict(split='train'), "DistillVisualizationHook.split must be one of val, test, got 'train'"),
     ],
 )
 def test_arguments_that_do_not_fit_are_told(arguments, message):
