@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
+from mmengine.config import Config
+
 from kddense.taps import nearest
 
 LONGEST = 1000  # characters of another library's message that are repeated
@@ -104,10 +106,11 @@ def _begins_with(text: str, key: str) -> bool:
 
 
 def is_of_config(error: BaseException) -> bool:
-    """Tell whether an error came up while a part of a config was built, and not in what was built."""
-    if isinstance(error, ConfigError):
+    """Tell whether an error is about what was given: it came up while a part of a config was built, or we refused it."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if isinstance(error, ValueError) and frames[-1].f_globals.get('__name__', '').startswith('kddense.'):
         return True
-    return any(frame.f_code.co_name == BUILDER for frame, _ in traceback.walk_tb(error.__traceback__))
+    return isinstance(error, ConfigError) or any(frame.f_code.co_name == BUILDER for frame in frames)
 
 
 def sentence_of(error: BaseException) -> str:
@@ -168,7 +171,7 @@ def _names_in(registry: Any, with_scope: bool) -> list[str]:
 
 def _parts_of(config: Any, key: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield all parts of a config that have a ``type``, with their keys."""
-    if isinstance(config, Mapping):
+    if isinstance(config, (Mapping, Config)):
         if 'type' in config:
             yield key, config
         for name, value in config.items():

@@ -15,6 +15,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from kddense.apps.command_line import count, new_parser
+from kddense.errors import ConfigError
 from kddense.report.report import write_report
 
 
@@ -28,12 +29,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     command = shlex.join(['kddense', 'report', *(sys.argv[1:] if argv is None else argv)])
     MMLogger.get_instance('report', log_level='ERROR')
     try:
+        check_folders(args.distilled)
         report = write_report(**vars(args), command=command)
     except (ValueError, OSError) as error:
         sys.exit(f'error: {error}')
     for line in (*report.summary(), *(f'missing: {fault}' for fault in report.faults)):
         print(line)
     print(f'the report is {args.out}')
+
+
+def check_folders(folders: Sequence[Path]) -> None:
+    """Raise a ConfigError for a work_dir of a distillation that is none: there is nothing to report."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f'--distilled: there is no folder {folder}')
+        if not any(folder.glob('*.pth')) and not any(folder.glob('*/vis_data/scalars.json')):
+            raise ConfigError(
+                f'--distilled: {folder} holds no results, neither a checkpoint nor a log: is it the work_dir of a run?'
+            )
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -14,6 +14,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from kddense.apps.command_line import add_common_arguments, build_runner, in_one_sentence, new_parser, read_config
+from kddense.errors import ConfigError
 from kddense.training import Interruption
 from kddense.training.checkpoints import find_checkpoint
 
@@ -55,6 +56,8 @@ def train(config: Config) -> None:
 
 def _config_of(args: argparse.Namespace) -> Config:
     config = read_config(args)
+    if 'optim_wrapper' not in config:
+        raise ConfigError(f"'{args.config}' has no optim_wrapper: it is no config to train by")
     if args.amp:
         config.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     if args.auto_scale_lr:
