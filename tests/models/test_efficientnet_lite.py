@@ -10,20 +10,20 @@ from torch import nn
 
 from kddense.compat import load_checkpoint
 from kddense.models import EfficientNetLite
-from kddense.models.efficientnet_lite import _packaged
+from kddense.models.efficientnet_lite import packaged_weights
 
 SIZES = {'lite0': 224, 'lite1': 240, 'lite2': 260}  # what the oracle pads for, whatever it is given
 
 
 def pretrained(arch='lite0', **options):
     model = EfficientNetLite(arch, **options)
-    model.load_imagenet(load_checkpoint(_packaged(arch)), arch)
+    model.load_imagenet(load_checkpoint(packaged_weights(arch)), arch)
     return model.eval()
 
 
 @pytest.mark.parametrize(('arch', 'size'), SIZES.items())
 def test_it_is_the_oracles_network(arch, size):
-    theirs = EfficientNet.from_pretrained(f'efficientnet-{arch}', weights_path=str(_packaged(arch))).eval()
+    theirs = EfficientNet.from_pretrained(f'efficientnet-{arch}', weights_path=str(packaged_weights(arch))).eval()
     ours = pretrained(arch)
     images = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(0))
 
@@ -36,7 +36,7 @@ def test_it_is_the_oracles_network(arch, size):
 
 @pytest.mark.parametrize('arch', SIZES)
 def test_it_takes_every_weight_but_the_classifiers(arch):
-    weights = load_checkpoint(_packaged(arch))
+    weights = load_checkpoint(packaged_weights(arch))
 
     left = weights.keys() - EfficientNetLite(arch).state_dict().keys()
 
@@ -115,14 +115,14 @@ def test_the_registry_builds_it_and_init_weights_takes_the_package():
     model = MODELS.build(dict(type='kddense.EfficientNetLite', arch='lite0'))
     model.init_weights()
 
-    assert torch.equal(model._conv_stem.weight, load_checkpoint(_packaged('lite0'))['_conv_stem.weight'])
+    assert torch.equal(model._conv_stem.weight, load_checkpoint(packaged_weights('lite0'))['_conv_stem.weight'])
 
 
 def test_random_weights_on_request():
     model = EfficientNetLite(weights=None)
     model.init_weights()
 
-    assert not torch.equal(model._conv_stem.weight, load_checkpoint(_packaged('lite0'))['_conv_stem.weight'])
+    assert not torch.equal(model._conv_stem.weight, load_checkpoint(packaged_weights('lite0'))['_conv_stem.weight'])
 
 
 def test_a_missing_package_is_named(monkeypatch):
@@ -138,7 +138,7 @@ def test_weights_of_another_network_are_refused():
     with pytest.raises(
         ValueError, match=r"does not hold the weights of arch='lite2': .* is missing or of another shape"
     ):
-        EfficientNetLite('lite2').load_imagenet(load_checkpoint(_packaged('lite0')), 'lite0.pth')
+        EfficientNetLite('lite2').load_imagenet(load_checkpoint(packaged_weights('lite0')), 'lite0.pth')
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_weights_of_another_network_are_refused():
     [
         (dict(arch='b0'), "arch must be one of lite0, lite1, lite2, got 'b0'"),
         (dict(out_indices=(4, 5)), r'out_indices must name levels of 0 to 4, got \(4, 5\)'),
-        (dict(out_indices=()), r'out_indices must name levels of 0 to 4, got \(\)'),
+        (dict(out_indices=()), 'out_indices must be a list of whole numbers, and not empty'),
         (dict(expansion=1), 'expansion must be 2 to 6, got 1'),
         (dict(frozen_stages=6), 'frozen_stages must be 0 to 5, got 6'),
     ],

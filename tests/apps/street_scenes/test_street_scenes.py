@@ -513,9 +513,10 @@ class TestScript:
         assert output == f'5 street scenes are in {tmp_path / "scenes"}\n'
         assert digest_of(tmp_path / 'scenes') == digest_of(folder)
 
-    def test_it_says_what_is_wrong_in_one_line(self, folder, tmp_path, call):
-        with pytest.raises(SystemExit, match='^error: train must be an integer of at least 1, got 0$'):
+    def test_it_says_what_is_wrong_in_one_line(self, folder, tmp_path, call, capsys):
+        with pytest.raises(SystemExit, match='2'):
             call(tmp_path / 'scenes', '--train', 0)
+        assert 'argument --train: must be at least 1, got 0' in capsys.readouterr().err
         with pytest.raises(SystemExit, match='^error: .*holds street scenes of other settings'):
             call(folder, '--difficulty', 'hard')
 
