@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from kddense.objectives.schedules import WeightSchedule
 from kddense.random_state import get_random_state
 
 SCENES = {
@@ -126,7 +127,8 @@ def test_several_optimisers_train_as_the_plain_students_one(structured, outcome,
         assert off[part] == expected, part
 
 
-def test_an_objective_that_has_not_begun_changes_nothing(task, outcome, plain_outcome):
+def test_an_objective_that_has_not_begun_changes_nothing(task, outcome, plain_outcome, monkeypatch):
+    monkeypatch.setattr(WeightSchedule, 'check_length', lambda *_: None)  # a run that ends before it begins is refused
     waiting = outcome(task, task.distilled(all_with(task, dict(value=1.0, start=1000)), **length(task)))
     plain = plain_outcome(task, 'plain SGD')
     idle = {name: waiting['losses'].pop(name) for name in list(waiting['losses']) if name.startswith('distill.')}

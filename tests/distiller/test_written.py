@@ -193,7 +193,7 @@ def test_what_stands_behind_a_recipe_is_laid_over_it():
         ),
         ('chen2018', "there is no recipe 'chen2018'; did you mean 'chen2017'"),
         (['pkd', 3], r'objectives\[1\] must be the name of a recipe or a dict'),
-        (3, 'objectives must be a dict of configs by name, or recipes: ail_boxes, .*; got a int'),
+        (3, 'objectives must be a dict, a text, a list of values or None, got 3'),
     ],
 )
 def test_recipes_that_cannot_be_laid_together_are_named(written, message):
