@@ -82,7 +82,8 @@ class MapObjective(Objective):
         """Raise a ConfigError if a level is compared with the same one twice, which would weigh it twice."""
         if self.levels is None or self.teacher_levels is None:
             return
-        pairs = [(own % ours, other % theirs) for own, other in zip(self.levels, self.teacher_levels, strict=False)]
+        levels, teacher_levels = _from_the_front(self.levels, ours), _from_the_front(self.teacher_levels, theirs)
+        pairs = list(zip(levels, teacher_levels, strict=False))
         if len(set(pairs)) < len(pairs):
             raise ConfigError(f'must name each level once, got {list(self.levels)}', 'levels')
 
@@ -166,3 +167,7 @@ class MapObjective(Objective):
     def compare(self, own: Tensor, other: Tensor) -> Tensor:
         """Return the loss of one pair, a scalar; ``own`` has gradients."""
         raise NotImplementedError
+
+
+def _from_the_front(levels: Sequence[int], count: int) -> list[int]:
+    return [level + count if level < 0 else level for level in levels]
