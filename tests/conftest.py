@@ -7,6 +7,7 @@ import itertools
 import os
 import random
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,12 @@ def one_thread():
     """Sums in a fixed order, so that runs can be compared bit for bit; and short jobs beside other jobs."""
     torch.set_num_threads(1)
     os.environ['OMP_NUM_THREADS'] = '1'
+
+
+@pytest.fixture(scope='session', autouse=True)
+def interruptible():
+    """Ctrl-C reaches this process and those that it starts, also where tests run in the background of a shell."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
