@@ -12,6 +12,8 @@ from mmengine.runner import Runner
 
 from kddense.registry import SCOPE
 
+from .joint_optim_constructor import check_schedules
+
 
 class AddedHook(Hook):
     """Stops a run whose ``custom_hooks`` were written for kddense alone, and replaced the student's.
@@ -23,8 +25,9 @@ class AddedHook(Hook):
         """Check what stands beside this hook.
 
         Raises:
-            ValueError: If hooks of the student are gone.
+            ValueError: If hooks of the student are gone, or schedules have names that no optimiser has.
         """
+        check_schedules(runner.cfg)
         gone = replaced_hooks(runner.cfg)
         if gone:
             kind = f'{SCOPE}{type(self).__name__}'

@@ -171,6 +171,27 @@ def _check_entries(entries: Any) -> dict[str, Mapping[str, Any]]:
     return dict(entries)
 
 
+def check_schedules(config: Mapping[str, Any]) -> None:
+    """Check that schedules by name have the names of the optimisers: mmengine ignores those that it does not know.
+
+    Args:
+        config: The config of a run.
+
+    Raises:
+        ValueError: If ``param_scheduler`` is a dict of other names.
+    """
+    schedules, wrapper = config.get('param_scheduler'), config.get('optim_wrapper') or {}
+    by_name = isinstance(schedules, Mapping) and 'type' not in schedules
+    if not by_name or not str(wrapper.get('constructor')).endswith(JointOptimWrapperConstructor.__name__):
+        return
+    names = [STUDENT, *(wrapper.get('objectives') or {})]
+    if {*schedules} != {*names}:
+        raise ValueError(
+            f'param_scheduler must be a list for all optimisers, or a dict by their names, {quoted(names)}; got '
+            f'{quoted(schedules)}'
+        )
+
+
 def _unwrap(model: Any) -> Distiller:
     while is_model_wrapper(model):
         model = model.module

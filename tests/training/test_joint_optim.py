@@ -20,6 +20,7 @@ from kddense.compat import load_checkpoint
 from kddense.compat.amp import CpuAmpOptimWrapper
 from kddense.exchange import Batch, Question
 from kddense.training import JointOptimWrapper, JointOptimWrapperConstructor
+from kddense.training.joint_optim_constructor import check_schedules
 
 from ..contracts.test_resume import assert_equal
 from ..contracts.test_two_processes import without_chance
@@ -499,6 +500,8 @@ def test_an_optimiser_too_many_in_the_checkpoint_is_left_out():
 
 # Through mmengine's runner.
 
+SCHEDULES = r"^param_scheduler must be a list .* by their names, 'student', 'adversary'; got 'student'"
+
 
 @pytest.fixture(scope='module')
 def training(segmentor, objectives):
@@ -538,6 +541,20 @@ def test_resuming_restores_every_optimiser_and_schedule(segmentor, training, who
     own = [checkpoint['state_dict']._metadata['']['kddense'] for checkpoint in (expected, found)]
     assert any('discriminator' in key for key in own[0])
     assert_equal(*own)
+
+
+def test_a_schedule_that_no_optimiser_has_stops_the_run(segmentor, training, tmp_path):
+    config = training()
+    config.param_scheduler['discriminator'] = config.param_scheduler.adversary
+    with pytest.raises(ValueError, match=SCHEDULES):
+        segmentor.train(config, tmp_path)
+
+
+def test_a_schedule_that_is_missing_stops_the_run(training):
+    config = training()
+    del config.param_scheduler['adversary']
+    with pytest.raises(ValueError, match=SCHEDULES):
+        check_schedules(config)
 
 
 def test_the_log_names_rates_and_norms_by_optimiser(whole):
