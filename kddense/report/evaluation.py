@@ -43,7 +43,7 @@ class Evaluation:
     by_class: dict[str, float] = field(default_factory=dict)
     measure: str = ''
     images: int = 0
-    image_scores: ImageScores | None = None
+    image_scores: ImageScores | None = field(default=None, compare=False)
 
 
 def plain_config(config: Config) -> Config:
