@@ -181,8 +181,9 @@ def check_schedules(config: Mapping[str, Any]) -> None:
         ValueError: If ``param_scheduler`` is a dict of other names.
     """
     schedules, wrapper = config.get('param_scheduler'), config.get('optim_wrapper') or {}
-    by_name = isinstance(schedules, Mapping) and 'type' not in schedules
-    if not by_name or not str(wrapper.get('constructor')).endswith(JointOptimWrapperConstructor.__name__):
+    if not isinstance(schedules, Mapping) or 'type' in schedules:
+        return
+    if not str(wrapper.get('constructor')).endswith(JointOptimWrapperConstructor.__name__):
         return
     names = [STUDENT, *(wrapper.get('objectives') or {})]
     if {*schedules} != {*names}:

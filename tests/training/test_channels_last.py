@@ -7,6 +7,8 @@ from kddense import ChannelsLastHook
 
 
 class Runner:
+    cfg = Config()
+
     def __init__(self, model):
         self.model = model
 

@@ -9,10 +9,16 @@ from kddense.views import build_view
 from ..helpers import tiny
 
 
-@pytest.mark.parametrize('order', [[0, 3], [-1, 0]])
-def test_a_class_map_beyond_the_classes_of_a_detector(order):
+@pytest.mark.parametrize(
+    'order, message',
+    [
+        ([0, 3], 'objectives.it: teacher.class_map must name classes in 0..2, got'),
+        ([-1, 0], 'teacher.class_map must name each class once, by name or by index from 0, got'),
+    ],
+)
+def test_a_class_map_beyond_the_classes_of_a_detector(order, message):
     student, teacher = tiny.edit(tiny.faster_rcnn(), {'roi_head.bbox_head.num_classes': 2}), tiny.faster_rcnn()
-    with pytest.raises(ValueError, match=r'^objectives.it: teacher.class_map must name classes in 0..2, got'):
+    with pytest.raises(ValueError, match=f'^{message}'):
         tiny.distiller(
             student, tiny.teacher_of(teacher, class_map=order), dict(it=dict(type='kddense.ChenRoIObjective'))
         )
