@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         # Testing needs no teacher, nor its checkpoint.
         config.model = config.model.student
     runner = build_runner(config)
-    runner.register_hook(WholeCheckpointHook(args.checkpoint), priority='VERY_LOW')
+    runner.register_hook(SameModelHook(args.checkpoint), priority='VERY_LOW')
     with in_one_sentence(config):
         runner.test()
 
 
-class WholeCheckpointHook(Hook):
+class SameModelHook(Hook):
     """Refuses a checkpoint that is not of the model: mmengine warns of it, and then measures chance.
 
     Args:

@@ -10,6 +10,7 @@ import torch
 from mmengine.registry import MODELS
 
 from kddense import Objective
+from kddense.apps.test import main as tested
 from kddense.compat import load_checkpoint
 from kddense.configs import config_from_text
 from kddense.export import export_student
@@ -210,6 +211,25 @@ class TestOtherDoors:
         changed = config.copy()
         changed.load_from = str(poisoned / 'iter_2.pth')
         assert 'mIoU' in segmentor.runner(changed, tmp_path / 'tested').test()
+
+    def test_kddense_test(self, segmentor, poisoned, tmp_path, capfd):
+        segmentor.plain(work_dir=str(tmp_path / 'out')).dump(tmp_path / 'plain.py')
+        tested([str(tmp_path / 'plain.py'), str(poisoned / 'iter_2.pth')])
+        assert 'mIoU' in ''.join(capfd.readouterr())
+
+    def test_a_teacher(self, config, segmentor, poisoned, tmp_path):
+        changed = config.copy()
+        plain = dict(model=segmentor.plain().model.to_dict(), default_scope='mmseg')
+        changed.model.teacher = dict(config=plain, checkpoint=str(poisoned / 'iter_2.pth'))
+        assert segmentor.train(changed, tmp_path / 'taught').iter == 2
+
+    def test_kddense_test_refuses_the_checkpoint_of_another_model(self, segmentor, poisoned, tmp_path):
+        other = segmentor.plain(work_dir=str(tmp_path / 'out'), model__decode_head__channels=12)
+        other.dump(tmp_path / 'other.py')
+        with pytest.raises(
+            SystemExit, match=r'is of another model than .* weights of another shape, such as decode_head'
+        ):
+            tested([str(tmp_path / 'other.py'), str(poisoned / 'iter_2.pth')])
 
     def test_report(self, poisoned, tmp_path, marker):
         write_report(
