@@ -9,8 +9,8 @@ from torch import Tensor
 def unit_vectors(values: Tensor, dim: int = -1, epsilon: float = 1e-12) -> Tensor:
     """Divide by the Euclidean norm along ``dim``; a vector whose norm is at most ``epsilon`` becomes 0, without gradient."""
     norm = torch.linalg.vector_norm(values, dim=dim, keepdim=True)
-    alive = norm > epsilon
-    return torch.where(alive, values / torch.where(alive, norm, torch.ones_like(norm)), torch.zeros_like(values))
+    dead = norm <= epsilon  # NaN is not, and shows
+    return torch.where(dead, torch.zeros_like(values), values / torch.where(dead, torch.ones_like(norm), norm))
 
 
 def inner_products(left: Tensor, right: Tensor) -> Tensor:

@@ -69,6 +69,7 @@ def decoupled_divergence(
     check_choice('classes', classes, ('softmax', 'sigmoid'))
     _check_labels(student, labels, classes)
     student, teacher = full_precision(student, teacher.detach())
+    teacher = teacher.clamp(min=torch.finfo(teacher.dtype).min / 4)  # of a class that is ruled out, 0 · inf is NaN
     counts = labels >= 0
     at = labels.clamp(min=0)
     parts = _softmax_parts if classes == 'softmax' else _sigmoid_parts

@@ -21,18 +21,23 @@ def standardize_logits(logits: Tensor, dim: int = 1) -> Tensor:
         dim: The dimension of the classes.
 
     Returns:
-        The same shape; 0 where all classes of a position have one logit, or there is but one class.
+        The same shape; 0 where all classes of a position have one logit, or there is but one class. A class of logit -inf
+        stays that, and counts in neither mean nor deviation.
 
     Example:
         >>> standardize_logits(torch.tensor([[2.0, 0.0, -2.0]]))
         tensor([[ 1.,  0., -1.]])
     """
     (logits,) = full_precision(logits)
-    centred = logits - logits.mean(dim=dim, keepdim=True)
-    squares = centred.square().sum(dim=dim, keepdim=True) / max(logits.shape[dim] - 1, 1)
-    varied = squares > 0
-    deviation = torch.where(varied, torch.where(varied, squares, torch.ones_like(squares)).sqrt(), squares * 0)
-    return centred / (EPSILON + deviation)
+    counts = logits != -torch.inf
+    number = counts.sum(dim=dim, keepdim=True)
+    finite = logits.masked_fill(~counts, 0)
+    mean = finite.sum(dim=dim, keepdim=True) / number.clamp(min=1)
+    centred = (finite - mean).masked_fill(~counts, 0)
+    squares = centred.square().sum(dim=dim, keepdim=True) / (number - 1).clamp(min=1)
+    constant = squares == 0
+    deviation = torch.where(constant, squares, torch.where(constant, torch.ones_like(squares), squares).sqrt())
+    return (centred / (EPSILON + deviation)).masked_fill(~counts, -torch.inf)
 
 
 def check_standardize(standardize: bool, classes: str) -> None:

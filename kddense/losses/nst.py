@@ -87,7 +87,7 @@ def _gaussian(products: list[Tensor], variance: float | None) -> list[Tensor]:
     ]
     if variance is None:
         spread = distances[2].detach().mean(dim=(1, 2), keepdim=True)
-        spread = torch.where(spread > 0, spread, torch.ones_like(spread))  # all channels are one: every kernel is 1
+        spread = torch.where(spread == 0, torch.ones_like(spread), spread)  # all channels are one: every kernel is 1
     else:
         spread = torch.as_tensor(variance).to(distances[2])
     return [torch.exp(-distance / (2 * spread)) for distance in distances]

@@ -96,7 +96,7 @@ def _products(embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _relative_distances(embeddings: Tensor) -> Tensor:
     _, distances, apart = _products(embeddings)
     mean = distances.sum() / apart.sum().clamp(min=1)
-    return distances / torch.where(mean > 0, mean, torch.ones_like(mean))
+    return distances / torch.where(mean == 0, torch.ones_like(mean), mean)
 
 
 def _cosines(embeddings: Tensor) -> Tensor:

@@ -57,11 +57,26 @@ LOSSES = {
         lambda student, teacher: losses.virtual_normal_distance(student.exp(), teacher.exp(), min_distance=0.0),
         (1, 12, 12),
     ),
+    'at': (of_two(losses.ATLoss()), MAPS),
+    'at paper': (of_two(losses.ATLoss(mode='paper')), MAPS),
+    'nst': (of_two(losses.NSTLoss()), MAPS),
+    'nst gaussian': (of_two(losses.NSTLoss(kernel='gaussian')), MAPS),
+    'rkd': (of_two(losses.RKDLoss()), ROWS),
+    'darkrank': (of_two(losses.DarkRankLoss()), ROWS),
+    'darkrank hard': (of_two(losses.DarkRankLoss(mode='hard')), ROWS),
+    'ab': (of_two(losses.ABLoss()), MAPS),
+    'ofd': (of_two(losses.OFDLoss()), MAPS),
+    'reviewkd': (of_two(losses.HierarchicalContextLoss()), MAPS),
+    'cirkd': (of_two(losses.CrossImageLoss()), MAPS),
+    'cankd': (of_two(losses.InstanceNormalisedLoss()), MAPS),
+    'dist': (of_two(losses.DISTLoss()), ROWS),
+    'dkd': (lambda student, teacher: losses.DKDLoss()(student, teacher, torch.arange(len(student)) % 4), ROWS),
+    'hinton standardised': (of_two(losses.HintonLoss(standardize=True)), ROWS),
     'wasserstein': (of_two(adversarial.wasserstein_discriminator_loss), ()),
     'hinge': (of_two(adversarial.hinge_discriminator_loss), ()),
     'adversarial': (lambda student, teacher: adversarial.adversarial_loss(student), ()),
 }
-OF_CLASSES = [name for name in LOSSES if name.startswith(('hinton', 'cwd', 'pixel', 'weighted', 'ld'))]
+OF_CLASSES = [name for name in LOSSES if name.startswith(('hinton', 'cwd', 'pixel', 'weighted', 'ld', 'dist', 'dkd'))]
 every = pytest.mark.parametrize('name', LOSSES)
 
 
