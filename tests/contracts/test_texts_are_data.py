@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import MODELS
 
 from kddense import Objective
-from kddense.apps.test import main as tested
+from kddense.apps.test import main as kddense_test
 from kddense.compat import load_checkpoint
 from kddense.configs import config_from_text
 from kddense.export import export_student
@@ -214,7 +214,7 @@ class TestOtherDoors:
 
     def test_kddense_test(self, segmentor, poisoned, tmp_path, capfd):
         segmentor.plain(work_dir=str(tmp_path / 'out')).dump(tmp_path / 'plain.py')
-        tested([str(tmp_path / 'plain.py'), str(poisoned / 'iter_2.pth')])
+        kddense_test([str(tmp_path / 'plain.py'), str(poisoned / 'iter_2.pth')])
         assert 'mIoU' in ''.join(capfd.readouterr())
 
     def test_a_teacher(self, config, segmentor, poisoned, tmp_path):
@@ -229,7 +229,7 @@ class TestOtherDoors:
         with pytest.raises(
             SystemExit, match=r'is of another model than .* weights of another shape, such as decode_head'
         ):
-            tested([str(tmp_path / 'other.py'), str(poisoned / 'iter_2.pth')])
+            kddense_test([str(tmp_path / 'other.py'), str(poisoned / 'iter_2.pth')])
 
     def test_report(self, poisoned, tmp_path, marker):
         write_report(
