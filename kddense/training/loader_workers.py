@@ -55,14 +55,25 @@ class RestoringInit:
             set_random_state(state)
 
 
-def heard_in(batch: Any) -> tuple[int, bytes] | None:
-    """Take out of a batch what :class:`TellingCollate` added."""
-    return batch.pop(STATE, None) if isinstance(batch, dict) else None
+@dataclass(frozen=True)
+class Told:
+    """Where the streams of a worker of this process are; bytes of a checkpoint are none, and are never unpickled.
+
+    Attributes:
+        pickled: The state, as the worker sent it.
+    """
+
+    pickled: bytes
+
+    def state(self) -> dict[str, Any]:
+        """Return the state."""
+        return pickle.loads(self.pickled)
 
 
-def state_from(heard: bytes) -> dict[str, Any]:
-    """Return the state that a worker of this process told."""
-    return pickle.loads(heard)
+def heard_in(batch: Any) -> tuple[int, Told] | None:
+    """Take out of a batch what :class:`TellingCollate` added: the number of the worker, and where its streams are."""
+    heard = batch.pop(STATE, None) if isinstance(batch, dict) else None
+    return None if heard is None else (heard[0], Told(heard[1]))
 
 
 def has_persistent_workers(loader: DataLoader) -> bool:

@@ -18,12 +18,12 @@ from .added_hook import AddedHook
 from .loader_workers import (
     RestoringInit,
     TellingCollate,
+    Told,
     begin_anew,
     has_persistent_workers,
     heard_in,
     seeds_of,
     set_seeds,
-    state_from,
 )
 
 KEY = 'random_state'
@@ -160,7 +160,7 @@ class RandomStateHook(AddedHook):
         state = get_random_state()
         workers = self._workers_before if self._in_epoch else self._workers
         if workers is not None:
-            state['workers'] = [state_from(one) if isinstance(one, bytes) else one for one in workers]
+            state['workers'] = [one.state() if isinstance(one, Told) else one for one in workers]
         return state
 
     def _gather(self) -> None:
