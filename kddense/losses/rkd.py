@@ -89,7 +89,7 @@ def _products(embeddings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     products = inner_products(centred, centred)
     lengths = products.diagonal()
     squared = lengths[:, None] + lengths - 2 * products
-    apart = squared > EPSILON * lengths.mean()
+    apart = ~(squared <= EPSILON * lengths.mean())  # NaN is, and shows
     return products, torch.where(apart, squared, torch.ones_like(squared)).sqrt() * apart, apart
 
 

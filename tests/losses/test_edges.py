@@ -62,6 +62,7 @@ LOSSES = {
     'nst': (of_two(losses.NSTLoss()), MAPS),
     'nst gaussian': (of_two(losses.NSTLoss(kernel='gaussian')), MAPS),
     'rkd': (of_two(losses.RKDLoss()), ROWS),
+    'rkd distances': (of_two(losses.RKDLoss(angle=0.0)), ROWS),
     'darkrank': (of_two(losses.DarkRankLoss()), ROWS),
     'darkrank hard': (of_two(losses.DarkRankLoss(mode='hard')), ROWS),
     'ab': (of_two(losses.ABLoss()), MAPS),
