@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +15,15 @@ from mmengine.logging import MessageHub
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 
-from kddense.apps.command_line import new_parser
+from kddense.apps.command_line import in_one_sentence, new_parser
 from kddense.compat import load_checkpoint
+from kddense.configs import find_config, read_config_file
 from kddense.distiller.kept_step import Kept, read_step
 from kddense.random_state import set_random_state
 from kddense.registry import MODELS
 
 
+@in_one_sentence()
 def main(argv: Sequence[str] | None = None) -> None:
     """Take the step again, and print each loss as it was and as it is now.
 
@@ -30,11 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
-    try:
-        step = read_step(args.file)
-        losses = replay(step, Config.fromfile(args.config), args.checkpoint, args.device)
-    except (ValueError, OSError) as error:
-        sys.exit(f'error: {error}')
+    step = read_step(args.file)
+    losses = replay(step, read_config_file(find_config(args.config)), args.checkpoint, args.device)
     print('\n'.join(told(step, losses)))
 
 

@@ -52,10 +52,12 @@ class ClassObjective(Objective):
     Attributes:
         needs_labels: Whether it compares by the true classes.
         takes_bins: Whether it also compares the bins of depth estimators.
+        loss: What it compares by, told here which ``classes`` it is given.
     """
 
     needs_labels = False
     takes_bins = False
+    loss: Any
 
     def __init__(
         self, on: str | None = None, classes: str | None = None, resize: str = 'student', **kwargs: Any
@@ -97,6 +99,7 @@ class ClassObjective(Objective):
             self.labels_of_pixels = PlaceLabels(student) if self.needs_labels else None
         sigmoid = self.kind == 'dense' or student.is_sigmoid(self.kind)
         self.classes = self.classes or ('sigmoid' if sigmoid else 'softmax')
+        self.loss.classes = self.classes
 
     def _check_maps(self, student: ModelView, teacher: ModelView) -> None:
         ours, theirs = (view.probe_opinions(self.kind) for view in (student, teacher))

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from kddense.losses import DISTLoss
 from kddense.registry import MODELS
-from kddense.views import ModelView
 
 from .classes import ClassObjective, Judged
 
@@ -53,11 +52,6 @@ class DISTObjective(ClassObjective):
         super().__init__(on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
         self.loss = DISTLoss(inter=inter, intra=intra, temperature=temperature)
         self.ignore_unlabelled_pixels = ignore_unlabelled_pixels
-
-    def bind(self, student: ModelView, teacher: ModelView) -> None:
-        super().bind(student, teacher)
-        assert self.classes is not None
-        self.loss.classes = self.classes
 
     def judge(self, judged: Judged) -> Tensor:
         if self.kind == 'dense':

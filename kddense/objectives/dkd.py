@@ -63,9 +63,7 @@ class DKDObjective(ClassObjective):
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         super().bind(student, teacher)
-        assert self.classes is not None
-        self.loss.classes = self.classes
-        check_standardize(self.standardize, self.classes)
+        check_standardize(self.standardize, self.loss.classes)
 
     def judge(self, judged: Judged) -> Tensor:
         assert judged.labels is not None

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from kddense.apps.command_line import new_parser
+from kddense.apps.command_line import ConfigOptions, new_parser
 
 from .demo import Demo
 from .tasks import TASKS
@@ -52,5 +51,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--work-dir', type=Path, help='work_dirs/demo, or work_dirs/demo_<task>, by default')
     parser.add_argument('--scenes', type=Path, default=Path('work_dirs/street_scenes'), help='where the scenes go')
     parser.add_argument('--images', nargs=2, type=int, default=[400, 100], metavar=('TRAIN', 'VAL'))
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={}, help='changes to all trainings')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to all trainings')
     return parser

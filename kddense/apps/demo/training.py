@@ -20,6 +20,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kddense.files import write_whole
 from kddense.models.efficientnet_lite import packaged_weights
 from kddense.report.metrics import Metric
 from kddense.training.checkpoints import find_checkpoint
@@ -200,6 +201,4 @@ def read_state(file: Path) -> dict[str, Any]:
 
 def write_state(file: Path, state: Mapping[str, Any]) -> None:
     """Write a file of JSON, as a whole or not at all."""
-    unfinished = file.with_name(f'{file.name}.tmp')
-    unfinished.write_text(json.dumps(state, indent=2))
-    unfinished.replace(file)
+    write_whole(file, json.dumps(state, indent=2).encode())

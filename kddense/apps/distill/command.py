@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from mmengine.config import DictAction
 from mmengine.logging import MMLogger
 
-from kddense.apps.command_line import new_parser
+from kddense.apps.command_line import ConfigOptions, new_parser
 
 from .distillation import Distillation, DistillError
 
@@ -85,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument('--amp', action='store_true', help='automatic mixed precision')
     parser.add_argument('--split', choices=['val', 'test'], default='val', help='what the report measures on')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, help="changes to the student's config, key=value"
+        '--cfg-options', nargs='+', action=ConfigOptions, default={}, help="changes to the student's config, key=value"
     )
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu', help='where models are tested'

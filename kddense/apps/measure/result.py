@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from kddense.files import write_whole
+
 ROLES = ('plain', 'plain, same time', 'distilled', 'teacher')
 
 
@@ -50,9 +52,7 @@ class Result:
 
 def write_result(result: Result, path: Path) -> None:
     """Write it whole or not at all."""
-    part = path.with_suffix('.part')
-    part.write_text(json.dumps(asdict(result), indent=2, ensure_ascii=False) + '\n')
-    part.replace(path)
+    write_whole(path, (json.dumps(asdict(result), indent=2, ensure_ascii=False) + '\n').encode())
 
 
 def read_result(path: Path) -> Result:

@@ -14,7 +14,7 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.utils import get_installed_path
 
-from kddense.configs import find_config
+from kddense.configs import find_config, read_config_file
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.settings import setting_of, steps_of, stretched
 
@@ -113,7 +113,7 @@ def run(plan: Plan, job: Job) -> Result:
 def _config(plan: Plan, job: Job) -> tuple[Config, str]:
     """Return what is trained, and the file of it: the config itself, or one in the run's folder if something is changed."""
     file = find_config(job.config)
-    config = Config.fromfile(file)
+    config = read_config_file(file)
     config.merge_from_dict(parsed(plan.options))
     stretches = job.role == 'plain, same time' and plan.same_time_steps is not None
     if not stretches and not plan.channels_last:
@@ -177,7 +177,7 @@ def _call(package: str, script: str, *arguments: object) -> str:
 def _with_images(plain: str, folder: Path) -> str:
     """Return a config that tests like ``plain`` and keeps each image's share, where the metric is a mean IoU."""
     plain = find_config(plain)
-    config = Config.fromfile(plain)
+    config = read_config_file(plain)
     evaluator = config.test_evaluator
     if isinstance(evaluator, list) or evaluator.get('type') != 'IoUMetric':
         return plain

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kddense.files import write_whole
+
 from .result import Result
 from .statistics import bootstrap_iou, paired_interval, sign_of, verdict
 
@@ -25,9 +27,7 @@ class Table:
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all."""
-        part = path.with_suffix('.part')
-        part.write_text(as_json(self.contents) + '\n')
-        part.replace(path)
+        write_whole(path, (as_json(self.contents) + '\n').encode())
 
 
 def make_table(

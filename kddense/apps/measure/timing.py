@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from mmengine.runner import Runner
 
-from kddense.configs import find_config, untrained
+from kddense.configs import find_config, read_config_file, untrained
 from kddense.report.costs import timed
 
 
@@ -60,7 +59,7 @@ def steps_that_fit(steps: int, ratio: float, unit: str) -> int:
 
 
 def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_last: bool) -> Callable[[], None]:
-    config = Config.fromfile(find_config(path))
+    config = read_config_file(find_config(path))
     config.merge_from_dict(dict(options))
     if config.model.get('teacher'):  # random weights take the same time, and need no file
         config.model.teacher = untrained(config.model.teacher)
