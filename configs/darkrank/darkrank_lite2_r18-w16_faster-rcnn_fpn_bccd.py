@@ -1,0 +1,13 @@
+"""DarkRank on BCCD: the RoIs of the quarter-width student rank each other as those of a teacher with ImageNet weights."""
+
+_base_ = ['../chen2017/faster-rcnn_r18-w16_fpn_bccd.py', '../_base_/recipes/darkrank.py']
+
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        config='kddense::chen2017/faster-rcnn_lite2_fpn_bccd.py',
+        checkpoint='work_dirs/bccd_lite2/teacher/epoch_12.pth',
+        precision='fp32',
+    ),
+    **_base_.distiller,
+)
