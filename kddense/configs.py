@@ -259,7 +259,7 @@ def pretrained_in(config: Any, key: str = '') -> bool:
 
 def without_pretrained(config: Any) -> Any:
     """Return a copy of a config whose models begin with random weights."""
-    if isinstance(config, Mapping):
+    if isinstance(config, (Mapping, Config)):
         return {key: None if _names_weights(key, value) else without_pretrained(value) for key, value in config.items()}
     if not isinstance(config, (list, tuple)):
         return config

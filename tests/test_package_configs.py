@@ -1,6 +1,7 @@
 """Reading configs: teachers that begin with random weights."""
 
 import pytest
+from mmengine.config import Config
 
 from kddense.configs import untrained
 
@@ -30,3 +31,14 @@ def test_an_ensemble_has_no_checkpoint_of_its_own():
     assert untrained(dict(type='kddense.EnsembleTeacher', members=[])) == dict(
         type='kddense.EnsembleTeacher', members=[]
     )
+
+
+def test_an_untrained_teacher_of_a_file_is_text_that_can_be_read_again(tmp_path):
+    Config(dict(model=dict(type='Net', backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='far.pth'))))).dump(
+        tmp_path / 'teacher.py'
+    )
+
+    config = Config(dict(model=dict(teacher=untrained(dict(config=str(tmp_path / 'teacher.py'), checkpoint='t.pth')))))
+
+    assert 'far.pth' not in config.pretty_text
+    assert config.model.teacher.config.model.backbone == dict(init_cfg=None)
