@@ -32,6 +32,9 @@ SUBCOMMANDS = {
     'report': Subcommand('kddense.apps.report', 'write one page about a distillation: results, costs, pictures'),
     'export': Subcommand('kddense.apps.export', 'write the student as a plain checkpoint and config, and as ONNX'),
     'measure': Subcommand('kddense.apps.measure', 'say whether a method helps: several seeds, intervals, equal time'),
+    'program': Subcommand(
+        'kddense.apps.program', 'run trainings that learn from each other: chains, routes, generations'
+    ),
     'benchmark': Subcommand('kddense.apps.benchmark', "time a distillation step beside the plain student's"),
     'gradients': Subcommand('kddense.apps.measure.gradients', "compare each objective's gradient with the task's"),
     'teacher-errors': Subcommand(

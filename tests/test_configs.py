@@ -7,6 +7,7 @@ import functools
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,11 +18,14 @@ from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import TRANSFORMS, DefaultScope
 
 from kddense import Distiller
+from kddense.apps.program.links import read_programme
+from kddense.apps.program.versions import versions_of
 from kddense.registry import MODELS
 
 REPOSITORY = Path(__file__).parents[1]
 ROOT = REPOSITORY / 'configs'
-CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts)
+PROGRAMMES = sorted(ROOT.rglob('program_*.py'))  # several trainings, run by `kddense program`
+CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts and path not in PROGRAMMES)
 FOLDERS = sorted(path for path in ROOT.iterdir() if path.is_dir() and path.name != '_base_')
 NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
 
@@ -102,7 +106,7 @@ def test_a_folder_lists_its_configs(folder):
         config for config in configs if f'({Path(config).relative_to(folder.relative_to(REPOSITORY))})' not in readme
     ]
     for model in metafile['Models']:
-        loop = read(REPOSITORY / model['Config']).train_cfg
+        loop = read(REPOSITORY / model['Config']).get('train_cfg', {})
         assert model['Metadata'].get('Epochs') == loop.get('max_epochs')
         assert model['Metadata'].get('Iterations') == loop.get('max_iters')
 
@@ -118,6 +122,33 @@ def test_what_it_refers_to_is_there(path):
         else:
             assert teacher.checkpoint.startswith('https://download.openmmlab.com/')
             assert teacher.checkpoint in weights_published_for(teacher.config)
+
+
+@pytest.mark.parametrize('path', PROGRAMMES, ids=lambda path: path.stem)
+def test_the_links_of_a_programme_build(path, tmp_path, empty_weights):
+    programme = read_programme(f'kddense::{path.relative_to(ROOT)}')
+    versions = versions_of(programme, tmp_path)
+    assert programme.plain in {link.row for link in programme.links.values()}
+    for row, version in {one.link.row: one for one in versions.values()}.items():
+        version.write_config(Untrained(versions))
+        config = read(version.folder / 'config/link.py')
+        assert build(config).student if config.model.type == 'kddense.Distiller' else build(config), row
+        assert config.default_hooks.random_state == dict(type='kddense.RandomStateHook')
+
+
+class Untrained(dict):
+    """Links of which none is trained, so that all have their configs but no checkpoint."""
+
+    def __getitem__(self, name: str) -> Any:
+        version = super().__getitem__(name)
+        version.write_config(self)
+        return SimpleNamespace(
+            told=lambda what: 'none.pth' if what == 'checkpoint' else version.told(what),
+            link=version.link,
+            config=version.config,
+            minutes=lambda: 1.0,
+            chain=lambda others: [self[name]],
+        )
 
 
 def both(**options: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parse_args(argv)
     config = read_config(args)
     config.load_from = args.checkpoint
+    config.resume = False  # as a work_dir's config says that was resumed
     if is_distiller(config.model):
         # Testing needs no teacher, nor its checkpoint.
         config.model = config.model.student

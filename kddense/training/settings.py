@@ -97,3 +97,10 @@ def _stretch(scheduler: dict[str, Any], before: int, after: int) -> None:
         scheduler['T_max'] = after - (before - scheduler['T_max'])
     if 'milestones' in scheduler:
         scheduler['milestones'] = [round(milestone * after / before) for milestone in scheduler['milestones']]
+
+
+def add_import(config: Config) -> None:
+    """Let a config import kddense, whose parts it names."""
+    imports = config.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
+    names = [imports['imports']] if isinstance(imports['imports'], str) else list(imports['imports'])
+    config.custom_imports = {**imports, 'imports': names if 'kddense' in names else [*names, 'kddense']}

@@ -16,7 +16,7 @@ from mmengine.utils import get_installed_path
 
 from kddense.configs import find_config, read_config_file
 from kddense.training.checkpoints import find_checkpoint
-from kddense.training.settings import setting_of, steps_of, stretched
+from kddense.training.settings import add_import, setting_of, steps_of, stretched
 
 from .result import Result, read_result, this_machine, write_result
 
@@ -98,9 +98,9 @@ def run(plan: Plan, job: Job) -> Result:
         role=job.role,
         seed=job.seed,
         steps=steps_of(config)[0],
-        scores=scores_in(json.loads(_newest(folder / 'test').read_text())),
+        scores=scores_in(json.loads(newest_metrics(folder / 'test').read_text())),
         seconds=seconds,
-        parameters=_parameters(checkpoint),
+        parameters=parameters_in(checkpoint),
         setting=setting_of(config),
         machine=this_machine(),
         commands=commands,
@@ -129,10 +129,7 @@ def _config(plan: Plan, job: Job) -> tuple[Config, str]:
 
 def use_channels_last(config: Config) -> None:
     """Add the hook that brings the student into the channels-last memory format."""
-    imports = config.get('custom_imports') or dict(imports=[], allow_failed_imports=False)
-    if 'kddense' not in imports['imports']:
-        imports['imports'] = [*imports['imports'], 'kddense']
-    config.custom_imports = imports
+    add_import(config)
     config.custom_hooks = [*(config.get('custom_hooks') or []), dict(type='kddense.ChannelsLastHook')]
 
 
@@ -187,12 +184,12 @@ def _with_images(plain: str, folder: Path) -> str:
     return str(folder / 'tested.py')
 
 
-def _newest(folder: Path) -> Path:
+def newest_metrics(folder: Path) -> Path:
     """Return the metrics that the last test in ``folder`` wrote: ``<timestamp>/<timestamp>.json``."""
     return max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
 
 
-def _parameters(checkpoint: Path) -> int:
+def parameters_in(checkpoint: Path) -> int:
     """Return how many numbers the student of a checkpoint learnt, running statistics aside."""
     from kddense.compat import load_checkpoint
 

@@ -1,0 +1,86 @@
+"""Run a programme: trainings of which some learn from others, each a link of a short Python config.
+
+    kddense program configs/takd/program_takd_camvid.py
+
+trains and tests every link in its own work_dir, and writes one page about all of them. What is done is not repeated, what
+was cut off goes on, and a link that was changed runs again, with all that hangs on it. ``--dry-run`` prints the plan.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmengine.logging import MMLogger
+
+from kddense.apps.command_line import count, in_one_sentence, new_parser
+from kddense.apps.measure.markdown import markdown
+from kddense.errors import ConfigError
+from kddense.training.checkpoints import find_checkpoint
+
+from .links import read_programme
+from .report import lines_of, table_of, write_page
+from .run import FailedError, run
+from .versions import Version, versions_of
+
+
+@in_one_sentence()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a programme.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The exit status: 0 if all links are done.
+    """
+    parser = new_parser(__doc__)
+    parser.add_argument('programme', help='a Python config with `links`: a path, or package::path')
+    parser.add_argument('--work-dir', type=Path, help='where everything goes; work_dirs/<programme> by default')
+    parser.add_argument('--jobs', type=count, default=1, help='how many links may run side by side')
+    parser.add_argument('--dry-run', action='store_true', help='print what would be run, and why')
+    parser.add_argument('--json', type=Path, help='record the table of the compared links in this file')
+    args = parser.parse_args(argv)
+    MMLogger.get_instance('program', log_level='ERROR')
+    programme = read_programme(args.programme)
+    if args.json and not programme.plain:
+        raise ConfigError(f": '{args.programme}' names no `plain`, so nothing is compared", '--json')
+    work_dir = args.work_dir or Path('work_dirs') / programme.name
+    versions = versions_of(programme, work_dir)
+    if args.dry_run:
+        for version in versions.values():
+            print(_planned(version))
+        return 0
+    try:
+        run(versions, args.jobs, lambda text: print(text, flush=True))
+    except FailedError as error:
+        write_page(programme.name, versions, work_dir)
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        sys.exit('\ninterrupted: the same command goes on from here')
+    page = write_page(programme.name, versions, work_dir)
+    for line in lines_of(versions):
+        print(line)
+    if programme.plain:
+        table = table_of(programme, versions, f'kddense program {args.programme}')
+        print('\n'.join(['', markdown(table.contents), *table.faults]))
+        if args.json:
+            table.write(args.json)
+    print(f'the report is {page}')
+    return 0
+
+
+def _planned(version: Version) -> str:
+    link = version.link
+    from_whom = f' learns from {", ".join(link.needs)},' if link.needs else ''
+    others = [one for one in version.folder.parent.glob('*') if one != version.folder and one.is_dir()]
+    if version.is_done:
+        state = 'is done'
+    elif (last := find_checkpoint(version.folder)) is not None:
+        state = f'goes on from {last.name}'
+    elif others:
+        state = 'was changed, or what it learns from: runs again'
+    else:
+        state = 'runs'
+    return f'{link.name}:{from_whom} {state}, {link.config} in {version.folder}'

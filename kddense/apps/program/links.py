@@ -1,0 +1,200 @@
+"""What a programme says: links, each an ordinary run, and which of them learn from which."""
+
+from __future__ import annotations
+
+import graphlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from kddense.configs import find_config, read_config_file
+from kddense.errors import ConfigError
+from kddense.options import faults, no_such_key
+from kddense.taps import nearest
+
+COMMAND = '{python} -m kddense {arguments}'
+FIELDS = ('python', 'arguments', 'name')
+RESULTS = ('checkpoint', 'config', 'work_dir')
+REFERENCE = re.compile(rf'\{{([\w-]+)\.({"|".join(RESULTS)})\}}')
+
+
+@dataclass(frozen=True)
+class Link:
+    """One run of a programme.
+
+    Attributes:
+        config: A training config: ``'package::path'``, or a path.
+        student: In place of the student in ``config``: the model of another config, or sizes, see
+            :func:`kddense.apps.program.sizes.resized`.
+        teacher: The name of the link that it learns from; or what a :class:`kddense.Distiller` takes as ``teacher``, where
+            ``link='name'`` stands for the config and the last checkpoint of a link.
+        options: Changes to the config, as after ``--cfg-options``. ``'{name.checkpoint}'``, ``'{name.config}'`` and
+            ``'{name.work_dir}'`` in a text stand for those of a link.
+        seed: Of its random numbers. Where the programme has ``seeds``, a link without one runs once for each of them.
+        same_time: ``('plain', 'student')``: train for as long as the link ``student`` took, with what it learns from as far
+            as that is of the same seed, if ``plain`` tells how long a step is: the row "plain student, same time".
+        command: How its processes are started. ``{arguments}`` are those of ``kddense``, ``{python}`` is the interpreter,
+            ``{name}`` the link's name: ``'srun --job-name {name} {python} -m kddense {arguments} --launcher slurm'``.
+        name: What other links call it.
+        row: Its name without the seed.
+        needs: The links that it learns from, directly.
+    """
+
+    config: str
+    student: str | Mapping[str, Any] | None = None
+    teacher: str | Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    command: str = COMMAND
+    same_time: Sequence[str] | None = None
+    name: str = ''
+    row: str = ''
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Programme:
+    """Links in an order in which none comes before what it learns from.
+
+    Attributes:
+        name: Of the file.
+        links: By name.
+        plain: The row of the plain student, which others are compared with; empty if nothing is compared.
+    """
+
+    name: str
+    links: Mapping[str, Link]
+    plain: str = ''
+
+
+KNOWN = {
+    'config': str,
+    'student': str | Mapping | None,
+    'teacher': str | Mapping | None,
+    'options': Mapping,
+    'seed': int,
+    'command': str,
+    'same_time': Sequence[str] | None,
+}
+
+
+def read_programme(file: str) -> Programme:
+    """Read a programme.
+
+    Args:
+        file: A Python config with ``links``, a dict of the arguments of :class:`Link` by name. It may also have ``command``
+            for all of them, ``seeds`` for those without a seed of their own, and ``plain``, the link that others are
+            compared with. A path, or ``'package::path'``.
+
+    Raises:
+        ConfigError: If something does not fit; the message begins with the key.
+        FileNotFoundError: If there is no such file.
+    """
+    config = read_config_file(find_config(file))
+    written = config.get('links')
+    if not isinstance(written, Mapping) or not written:
+        raise ConfigError(f"must be a dict of links by name: '{file}' is no programme without", 'links')
+    written = Config(dict(written)).to_dict()
+    command, plain = config.get('command', COMMAND), config.get('plain', '')
+    if plain and plain not in written:
+        raise ConfigError(f": there is no link '{plain}'{nearest(plain, written)}", 'plain')
+    copies = {name: one for row in written for name, one in _for_each_seed(row, written, config.get('seeds'))}
+    links = {name: _link(name, one, command) for name, one in copies.items()}
+    for link in links.values():
+        for other in link.needs:
+            if other not in links:
+                raise ConfigError(f": there is no link '{other}'{nearest(other, links)}", f'links.{link.name}')
+    return Programme(
+        Path(file.partition('::')[2] or file).stem, {name: links[name] for name in _in_order(links)}, plain
+    )
+
+
+def _for_each_seed(row: str, written: Mapping[str, Any], seeds: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a link once for each seed, by name: each learns from those of its own seed."""
+    if seeds is None:
+        yield row, written[row]
+        return
+    for place, fault in faults(seeds, Sequence[int], 'seeds'):
+        raise ConfigError(fault, place)
+    several = {name for name, one in written.items() if isinstance(one, Mapping) and 'seed' not in one}
+    if row not in several:
+        yield row, written[row]
+        return
+    for seed in seeds:
+        names = {name: f'{name}-{seed}' for name in several}
+        yield names[row], {**_renamed(written[row], names), 'seed': seed, 'row': row}
+
+
+def _renamed(node: Any, names: Mapping[str, str], key: str = '') -> Any:
+    if isinstance(node, Mapping):
+        return {name: _renamed(one, names, name) for name, one in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(_renamed(one, names, key) for one in node)
+    if not isinstance(node, str):
+        return node
+    if key in ('teacher', 'link', 'same_time') and node in names:
+        return names[node]
+    return REFERENCE.sub(lambda match: f'{{{names.get(match[1], match[1])}.{match[2]}}}', node)
+
+
+def _link(name: str, written: Any, command: str) -> Link:
+    where = f'links.{name}'
+    if not re.fullmatch(r'[\w-]+', name):
+        raise ConfigError('is no name for a link: letters, digits, _ and - alone', f"links['{name}']")
+    if not isinstance(written, Mapping):
+        raise ConfigError(f'must be a dict with a config, got {written!r}', where)
+    row = written.get('row', name)
+    written = {key: one for key, one in written.items() if key != 'row'}
+    for key in written:
+        if key not in KNOWN:
+            raise ConfigError(no_such_key(key, KNOWN), where)
+        for place, fault in faults(written[key], KNOWN[key], key):
+            raise ConfigError(fault, f'{where}.{place}')
+    if 'config' not in written:
+        raise ConfigError(" needs the key 'config', a training config", where)
+    arguments = {'command': command, **written}
+    _check_command(arguments['command'], f'{where}.command' if 'command' in written else 'command')
+    if written.get('same_time') and len(written['same_time']) != 2:
+        raise ConfigError(
+            f"must name two links, ('plain', 'student'), got {written['same_time']!r}", f'{where}.same_time'
+        )
+    return Link(**arguments, name=name, row=row, needs=tuple(dict.fromkeys(_named_in(written, written.get('teacher')))))
+
+
+def _check_command(command: str, key: str) -> None:
+    if not isinstance(command, str) or '{arguments}' not in command.split():
+        raise ConfigError(f"must be a text with {{arguments}}, such as '{COMMAND}', got {command!r}", key)
+    for name in re.findall(r'\{(\w*)\}', command):
+        if name not in FIELDS:
+            raise ConfigError(f': there is no {{{name}}}, only {", ".join(f"{{{one}}}" for one in FIELDS)}', key)
+
+
+def _named_in(written: Mapping[str, Any], teacher: Any) -> Iterator[str]:
+    """Yield the names of the links that a link needs."""
+    if isinstance(teacher, str):
+        yield teacher
+    yield from written.get('same_time') or ()
+    for node in _nodes_of([written.get('options'), teacher, written.get('student')]):
+        if isinstance(node, Mapping) and isinstance(node.get('link'), str):
+            yield node['link']
+        if isinstance(node, str):
+            yield from (match[1] for match in REFERENCE.finditer(node))
+
+
+def _nodes_of(node: Any) -> Iterator[Any]:
+    yield node
+    children = node.values() if isinstance(node, Mapping) else node if isinstance(node, (list, tuple)) else ()
+    for child in children:
+        yield from _nodes_of(child)
+
+
+def _in_order(links: Mapping[str, Link]) -> list[str]:
+    try:
+        return list(graphlib.TopologicalSorter({name: link.needs for name, link in links.items()}).static_order())
+    except graphlib.CycleError as error:
+        circle = ', which learns from '.join(reversed(error.args[1]))
+        raise ConfigError(f': {circle}: a circle, of which no link can be the first', 'links') from None

@@ -1,0 +1,120 @@
+"""Models of other sizes: wider, narrower, deeper, or between two."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config
+
+from kddense.configs import find_config, plain_model, read_config_file
+from kddense.errors import ConfigError
+from kddense.options import no_such_key
+
+WIDTHS = (
+    'channels',
+    'feat_channels',
+    'in_channels',
+    'out_channels',
+    'base_channels',
+    'stem_channels',
+    'fc_out_channels',
+)
+DEPTHS = ('depth', 'stacked_convs', 'num_convs', 'deepen_factor', 'depths')
+KNOWN_DEPTHS = {'ResNet': (18, 34, 50, 101, 152), 'ResNetV1c': (18, 34, 50, 101, 152), 'VGG': (11, 13, 16, 19)}
+
+
+def resized(written: str | Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the model that a link's ``student`` stands for.
+
+    Args:
+        written: A config, whose model is taken as it is; or ``dict(between=(A, B), at=0.5, by='width')``: the model
+            between those of two configs of one structure, ``at`` 0 that of A and at 1 that of B. ``by`` says which sizes
+            are taken between, ``'width'`` (channels), ``'depth'`` or ``'both'``; the other ones are A's. Channels lie
+            between on a logarithmic scale, on multiples of 8 (of their greatest common divisor, if that is smaller); depths
+            of a backbone that has only some are the nearest of those.
+        where: The config key that messages name.
+
+    Raises:
+        ConfigError: If the two models are of different structures, or equal.
+    """
+    if isinstance(written, str):
+        return _model_of(written, where)
+    known = ('between', 'at', 'by')
+    for key in written:
+        if key not in known:
+            raise ConfigError(no_such_key(key, known), where)
+    ends, at, by = written.get('between'), written.get('at', 0.5), written.get('by', 'width')
+    if not isinstance(ends, (list, tuple)) or len(ends) != 2 or not all(isinstance(one, str) for one in ends):
+        raise ConfigError(f'.between must be two configs, got {ends!r}', where)
+    if isinstance(at, bool) or not isinstance(at, (int, float)) or not 0 <= at <= 1:
+        raise ConfigError(f'.at must be a number from 0 to 1, got {at!r}', where)
+    if by not in ('width', 'depth', 'both'):
+        raise ConfigError(f".by must be 'width', 'depth' or 'both', got {by!r}", where)
+    first, last = (_model_of(one, f'{where}.between') for one in ends)
+    return between(first, last, at, by, where)
+
+
+def between(first: Mapping[str, Any], last: Mapping[str, Any], at: float, by: str, where: str = '') -> dict[str, Any]:
+    """Return the config of a model between two; see :func:`resized`."""
+    differing = list(_differences(first, last, '', where))
+    chosen = {'width': WIDTHS, 'depth': DEPTHS, 'both': WIDTHS + DEPTHS}[by]
+    moved = [one for one in differing if one[0].rpartition('.')[2].partition('[')[0] in chosen]
+    if not moved:
+        raise ConfigError(f'.between: the two models do not differ in {"size" if by == "both" else by}', where)
+    config = Config(dict(model=copy.deepcopy(dict(first))))
+    for key, one, other in moved:
+        value = _between(config.model, key, one, other, at)
+        config.merge_from_dict({f'model.{key.replace("[", ".").replace("]", "")}': value})
+    return config.model.to_dict()
+
+
+def _model_of(file: str, where: str) -> dict[str, Any]:
+    config = read_config_file(find_config(file), where)
+    if 'model' not in config:
+        raise ConfigError(f": '{file}' holds no model", where)
+    return Config(plain_model(config)).to_dict()
+
+
+def _differences(first: Any, last: Any, key: str, where: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the places of all values that differ, with both."""
+    if isinstance(first, Mapping) and isinstance(last, Mapping):
+        if first.get('type') != last.get('type'):
+            raise ConfigError(
+                f'.between: {key or "model"} is a {first.get("type")} in the one and a {last.get("type")} in the other: '
+                'there is nothing between; name a config of your own',
+                where,
+            )
+        for name in first.keys() & last.keys():
+            yield from _differences(first[name], last[name], f'{key}.{name}' if key else str(name), where)
+    elif _is_list_of_dicts(first) and _is_list_of_dicts(last) and len(first) == len(last):
+        for index, pair in enumerate(zip(first, last, strict=True)):
+            yield from _differences(*pair, f'{key}[{index}]', where)
+    elif first != last:
+        yield key, first, last
+
+
+def _is_list_of_dicts(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(one, Mapping) for one in value)
+
+
+def _between(model: Any, key: str, one: Any, other: Any, at: float) -> Any:
+    if isinstance(one, Sequence) and isinstance(other, Sequence) and len(one) == len(other):
+        return [_between(model, key, *pair, at) for pair in zip(one, other, strict=True)]
+    if key.rpartition('.')[2] in DEPTHS:
+        return _depth(model, key, one, other, at)
+    step = math.gcd(one, other, 8)
+    return max(step, step * round(one ** (1 - at) * other**at / step))
+
+
+def _depth(model: Any, key: str, one: float, other: float, at: float) -> float:
+    wanted = one + (other - one) * at
+    holder = model
+    for name in key.split('.')[:-1]:
+        holder = holder[name]
+    known = KNOWN_DEPTHS.get(str(holder.get('type', '')).rpartition('.')[2])
+    if key.endswith('.depth') and known:
+        return min(known, key=lambda depth: abs(depth - wanted))
+    return round(wanted) if isinstance(one, int) else wanted

@@ -1,0 +1,191 @@
+"""The config that a link trains, and the folder that is of this config and of what it learns from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from kddense.apps.measure.timing import steps_that_fit
+from kddense.configs import find_config, is_distiller, read_config, read_config_file
+from kddense.errors import ConfigError, within
+from kddense.files import write_whole
+from kddense.training.checkpoints import find_checkpoint
+from kddense.training.settings import add_import, steps_of, stretched
+
+from .links import REFERENCE, Link, Programme
+from .sizes import resized
+
+RESULT = 'result.json'
+CONFIG = 'config/link.py'  # mmengine writes one of that name into the work_dir itself, with what the command changed
+
+
+@dataclass(frozen=True)
+class Version:
+    """A link as it is now, with its folder.
+
+    Attributes:
+        link: The link.
+        folder: Its work_dir, ``<work_dir>/<name>/<digest>``: a link that is changed gets another.
+        config: What it trains, with references to other links in it.
+    """
+
+    link: Link
+    folder: Path
+    config: Config
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was trained and tested."""
+        return (self.folder / RESULT).exists()
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its last checkpoint.
+
+        Raises:
+            FileNotFoundError: If it is gone.
+        """
+        found = find_checkpoint(self.folder)
+        if found is None:
+            raise FileNotFoundError(
+                f'links.{self.link.name}: {self.folder} holds no whole checkpoint any more: delete {self.folder / RESULT}, '
+                'and it is trained again'
+            )
+        return found
+
+    def write_config(self, others: Mapping[str, Version]) -> None:
+        """Write what is trained, with references replaced by paths; the same text each time."""
+        config = Config(_replaced(self.config.to_dict(), lambda name, what: others[name].told(what)))
+        if self.link.same_time:
+            config = stretched(config, self.steps_in_that_time(others))
+        text = config.pretty_text.encode()
+        file = self.folder / CONFIG
+        if not file.exists() or file.read_bytes() != text:
+            write_whole(file, text)
+
+    def steps_in_that_time(self, others: Mapping[str, Version]) -> int:
+        """Return how long it trains, if that is as long as another link took; see ``Link.same_time``."""
+        plain, student = (others[name] for name in self.link.same_time or ())
+        taken = sum(one.minutes() for one in student.chain(others))
+        steps, unit = steps_of(plain.config)
+        return steps_that_fit(steps, taken / plain.minutes(), unit)
+
+    def chain(self, others: Mapping[str, Version]) -> list[Version]:
+        """Return this link and those of its seed that it learns from, directly or not."""
+        found = {self.link.name: self}
+        for name in self.link.needs:
+            if others[name].link.name != others[name].link.row:
+                found |= {one.link.name: one for one in others[name].chain(others)}
+        return list(found.values())
+
+    def minutes(self) -> float:
+        """Return how long its training took."""
+        return float(json.loads((self.folder / RESULT).read_text())['minutes'])
+
+    def told(self, what: str) -> str:
+        """Return the ``'checkpoint'``, ``'config'`` or ``'work_dir'`` of this link."""
+        if what == 'checkpoint':
+            return str(self.checkpoint)
+        return str(self.folder / CONFIG if what == 'config' else self.folder)
+
+
+def versions_of(programme: Programme, work_dir: Path) -> dict[str, Version]:
+    """Return all links with their folders, in an order in which none comes before what it learns from.
+
+    Raises:
+        ConfigError: If a config does not fit.
+        FileNotFoundError: If there is no such config.
+    """
+    digests: dict[str, str] = {}
+    found = {}
+    for name, link in programme.links.items():
+        config = _config_of(link)
+        digests[name] = _digest(config, {one: digests[one] for one in link.needs})
+        found[name] = Version(link, work_dir / name / digests[name], config)
+    return found
+
+
+def _config_of(link: Link) -> Config:
+    """Return what a link trains, references and all."""
+    where = f'links.{link.name}'
+    config = read_config_file(find_config(link.config), f'{where}.config')
+    for key in ('model', 'optim_wrapper', 'train_cfg'):
+        if key not in config:
+            raise ConfigError(f": '{link.config}' has no {key}: it is no config to train by", f'{where}.config')
+    distils = is_distiller(config.model)
+    if link.student is not None:
+        student = resized(link.student, f'{where}.student')
+        student.pop('data_preprocessor', None) if 'data_preprocessor' in config else None
+        config.model = {**config.model, 'student': student} if distils else student
+    if link.teacher is not None:
+        if not distils:
+            raise ConfigError(
+                f": '{link.config}' distils nothing, its model is no kddense.Distiller", f'{where}.teacher'
+            )
+        config.model.teacher = _teacher(link.teacher)
+    with within(f'{where}.options'):
+        config.merge_from_dict(dict(link.options))
+    config.randomness = {**config.get('randomness', {}), 'seed': link.seed}
+    _continue_bit_for_bit(config)
+    config.pop('work_dir', None)
+    return config
+
+
+def _continue_bit_for_bit(config: Config) -> None:
+    hooks = [*(config.get('custom_hooks') or []), *(config.get('default_hooks') or {}).values()]
+    if not any(isinstance(one, Mapping) and one.get('type') == 'kddense.RandomStateHook' for one in hooks):
+        config.merge_from_dict({'default_hooks.random_state': dict(type='kddense.RandomStateHook')})
+    add_import(config)
+
+
+def _teacher(written: Any) -> Any:
+    if isinstance(written, str):
+        return _teacher(dict(link=written))
+    if isinstance(written, (list, tuple)):
+        return [_teacher(one) if isinstance(one, Mapping) else one for one in written]
+    if 'link' not in written:
+        return {key: _teacher(one) if isinstance(one, (dict, list, tuple)) else one for key, one in written.items()}
+    name = written['link']
+    others = {key: one for key, one in written.items() if key != 'link'}
+    return dict(config=f'{{{name}.config}}', checkpoint=f'{{{name}.checkpoint}}', **others)
+
+
+def _replaced(node: Any, told: Callable[[str, str], str]) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _replaced(value, told) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(_replaced(value, told) for value in node)
+    return REFERENCE.sub(lambda match: told(match[1], match[2]), node) if isinstance(node, str) else node
+
+
+def _digest(config: Config, needs: Mapping[str, str]) -> str:
+    """Return a digest of a config, of the files that it names, and of the links that it needs."""
+    contents = config.to_dict()
+    text = json.dumps([contents, dict(_inputs_in(contents)), needs], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _inputs_in(node: Any, key: str = '') -> Iterator[tuple[str, str]]:
+    """Yield the files that a config names, each with a digest of what is in it: checkpoints, annotations, configs."""
+    if isinstance(node, (Mapping, list, tuple)):
+        for name, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+            yield from _inputs_in(value, str(name) if isinstance(node, Mapping) else key)
+    elif key == 'config' and isinstance(node, str) and (node.endswith('.py') and not REFERENCE.search(node)):
+        text = Config(dict(read_config(node, key))).pretty_text
+        yield node, hashlib.sha256(text.encode()).hexdigest()
+    elif isinstance(node, str) and 0 < len(node) < 1000 and '\n' not in node and Path(node).is_file():
+        yield node, _digest_of(Path(node))
+
+
+def _digest_of(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open('rb') as opened:
+        while part := opened.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()

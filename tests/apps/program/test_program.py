@@ -1,0 +1,233 @@
+"""kddense program: links in order, once each, again where they changed, on after a kill; bad ones in one sentence."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import time
+
+import pytest
+
+from kddense.apps.program.links import read_programme
+from kddense.apps.program.run import run
+from kddense.apps.program.versions import versions_of
+
+CHAIN = dict(
+    teacher=dict(config='teacher'),
+    student=dict(config='distilled', teacher='teacher', seed=1),
+)
+
+
+def chain(**changes):
+    return {name: {**link, **changes.get(name, {})} for name, link in CHAIN.items()}
+
+
+def test_a_link_learns_from_another_and_nothing_is_done_twice(toy, capsys):
+    file = toy.write(chain())
+    assert toy.run(file) == 0
+    said = capsys.readouterr().out
+    folders = {name: toy.last('work', name) for name in CHAIN}
+    trained = (folders['student'] / 'config/link.py').read_text()
+    assert f"checkpoint='{folders['teacher']}/iter_4.pth'" in trained
+    assert f"config='{folders['teacher']}/config/link.py'" in trained
+    results = {name: json.loads((folder / 'result.json').read_text()) for name, folder in folders.items()}
+    assert results['student']['learns_from'] == ['teacher']
+    assert results['student']['seed'] == 1
+    assert 0 <= results['student']['scores']['mIoU'] <= 100
+    assert results['student']['parameters'] < results['teacher']['parameters']
+    assert results['student']['minutes'] > 0
+    assert re.search(r'student: mIoU [\d.]+, 0.\d\d M parameters, [\d.]+ min', said)
+    page = (toy.folder / 'work/report.html').read_text()
+    assert page.count('<figure>') == 2
+    assert '<th>student</th><td>teacher</td>' in page
+    before = {path: path.stat().st_mtime_ns for path in folders['student'].rglob('*') if path.is_file()}
+    assert toy.run(file) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in folders['student'].rglob('*') if path.is_file()}
+
+
+def test_a_change_runs_what_it_touches_and_going_back_runs_nothing(toy, capsys):
+    assert toy.run(toy.write(chain())) == 0
+    first = toy.last('work', 'teacher'), toy.last('work', 'student')
+    changed = toy.write(chain(student=dict(seed=2)), 'changed')
+    assert toy.run(changed, 'work', '--dry-run') == 0
+    said = capsys.readouterr().out
+    assert f'teacher: is done, {toy.folder}/teacher.py in {first[0]}' in said
+    assert 'student: learns from teacher, was changed, or what it learns from: runs again' in said
+    versions = versions_of(read_programme(str(changed)), toy.folder / 'work')
+    assert versions['teacher'].folder == first[0]
+    assert versions['student'].folder != first[1]
+    from_above = versions_of(read_programme(str(toy.write(chain(teacher=dict(seed=5)), 'above'))), toy.folder / 'work')
+    assert from_above['student'].folder not in (first[1], versions['student'].folder), 'it hangs on the teacher'
+    assert versions_of(read_programme(str(toy.write(chain()))), toy.folder / 'work')['student'].is_done
+    (toy.folder / 'teacher.py').write_text((toy.folder / 'teacher.py').read_text().replace('lr=0.01', 'lr=0.02'))
+    assert versions_of(read_programme(str(toy.write(chain()))), toy.folder / 'work')['student'].folder != first[1]
+
+
+def test_seeds_make_pairs_and_a_table_with_a_row_of_the_same_time(toy, capsys):
+    links = dict(
+        teacher=dict(config='teacher', seed=0),
+        plain=dict(config='student'),
+        assistant=dict(config='distilled', teacher='teacher', student=str(toy.folder / 'teacher.py')),
+        student=dict(config='distilled', teacher='assistant', options=dict(note='{assistant.checkpoint}')),
+        longer=dict(config='student', same_time=['plain', 'student']),
+    )
+    file = toy.write(links, seeds=[0, 1], plain='plain')
+    programme = read_programme(str(file))
+    assert set(programme.links) == {
+        'teacher',
+        *(f'{row}-{seed}' for row in links if row != 'teacher' for seed in (0, 1)),
+    }
+    assert programme.links['student-1'].needs == ('assistant-1',)
+    assert programme.links['assistant-1'].needs == ('teacher',)
+    assert programme.links['student-1'].options == dict(note='{assistant-1.checkpoint}')
+    assert programme.links['longer-1'].needs == ('plain-1', 'student-1')
+    versions = versions_of(programme, toy.folder / 'work')
+    minutes = dict(zip(versions, itertools.repeat(1.0)))
+    minutes.update({'plain-0': 2.0, 'assistant-0': 4.0, 'student-0': 3.0})
+    scores = dict.fromkeys(versions, 30.0)
+    scores.update({'student-0': 31.0, 'student-1': 31.5})
+    for name, version in versions.items():
+        longer = version.link.row == 'longer'
+        wide = version.link.row in ('teacher', 'assistant')
+        result = dict(link=name, row=version.link.row, learns_from=[], config='x', seed=version.link.seed, commands=[])
+        result |= dict(steps=14 if longer else 4, scores=dict(mIoU=scores[name]), parameters=9 if wide else 3)
+        version.folder.mkdir(parents=True)
+        (version.folder / 'result.json').write_text(json.dumps(result | dict(minutes=minutes[name])))
+    assert versions['longer-0'].steps_in_that_time(versions) == 14, 'the assistant counts, the teacher does not'
+    assert versions['longer-1'].steps_in_that_time(versions) == 8
+    assert toy.run(file, 'work', '--json', 'measured.json') == 0
+    table = json.loads((toy.folder / 'measured.json').read_text())
+    (row,) = table['rows']
+    assert (row['config'], row['paired_mean'], row['same_time']['paired_mean']) == ('student', 1.25, 1.25)
+    assert table['plain_same_time']['steps'] == 14
+    assert '| student' in capsys.readouterr().out
+
+
+def test_a_file_that_is_named_counts_by_what_is_in_it(toy):
+    (toy.folder / 'first.pth').write_bytes(b'1')
+    links = chain(student=dict(options=dict(load_from=str(toy.folder / 'first.pth'))))
+    one = versions_of(read_programme(str(toy.write(links))), toy.folder)['student'].folder
+    (toy.folder / 'first.pth').write_bytes(b'2')
+    assert versions_of(read_programme(str(toy.write(links))), toy.folder)['student'].folder != one
+
+
+def test_a_kill_in_any_link_changes_nothing(toy, monkeypatch):
+    toy.assert_survives(chain(), monkeypatch)
+
+
+def test_links_that_do_not_depend_on_each_other_run_side_by_side(toy, monkeypatch):
+    """The pieces of work are counted, with processes that only sleep."""
+    links = {name: dict(config='student', seed=seed) for seed, name in enumerate('abcd')}
+    versions = versions_of(read_programme(str(toy.write(links))), toy.folder / 'work')
+    at_once = []
+
+    class Sleeps:
+        running = set()
+        is_elsewhere = False
+
+        def __init__(self, version, others):
+            self.version, self.end = version, time.monotonic() + 0.3
+            self.running.add(version.link.name)
+            at_once.append(len(self.running))
+
+        def has_ended(self):
+            if time.monotonic() < self.end:
+                return False
+            self.running.discard(self.version.link.name)
+            return True
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr('kddense.apps.program.run.Work', Sleeps)
+    run(versions, 2, lambda text: None)
+    assert at_once[0] == 1
+    assert max(at_once) == 2
+    assert len(at_once) == 4
+
+
+def test_a_command_template_starts_the_processes(toy):
+    script = toy.folder / 'start.sh'
+    script.write_text('#!/bin/sh\necho "$@" >> started\nshift\nexec "$@"\n')
+    script.chmod(0o755)
+    links = dict(teacher=dict(config='teacher', command=f'{script} job-{{name}} {{python}} -m kddense {{arguments}}'))
+    assert toy.run(toy.write(links)) == 0
+    started = (toy.folder / 'started').read_text().splitlines()
+    assert [line.split()[0] for line in started] == ['job-teacher'] * 2
+    assert [line.split()[4] for line in started] == ['train', 'test']
+
+
+def test_another_call_waits_for_a_link_that_is_at_work(toy, capsys):
+    from kddense.apps.program.process import Work
+
+    versions = versions_of(read_programme(str(toy.write(dict(teacher=dict(config='teacher'))))), toy.folder / 'work')
+    first = Work(versions['teacher'], versions)
+    assert Work(versions['teacher'], versions).is_elsewhere
+    while not first.has_ended():
+        time.sleep(0.1)
+    first.close()
+    assert not Work(versions['teacher'], versions).is_elsewhere
+
+
+def test_a_link_that_failed_is_told_and_what_does_not_hang_on_it_is_done(toy):
+    links = chain(teacher=dict(options=dict(load_from='nowhere.pth')))
+    links['other'] = dict(config='student')
+    file = toy.write(links)
+    with pytest.raises(SystemExit) as ended:
+        toy.run(file)
+    said = str(ended.value.code)
+    assert '\n' not in said
+    assert 'links.teacher failed: ' in said
+    assert 'nowhere.pth' in said
+    assert '/output.log' in said
+    assert 'links.student was not run, it learns from teacher' in said
+    assert (toy.last('work', 'other') / 'result.json').exists()
+    assert not (toy.folder / 'work/student').exists()
+
+
+BAD = [
+    ({}, "links must be a dict of links by name: '"),
+    (dict(a=3), 'links.a must be a dict with a config, got 3'),
+    (dict(a={}), "links.a needs the key 'config', a training config"),
+    ({'a b': dict(config='student')}, "links['a b'] is no name for a link"),
+    (dict(a=dict(config='student', techer='b')), "links.a has no key 'techer', only "),
+    (dict(a=dict(config='student', seed='1')), "links.a.seed must be a whole number, got '1'"),
+    (dict(a=dict(config='distilled', teacher='b')), "links.a: there is no link 'b'"),
+    (dict(a=dict(config='distilled', options=dict(x='{c.work_dir}/iter_1.pth'))), "links.a: there is no link 'c'"),
+    (
+        dict(a=dict(config='distilled', teacher='b'), b=dict(config='distilled', teacher='a')),
+        'a circle, of which no link can be the first',
+    ),
+    (dict(a=dict(config='student', teacher='b'), b=dict(config='teacher')), "links.a.teacher: '"),
+    (dict(a=dict(config='nowhere')), "links.a.config: there is no file '"),
+    (dict(a=dict(config='student', command='srun kddense')), 'links.a.command must be a text with {arguments}'),
+    (dict(a=dict(config='student', command='{nodes} {arguments}')), 'links.a.command: there is no {nodes}, only '),
+    (dict(a=dict(config='student', same_time=['a'])), 'links.a.same_time must name two links'),
+    (dict(a=dict(config='student', student=dict(between=['x']))), 'links.a.student.between must be two configs'),
+]
+
+
+@pytest.mark.parametrize('links, sentence', BAD)
+def test_a_bad_programme_is_one_sentence_and_writes_nothing(toy, links, sentence):
+    file = toy.write(links)
+    before = sorted(toy.folder.rglob('*'))
+    with pytest.raises(SystemExit) as ended:
+        toy.run(file)
+    assert sentence in str(ended.value.code)
+    assert '\n' not in str(ended.value.code)
+    assert sorted(toy.folder.rglob('*')) == before
+
+
+@pytest.mark.parametrize(
+    'others, sentence',
+    [
+        (dict(seeds=3), 'seeds must be a list of whole numbers, got 3'),
+        (dict(plain='plian'), "plain: there is no link 'plian'"),
+        (dict(command='srun'), 'command must be a text with {arguments}'),
+    ],
+)
+def test_what_stands_beside_the_links_is_checked(toy, others, sentence):
+    with pytest.raises(SystemExit) as ended:
+        toy.run(toy.write(dict(plain=dict(config='student')), **others))
+    assert sentence in str(ended.value.code)
