@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
 from kddense.configs import find_config, read_config_file, untrained
 from kddense.report.costs import timed
+from kddense.training.settings import steps_of
+
+Step = Callable[[float], None]
 
 
 def step_times(
     configs: Sequence[str], work_dir: Path, options: Mapping[str, Any], channels_last: bool = False, rounds: int = 8
 ) -> dict[str, Any]:
     """Time whole training steps, loading of images included, interleaved; weights do not matter and none are loaded.
+
+    The rounds are spread evenly over the run, as what a method costs may change with its schedule.
 
     Args:
         configs: The plain student's first.
@@ -27,24 +34,22 @@ def step_times(
         rounds: Each times one step of every config; one round more comes first and is not counted.
 
     Returns:
-        ``seconds``: the median step of each config; ``ratio``: the median over rounds of its step divided by the plain
-        student's of the same round; ``rounds``.
+        ``seconds``: the median step of each config; ``ratio``: the time of all its steps divided by that of the plain
+        student's; ``rounds``.
     """
     steps = {config: _stepper(config, work_dir, options, channels_last) for config in configs}
     times: dict[str, list[float]] = {config: [] for config in configs}
     device = 'cuda' if torch.cuda.is_available() else 'cpu'
     for index in range(rounds + 1):
         for config, step in steps.items():
-            seconds = timed(step, device)
+            progress = (max(index, 1) - 0.5) / rounds
+            seconds = timed(partial(step, progress), device)
             if index:
                 times[config].append(seconds)
-    plain = times[configs[0]]
+    plain = sum(times[configs[0]])
     return {
         'seconds': {config: round(statistics.median(values), 4) for config, values in times.items()},
-        'ratio': {
-            config: round(statistics.median(own / base for own, base in zip(values, plain, strict=True)), 3)
-            for config, values in times.items()
-        },
+        'ratio': {config: round(sum(values) / plain, 3) for config, values in times.items()},
         'rounds': rounds,
     }
 
@@ -58,7 +63,8 @@ def steps_that_fit(steps: int, ratio: float, unit: str) -> int:
     return int(fit) if unit == 'iterations' else -int(-fit // 1)
 
 
-def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_last: bool) -> Callable[[], None]:
+def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_last: bool) -> Step:
+    """Return what takes one step of a config, as it is at that part (0 to 1) of its run."""
     config = read_config_file(find_config(path))
     config.merge_from_dict(dict(options))
     if config.model.get('teacher'):  # random weights take the same time, and need no file
@@ -71,9 +77,15 @@ def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_las
         runner.model.to(memory_format=torch.channels_last)
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     wrapper.initialize_count_status(runner.model, 0, 10**9)
-    batches = _endless(runner.build_dataloader(config.train_dataloader))
+    loader = runner.build_dataloader(config.train_dataloader)
+    batches = _endless(loader)
+    steps, unit = steps_of(config)
+    iterations = steps if unit == 'iterations' else steps * len(loader)
 
-    def step() -> None:
+    def step(progress: float) -> None:
+        hub = MessageHub.get_current_instance()  # where schedules look, as a run's loop is not there
+        hub.update_info('max_iters', iterations)
+        hub.update_info('iter', int(progress * iterations))
         runner.model.train()
         runner.model.train_step(next(batches), optim_wrapper=wrapper)
 

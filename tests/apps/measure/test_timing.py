@@ -17,3 +17,19 @@ def test_a_distilled_step_takes_longer(segmentor, tmp_path):
     assert times['rounds'] == 3
     assert all(0 < seconds < 60 for seconds in times['seconds'].values())
     assert times['seconds'].keys() == times['ratio'].keys() == set(configs)
+
+
+def test_a_method_of_a_part_of_the_run_costs_that_part(segmentor, tmp_path):
+    segmentor.plain().dump(tmp_path / 'plain.py')
+    configs = [str(tmp_path / 'plain.py')]
+    for name, stop in (('tenth', 0.1), ('whole', 1.0)):
+        distilled = segmentor.distilled()
+        distilled.model.teacher['input_scale'] = 4.0
+        for objective in distilled.model.objectives.values():
+            objective.weight = dict(value=1.0, stop=stop)
+        distilled.dump(tmp_path / f'{name}.py')
+        configs.append(str(tmp_path / f'{name}.py'))
+
+    _, tenth, whole = step_times(configs, tmp_path, {}, rounds=5)['ratio'].values()
+
+    assert 1.0 < tenth < whole  # one round of five has the teacher
