@@ -46,10 +46,22 @@ class TwoStageView(ModelView):
     def check(self, kind: str) -> None:
         if kind not in self.kinds:
             super().check(kind)
+        self._check_branches()
         if kind == 'rpn':
             self._check_rpn()
         else:
             self._check_roi()
+
+    def probe(self, taps: Iterable[str]) -> dict[str, list[Tensor]]:
+        self._check_branches()
+        return super().probe(taps)
+
+    def _check_branches(self) -> None:
+        if not self.frozen and is_a(self.model, 'TridentFasterRCNN'):
+            raise ViewError(
+                f'{self.owner} is a TridentFasterRCNN, which trains on each image once for each of its branches, while a '
+                'teacher sees it once: it can be a teacher, but no student'
+            )
 
     def _check_rpn(self) -> None:
         head = getattr(self.model, 'rpn_head', None)

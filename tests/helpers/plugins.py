@@ -93,9 +93,9 @@ def make_twins(model):
     """Give the teacher the student's weights, and let the student draw and count nothing: its norms and dropout rest."""
     model.teachers['teacher'].model.load_state_dict(model.student.state_dict())
     model.train()
-    restless = (nn.BatchNorm2d, nn.Dropout, nn.Dropout2d, nn.MultiheadAttention)
+    restless = (nn.modules.batchnorm._BatchNorm, nn.Dropout, nn.Dropout2d, nn.MultiheadAttention)
     for module in model.student.modules():
-        if isinstance(module, restless):
+        if isinstance(module, restless) or type(module).__name__ == 'DropPath':
             module.eval()
 
 
