@@ -191,8 +191,8 @@ def said_of(**parts):
 @pytest.mark.parametrize(
     'config, expected',
     [
-        (dict(type=HINT, weight='0.5'), "o.weight must be a number or a dict, got '0.5'"),
-        (dict(type=HINT, weight=dict(value='1')), "o.weight.value must be a number, got '1'"),
+        (dict(type=HINT, weight='0.5'), "o.weight must be a number, a dict or a percentage such as '10%', got '0.5'"),
+        (dict(type=HINT, weight=dict(value='1')), "o.weight.value must be a number or a percentage such as '10%', got '1'"),
         (dict(type=HINT, weight=dict(value=1, start=5, stop=5)), 'o.weight.start must come before stop'),
         (dict(type=HINT, weight=dict(value=1, stop=0)), 'o.weight.start must come before stop'),
         (dict(type=HINT, weight=dict(value=1, end_value=2)), 'o.weight.end_value is where a decay ends'),

@@ -153,7 +153,8 @@ class Distiller(BaseModel):
         seen = plan.learn(self.student_view, self.student, batch)
         taught |= plan.ask_late(batch, seen)
         factors = {name: schedule(iteration or 0, end) for name, schedule in self.task_weights.items()}
-        losses = plan.scale_task(seen.losses, factors) | plan.compare(seen, taught)
+        task = plan.scale_task(seen.losses, factors)
+        losses = task | plan.compare(seen, taught, task)
         self.finite_check.note(losses, iteration)
         return losses
 

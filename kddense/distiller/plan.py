@@ -11,8 +11,11 @@ from torch import Tensor, nn
 
 from kddense.exchange import Answer, Batch, Question
 from kddense.objectives import Objective
+from kddense.objectives.shares import GradientShare, TaskGradient, gradient_square, sum_of
 from kddense.teachers import Teacher
 from kddense.views import ModelView, twice_differentiable
+
+WEIGHT = 'weight'  # in the log, of an objective whose weight is a percentage
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Plan:
             before the student's exist.
         late: Questions to teachers that judge the student's own anchors, RoIs, queries.
         differentiates: Whether the gradients of the student's own losses are to be differentiated again.
+        iteration: Counted from 0; 0 outside a run.
     """
 
     objectives: Mapping[str, Objective]
@@ -39,6 +43,7 @@ class Plan:
     early: Mapping[str, Question]
     late: Mapping[str, Question]
     differentiates: bool = False
+    iteration: int = 0
 
     def ask_early(self, batch: Batch) -> dict[str, Answer]:
         """Ask the teachers that need nothing of the student."""
@@ -57,18 +62,25 @@ class Plan:
         questions = {name: _with_samples(self.teachers[name], question, seen) for name, question in self.late.items()}
         return {name: self.teachers[name].answer(question, batch) for name, question in questions.items()}
 
-    def compare(self, seen: Answer, taught: Mapping[str, Answer]) -> dict[str, Tensor]:
-        """Return the losses of all objectives, weighted, by their names in the log."""
+    def compare(self, seen: Answer, taught: Mapping[str, Answer], task: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Return the losses of all objectives, weighted, by their names in the log.
+
+        Args:
+            seen: What the student showed.
+            taught: What the teachers answered, by name.
+            task: The student's own losses as they count in this step.
+        """
+        own = TaskGradient(task, seen.taps)
         losses = {}
         for name, objective in self.objectives.items():
-            for key, value in self._losses_of(name, objective, seen, taught).items():
+            for key, value in self._losses_of(name, objective, seen, taught, own).items():
                 losses[f'distill.{name}.{key}'] = value
         return losses
 
     def _losses_of(
-        self, name: str, objective: Objective, seen: Answer, taught: Mapping[str, Answer]
+        self, name: str, objective: Objective, seen: Answer, taught: Mapping[str, Answer], task: TaskGradient
     ) -> dict[str, Tensor]:
-        weight = self.weights[name]
+        weight: float | Tensor = self.weights[name]
         if weight == 0:
             assert seen.batch is not None
             return _idle(objective, seen.batch.inputs)
@@ -76,7 +88,19 @@ class Plan:
             found = objective(seen, _answer_for(objective, taught))
         except ValueError as error:
             raise ValueError(f'objectives.{name}: {error}') from error
-        return {key: _weighted(key, value, objective, weight) for key, value in found.items()}
+        if objective.share is None:
+            return {key: _weighted(key, value, objective, weight) for key, value in found.items()}
+        weight = self._held(objective, objective.share, found, task) * weight
+        return {key: _weighted(key, value, objective, weight) for key, value in found.items()} | {WEIGHT: weight}
+
+    def _held(
+        self, objective: Objective, share: GradientShare, found: Mapping[str, Tensor], task: TaskGradient
+    ) -> Tensor:
+        """Return what its losses are multiplied by for a gradient as large as the task's, measured if that is due."""
+        if share.is_due(self.iteration):
+            total = sum_of(found, but=lambda key: key in objective.own_losses)
+            share.set(gradient_square(total, task.features(share.on)), task.square(share.on))
+        return share.ratio.clone()
 
     def scale_task(self, losses: Mapping[str, Any], task_weights: Mapping[str, float]) -> dict[str, Any]:
         """Apply ``task_weights``, and what the objectives say of the student's own losses (Chen's μ).
@@ -96,7 +120,8 @@ class Plan:
                 factors[key] = factors.get(key, 1.0) * factor
         for name, weight in self.weights.items():
             for pattern, scale in self.objectives[name].task_scales().items() if weight > 0 else ():
-                moved = 1 - min(weight, 1.0) * (1 - scale)
+                full = self.objectives[name].schedule.value if self.objectives[name].share else 1.0
+                moved = 1 - min(weight / full, 1.0) * (1 - scale)
                 for key in filter(re.compile(pattern).fullmatch, names):
                     factors[key] = factors.get(key, 1.0) * moved
         if any(self.weights[name] > 0 and one.trains_alone for name, one in self.objectives.items()):
@@ -127,11 +152,13 @@ def make_plan(
         objectives,
         teachers,
         weights,
-        taps=_union(objective.student_taps for objective in active),
+        taps=_union(objective.student_taps for objective in active)
+        | {objective.share.on for objective in active if objective.share},
         kinds=_union(objective.kinds for objective in active) | _union(sampled.values()),
         early={name: question for name, question in questions.items() if not sampled[name]},
         late={name: question for name, question in questions.items() if sampled[name]},
         differentiates=any(objective.differentiates_losses for objective in active),
+        iteration=iteration or 0,
     )
 
 
@@ -159,14 +186,15 @@ def _answer_for(objective: Objective, taught: Mapping[str, Answer]) -> Any:
     return next(iter(answers.values()), Answer())
 
 
-def _weighted(key: str, value: Tensor, objective: Objective, weight: float) -> Tensor:
+def _weighted(key: str, value: Tensor, objective: Objective, weight: float | Tensor) -> Tensor:
     return value if 'loss' not in key or key in objective.own_losses else weight * value
 
 
 def _idle(objective: Objective, like: Tensor) -> dict[str, Tensor]:
     """Return zeros under the names of an objective's losses; the first reaches every parameter, so that DDP sees them."""
     first, *others = objective.loss_names
-    return {first: _touch(objective, like)} | {name: like.new_zeros(()) for name in others}
+    zeros = {name: like.new_zeros(()) for name in [*others, *([WEIGHT] if objective.share else [])]}
+    return {first: _touch(objective, like)} | zeros
 
 
 def _touch(objective: nn.Module, like: Tensor) -> Tensor:

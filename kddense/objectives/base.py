@@ -13,7 +13,8 @@ from kddense.exchange import Answer, Shown, ViewError, split_gradient
 from kddense.taps import Taps
 from kddense.views import ModelView
 
-from .schedules import WeightSchedule, build_schedule
+from .schedules import WeightSchedule
+from .shares import GradientShare, build_weight
 
 
 class Objective(nn.Module):
@@ -31,7 +32,9 @@ class Objective(nn.Module):
         ...         return dict(loss=sum((s.logits - t.logits).square().mean() for s, t in pairs))
 
     Args:
-        weight: A number, or a dict of the arguments of :class:`kddense.objectives.schedules.WeightSchedule`.
+        weight: A number; a percentage, ``'10%'``, which holds the norm of its gradient at that share of the task's, see
+            :class:`kddense.objectives.shares.GradientShare`; or a dict of the arguments of
+            :class:`kddense.objectives.schedules.WeightSchedule`, with either as its ``value``.
         teacher: The name of the teacher to learn from, or a list of names where it takes several; needed only if there
             are several teachers.
 
@@ -50,8 +53,10 @@ class Objective(nn.Module):
             holds, that can be differentiated again.
         own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
         taught_by: The names of the teachers that it learns from, once it is attached.
+        share: What sets its weight, if that is a percentage.
     """
 
+    share: GradientShare | None
     kinds: frozenset[str] = frozenset()
     student_taps: frozenset[str] = frozenset()
     teacher_taps: frozenset[str] = frozenset()
@@ -63,9 +68,13 @@ class Objective(nn.Module):
     differentiates_losses: bool = False
     own_losses: frozenset[str] = frozenset()
 
-    def __init__(self, weight: float | Mapping[str, Any] = 1.0, teacher: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self, weight: float | str | Mapping[str, Any] = 1.0, teacher: str | Sequence[str] | None = None
+    ) -> None:
         super().__init__()
-        self.schedule: WeightSchedule = build_schedule(weight)
+        schedule, share = build_weight(weight)
+        self.schedule: WeightSchedule = schedule
+        self.share = share
         self.teacher = teacher
         self.taught_by: tuple[str, ...] = ()
         self.has_optimizer = False
@@ -134,6 +143,10 @@ class Objective(nn.Module):
             ValueError: If they cannot; the message says why and what to do.
         """
         Taps(student.model, self.student_taps, student.owner)
+        if self.share is not None:
+            Taps(student.model, [self.share.on], student.owner)
+            if self.trains_alone:
+                raise ValueError("weight is a share of the task's gradient, which is 0 while alone=True: give a number")
         for kind in sorted(self.kinds):
             student.check(kind)
         for view in teacher.values() if isinstance(teacher, Mapping) else filter(None, [teacher]):

@@ -40,7 +40,7 @@ class CanKDObjective(FeatureObjective):
         tap: str | None = None,
         reduction: int = 2,
         pool: int = 2,
-        weight: float | Mapping[str, Any] = 10.0,
+        weight: float | str | Mapping[str, Any] = 10.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(tap=tap, loss=dict(type='kddense.InstanceNormalisedLoss'), weight=weight, **kwargs)

@@ -64,7 +64,7 @@ class ChenBoxObjective(Objective):
         margin: float = 0.0,
         bounded: bool = True,
         standardize: bool = False,
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
@@ -192,7 +192,7 @@ class HintObjective(FeatureObjective):
         adapt: bool = True,
         norm: str = 'l2',
         connector: Mapping[str, Any] | None = None,
-        weight: float | Mapping[str, Any] = 0.5,
+        weight: float | str | Mapping[str, Any] = 0.5,
         **kwargs: Any,
     ) -> None:
         super().__init__(

@@ -77,7 +77,7 @@ class CIRKDObjective(PlaceObjective):
         region_samples: int = 1024,
         max_places: int | None = None,
         intervals: int = 8,
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         **kwargs: Any,
     ) -> None:
         loss = dict(type='kddense.CrossImageLoss', temperature=temperature)

@@ -71,7 +71,7 @@ class CRDObjective(PlaceObjective):
         temperature: float = 0.07,
         momentum: float = 0.5,
         size: int | None = None,
-        weight: float | Mapping[str, Any] = 0.8,
+        weight: float | str | Mapping[str, Any] = 0.8,
         **kwargs: Any,
     ) -> None:
         super().__init__(weight=weight, **kwargs)

@@ -32,7 +32,7 @@ class CWDObjective(HeadObjective):
         compare: str = 'logits',
         temperature: float = 4.0,
         connector: str | Mapping[str, Any] | None = 'auto',
-        weight: float | Mapping[str, Any] | None = None,
+        weight: float | str | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if compare not in ('logits', 'feature'):

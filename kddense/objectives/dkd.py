@@ -52,7 +52,7 @@ class DKDObjective(ClassObjective):
         on: Literal['decode_head', 'auxiliary_head', 'roi_head', 'bbox_head'] | None = None,
         classes: Literal['softmax', 'sigmoid'] | None = None,
         resize: Literal['student', 'teacher'] = 'student',
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
         super().__init__(on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)

@@ -57,7 +57,7 @@ class FBKDObjective(FeatureObjective):
         temperature: float = 0.5,
         reductions: Sequence[int] = (4, 4, 2, 2),
         pools: Sequence[int] = (8, 4, 2, 2),
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(tap=tap, connector=None, weight=weight, **kwargs)

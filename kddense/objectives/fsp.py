@@ -34,7 +34,7 @@ class FSPObjective(FeatureObjective):
         tap: str = 'backbone',
         stages: Sequence[Sequence[int]] | None = None,
         mode: Literal['code', 'paper'] = 'code',
-        weight: float | Mapping[str, Any] = 50.0,
+        weight: float | str | Mapping[str, Any] = 50.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(tap=tap, loss=dict(type='kddense.FSPLoss', mode=mode), weight=weight, **kwargs)

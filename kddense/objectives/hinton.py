@@ -38,7 +38,7 @@ class DenseHintonObjective(Objective):
         self,
         temperature: float = 1.0,
         average: str = 'rows',
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)

@@ -34,7 +34,7 @@ class IFVDObjective(PlaceObjective):
         self,
         tap: str | None = None,
         intervals: int = 8,
-        weight: float | Mapping[str, Any] = 200.0,
+        weight: float | str | Mapping[str, Any] = 200.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(tap=tap, loss=dict(type='kddense.IFVDLoss'), weight=weight, **kwargs)

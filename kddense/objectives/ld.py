@@ -59,7 +59,7 @@ class LDObjective(Objective):
         class_weight: float = 0.0,
         class_temperature: float = 2.0,
         topk: int = 9,
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)

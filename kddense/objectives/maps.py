@@ -45,7 +45,7 @@ class MapObjective(Objective):
         connector: str | Mapping[str, Any] | None = None,
         connect: str = 'student',
         alone: bool = False,
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)

@@ -50,7 +50,7 @@ class RelationObjective(Objective):
         tap: str = 'backbone',
         teacher_tap: str | None = None,
         most: int = 64,
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)

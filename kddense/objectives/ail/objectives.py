@@ -81,7 +81,7 @@ class AttentiveBoxObjective(MeasuresTeacher):
         error_range: float | str = RUNNING,
         percentile: float | None = None,
         clamp: bool = True,
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)
@@ -165,7 +165,7 @@ class AttentiveDepthObjective(HeadObjective, MeasuresTeacher):
         error_range: float | str = RUNNING,
         percentile: float | None = None,
         clamp: bool = True,
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(weight=weight, **kwargs)

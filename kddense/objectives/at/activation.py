@@ -38,7 +38,7 @@ class ATObjective(FeatureObjective):
         reduce: Literal['sum', 'max'] = 'sum',
         power: float = 2.0,
         mode: Literal['code', 'paper'] = 'code',
-        weight: float | Mapping[str, Any] = 1000.0,
+        weight: float | str | Mapping[str, Any] = 1000.0,
         **kwargs: Any,
     ) -> None:
         loss = dict(type='kddense.ATLoss', reduce=reduce, power=power, mode=mode)

@@ -50,7 +50,7 @@ class GradientATObjective(Objective):
         teacher_tap: str | None = None,
         levels: Sequence[int] | None = None,
         losses: str = '.*',
-        weight: float | Mapping[str, Any] = 1.0,
+        weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
         super().__init__(weight=weight, teacher=teacher)

@@ -35,7 +35,7 @@ class GradientSymmetryObjective(Objective):
 
     differentiates_losses = True
 
-    def __init__(self, losses: str = '.*', weight: float | Mapping[str, Any] = 1.0) -> None:
+    def __init__(self, losses: str = '.*', weight: float | str | Mapping[str, Any] = 1.0) -> None:
         super().__init__(weight=weight)
         self.losses = losses
         self._student: ModelView | None = None

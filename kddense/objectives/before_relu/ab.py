@@ -26,7 +26,7 @@ class ABObjective(BeforeReLUObjective):
         **kwargs: See :class:`BeforeReLUObjective`.
     """
 
-    def __init__(self, margin: float = 1.0, weight: float | Mapping[str, Any] = 3e-5, **kwargs: Any) -> None:
+    def __init__(self, margin: float = 1.0, weight: float | str | Mapping[str, Any] = 3e-5, **kwargs: Any) -> None:
         super().__init__(weight=weight, **kwargs)
         self.loss = ABLoss(margin)
 

@@ -34,7 +34,7 @@ class OFDObjective(BeforeReLUObjective):
     def __init__(
         self,
         margin: float | Literal['none'] | None = None,
-        weight: float | Mapping[str, Any] = 1e-5,
+        weight: float | str | Mapping[str, Any] = 1e-5,
         **kwargs: Any,
     ) -> None:
         super().__init__(weight=weight, **kwargs)

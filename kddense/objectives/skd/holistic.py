@@ -66,7 +66,7 @@ class HolisticObjective(HeadObjective):
         loss: str = 'wasserstein',
         penalty: float = 10.0,
         discriminator: Mapping[str, Any] | None = None,
-        weight: float | Mapping[str, Any] = 0.1,
+        weight: float | str | Mapping[str, Any] = 0.1,
         **kwargs: Any,
     ) -> None:
         check_mode(mode)

@@ -48,7 +48,7 @@ class PairWiseObjective(HeadObjective):
         connections: int | None = None,
         detach_norm: bool | None = None,
         max_nodes: int | None = None,
-        weight: float | Mapping[str, Any] = 10.0,
+        weight: float | str | Mapping[str, Any] = 10.0,
         **kwargs: Any,
     ) -> None:
         check_mode(mode)

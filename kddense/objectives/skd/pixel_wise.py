@@ -50,7 +50,7 @@ class PixelWiseObjective(HeadObjective):
         ignore_unlabelled_pixels: bool = False,
         classes: str | None = None,
         standardize: bool = False,
-        weight: float | Mapping[str, Any] = 10.0,
+        weight: float | str | Mapping[str, Any] = 10.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(weight=weight, **kwargs)
