@@ -12,7 +12,7 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
-from kddense.configs import find_config, read_config_file, untrained
+from kddense.configs import find_config, read_config_file, untrained, without_pretrained
 from kddense.report.costs import timed
 from kddense.training.settings import steps_of
 
@@ -67,12 +67,15 @@ def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_las
     """Return what takes one step of a config, as it is at that part (0 to 1) of its run."""
     config = read_config_file(find_config(path))
     config.merge_from_dict(dict(options))
-    if config.model.get('teacher'):  # random weights take the same time, and need no file
+    config.model = without_pretrained(config.model)  # random weights take the same time, and need no file
+    if config.model.get('teacher'):
         config.model.teacher = untrained(config.model.teacher)
     config.visualizer = None  # configs name theirs alike, and mmengine keeps the first of a name, with its folder
     config.work_dir = str(work_dir / 'timing' / Path(path).stem)
     config.experiment_name = f'timing_{Path(path).stem}_{len(list(Path(work_dir).glob("timing/*")))}'
     runner = Runner.from_cfg(config)
+    runner.message_hub.update_info('cfg', config.pretty_text)  # as a run does: objectives then know its data set
+    runner.model.init_weights()
     if channels_last:
         runner.model.to(memory_format=torch.channels_last)
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)

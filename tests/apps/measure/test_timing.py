@@ -33,3 +33,14 @@ def test_a_method_of_a_part_of_the_run_costs_that_part(segmentor, tmp_path):
     _, tenth, whole = step_times(configs, tmp_path, {}, rounds=5)['ratio'].values()
 
     assert 1.0 < tenth < whole  # one round of five has the teacher
+
+
+def test_objectives_know_the_data_set(segmentor, tmp_path):
+    segmentor.plain().dump(tmp_path / 'plain.py')
+    distilled = segmentor.distilled()
+    distilled.model.objectives = dict(crd=dict(type='kddense.CRDObjective', dim=4))
+    distilled.dump(tmp_path / 'with_a_bank.py')
+
+    times = step_times([str(tmp_path / name) for name in ('plain.py', 'with_a_bank.py')], tmp_path, {}, rounds=1)
+
+    assert len(times['ratio']) == 2
