@@ -57,6 +57,7 @@ from kddense.training import (  # noqa: E402
     JointOptimWrapperConstructor,
     RandomStateHook,
     RestHook,
+    StagesHook,
     UnlabelledImagesHook,
     WholeCheckpointHook,
 )
@@ -120,6 +121,7 @@ __all__ = [
     'RestHook',
     'ReviewConnector',
     'ShrinkForStudent',
+    'StagesHook',
     'Teacher',
     'UnlabelledImagesHook',
     'WholeCheckpointHook',

@@ -16,7 +16,7 @@ from kddense.configs import class_names, current_scope, require_library
 from kddense.errors import ConfigError, within
 from kddense.exchange import Batch, ImageFormat
 from kddense.objectives import Objective
-from kddense.objectives.schedules import build_schedule
+from kddense.objectives.schedules import WeightSchedule, build_schedule
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.teachers import Teacher
@@ -29,6 +29,7 @@ from .plan import make_plan
 from .state import STUDENT, read_student_state, write_student_state
 from .written import check_keys, objectives_of
 
+TASK = 'task'  # the student's own losses, where names of objectives stand
 ARGUMENTS = ('student', 'teacher', 'objectives', 'task_weights', 'data_preprocessor')
 
 
@@ -101,6 +102,7 @@ class Distiller(BaseModel):
             name: build_schedule(weight, f'task_weights.{name}') for name, weight in (task_weights or {}).items()
         }
         self.finite_check = FiniteCheck()
+        self._stages: tuple[tuple[WeightSchedule, frozenset[str] | None], ...] = ()
         self._checked = False
         self._run_config: str | None = None
         with forked_random_state():
@@ -147,16 +149,43 @@ class Distiller(BaseModel):
             The student's own losses by their own names, and ``distill.<objective>.<loss>`` for the rest.
         """
         iteration, end = self._begin_step()
-        plan = make_plan(self.named_objectives, self._teachers, iteration, end)
+        counting = self._counting(iteration, end)
+        plan = make_plan(self.named_objectives, self._teachers, iteration, end, counting)
         batch = Batch(inputs, data_samples, self.image_format)
         taught = plan.ask_early(batch)
         seen = plan.learn(self.student_view, self.student, batch)
         taught |= plan.ask_late(batch, seen)
         factors = {name: schedule(iteration or 0, end) for name, schedule in self.task_weights.items()}
+        if counting is not None and TASK not in counting:
+            factors = {'.*': 0.0}
         task = plan.scale_task(seen.losses, factors)
         losses = task | plan.compare(seen, taught, task)
         self.finite_check.note(losses, iteration)
         return losses
+
+    def follow_stages(self, stages: Sequence[tuple[WeightSchedule, frozenset[str] | None]]) -> None:
+        """Let only some losses count in stages of the run.
+
+        Args:
+            stages: When each is, and what counts in it: names of objectives, ``'task'`` for the student's own losses; or
+                ``None`` for all.
+
+        Raises:
+            ValueError: If there is no such objective, or one counts in no stage.
+        """
+        names = [one for _, one in stages if one is not None]
+        unknown = sorted(frozenset().union(*names) - {*self.objectives, TASK})
+        if unknown:
+            known = ', '.join([TASK, *self.objectives])
+            raise ValueError(f"stages: there is no objective '{unknown[0]}', what may count is {known}")
+        idle = [one for one in self.objectives if len(names) == len(stages) and not any(one in each for each in names)]
+        if idle:
+            raise ValueError(f'stages: objectives.{idle[0]} counts in none of them: leave it out, or name it in one')
+        self._stages = tuple(stages)
+
+    def _counting(self, iteration: int | None, end: int | None) -> frozenset[str] | None:
+        """Return what counts in the current stage; ``None`` for all."""
+        return next((names for window, names in self._stages if window(iteration or 0, end) > 0), None)
 
     def _begin_step(self) -> tuple[int | None, int | None]:
         """Return the iteration and the number of all, as far as a run says; check before its first step what it tells."""

@@ -130,7 +130,11 @@ class Plan:
 
 
 def make_plan(
-    objectives: Mapping[str, Objective], teachers: Mapping[str, Teacher], iteration: int | None, end: int | None
+    objectives: Mapping[str, Objective],
+    teachers: Mapping[str, Teacher],
+    iteration: int | None,
+    end: int | None,
+    counting: frozenset[str] | None = None,
 ) -> Plan:
     """Plan a step.
 
@@ -139,8 +143,12 @@ def make_plan(
         teachers: All teachers by name.
         iteration: The iteration, counted from 0; ``None`` outside a run.
         end: How many the whole training has, if that is known.
+        counting: The objectives that count in this stage; ``None`` for all.
     """
-    weights = {name: objective.schedule(iteration or 0, end) for name, objective in objectives.items()}
+    weights = {
+        name: objective.schedule(iteration or 0, end) if counting is None or name in counting else 0.0
+        for name, objective in objectives.items()
+    }
     active = [objective for name, objective in objectives.items() if weights[name] > 0]
     questions = {
         name: question

@@ -7,6 +7,7 @@ from .joint_optim import JointOptimWrapper
 from .joint_optim_constructor import JointOptimWrapperConstructor
 from .random_state_hook import RandomStateHook
 from .rest import RestHook
+from .stages import StagesHook
 from .unlabelled import UnlabelledImagesHook
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     'JointOptimWrapperConstructor',
     'RandomStateHook',
     'RestHook',
+    'StagesHook',
     'UnlabelledImagesHook',
     'WholeCheckpointHook',
 ]

@@ -39,7 +39,7 @@ class RestHook(AddedHook):
     priority = 'LOWEST'  # after hooks that set modes
 
     def __init__(self, parts: Mapping[str, Mapping[str, Any]]) -> None:
-        self.windows = {pattern: _window(pattern, one) for pattern, one in parts.items()}
+        self.windows = [(pattern, _window(pattern, one)) for pattern, one in parts.items()]
         self._modules: dict[str, list[nn.Module]] = {}
         self._resting: frozenset[str] = frozenset()
         self._weights: list[nn.Parameter] = []
@@ -48,7 +48,7 @@ class RestHook(AddedHook):
     def before_train(self, runner: Runner) -> None:
         student = _student_of(runner.model)
         modules = dict(student.named_modules())
-        for pattern in self.windows:
+        for pattern, _ in self.windows:
             self._modules[pattern] = [one for path, one in modules.items() if path and re.fullmatch(pattern, path)]
             if not self._modules[pattern]:
                 raise ValueError(f"the RestHook finds no part '{pattern}' in the student{nearest(pattern, modules)}")
@@ -58,7 +58,7 @@ class RestHook(AddedHook):
             wrapper.optimizer.register_step_pre_hook(self._forget_gradients)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        now = {pattern for pattern, one in self.windows.items() if one(runner.iter, runner.max_iters) > 0}
+        now = {pattern for pattern, one in self.windows if one(runner.iter, runner.max_iters) > 0}
         if now != self._resting:
             self._change(frozenset(now), runner)
         for pattern in self._resting:

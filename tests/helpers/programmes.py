@@ -16,6 +16,7 @@ from ..contracts.test_resume import assert_equal
 from .processes import SCRIPTS
 from .toy_task import ToyTask, losses_of
 
+UNTESTED = ('cfg', 'dataloader', 'evaluator')
 PARTS = ('optimizer', 'param_schedulers', 'random_state')
 
 
@@ -67,6 +68,7 @@ class ToyProgramme:
         monkeypatch.setenv('PYTHONPATH', os.pathsep.join([str(SCRIPTS), os.environ.get('PYTHONPATH', '')]))
         for link in links.values():
             options = link.setdefault('options', {})
+            options |= dict.fromkeys(f'{part}_{kind}' for part in ('val', 'test') for kind in UNTESTED)
             options['custom_imports'] = dict(imports=['kddense', 'die_once'], allow_failed_imports=False)
             options['custom_hooks'] = [dict(type='DieOnce', iteration=killed), *options.get('custom_hooks', [])]
         file = self.write(links)

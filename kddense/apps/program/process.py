@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from mmengine.config import Config
+
 from kddense.apps.measure.runs import newest_metrics, parameters_in, scores_in
-from kddense.configs import read_config_file
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.runs import read_run
@@ -148,7 +149,7 @@ def result_of(version: Version, commands: list[str]) -> dict[str, Any]:
         'learns_from': list(version.link.needs),
         'config': version.link.config,
         'seed': version.link.seed,
-        'steps': steps_of(read_config_file(version.folder / CONFIG))[0],
+        'steps': steps_of(Config.fromfile(version.folder / CONFIG, import_custom_modules=False))[0],
         'scores': scores,
         'parameters': parameters_in(version.checkpoint),
         'minutes': read_run(version.folder, version.link.name).minutes,

@@ -112,10 +112,6 @@ def test_a_file_that_is_named_counts_by_what_is_in_it(toy):
     assert versions_of(read_programme(str(toy.write(links))), toy.folder)['student'].folder != one
 
 
-def test_a_kill_in_any_link_changes_nothing(toy, monkeypatch):
-    toy.assert_survives(chain(), monkeypatch)
-
-
 def test_links_that_do_not_depend_on_each_other_run_side_by_side(toy, monkeypatch):
     """The pieces of work are counted, with processes that only sleep."""
     links = {name: dict(config='student', seed=seed) for seed, name in enumerate('abcd')}

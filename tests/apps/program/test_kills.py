@@ -1,0 +1,20 @@
+"""Every way to train that is not a loss survives a SIGKILL bit for bit: all of them as links of one programme."""
+
+from __future__ import annotations
+
+HINT = dict(type='kddense.FeatureObjective', tap='backbone', levels=[3], connector=dict(type='kddense.Connector'))
+STAGES = [dict(until=0.5, losses=['hint'], rest='.*head'), dict(losses=['task', 'soft'], rest='backbone')]
+
+
+def learning(objectives=None, **options):
+    changes = {f'model.objectives.{name}': one for name, one in (objectives or {}).items()}
+    return dict(config='distilled', teacher='teacher', options={**changes, **options})
+
+
+def test_a_kill_in_any_link_of_any_programme_changes_nothing(toy, monkeypatch):
+    links = dict(
+        teacher=dict(config='teacher'),
+        share=learning({'soft.weight': dict(value='10%', every=3)}),
+        stages=learning(**{'default_hooks.stages': dict(type='kddense.StagesHook', stages=STAGES)}),
+    )
+    toy.assert_survives(links, monkeypatch)
