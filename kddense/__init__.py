@@ -11,7 +11,14 @@ compat.enable()
 
 from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector, ReviewConnector  # noqa: E402
-from kddense.datasets import LoadTeacherImage, MoveTogether, ShrinkForStudent  # noqa: E402
+from kddense.datasets import (  # noqa: E402
+    InfiniteVariantSampler,
+    LoadTeacherImage,
+    MoveTogether,
+    ShrinkForStudent,
+    VariantDataset,
+    VariantSampler,
+)
 from kddense.distiller import Distiller  # noqa: E402
 from kddense.models import VGG, ClassQueue, DepthHead, Discriminator, EfficientNetLite, MemoryBank, NonLocalBlock  # noqa: E402
 from kddense.objectives import (  # noqa: E402
@@ -50,7 +57,7 @@ from kddense.objectives import (  # noqa: E402
     RelationObjective,
 )
 from kddense.report.hook import DistillVisualizationHook  # noqa: E402
-from kddense.teachers import EnsembleTeacher, FrozenTeacher, ModuleTeacher, Teacher  # noqa: E402
+from kddense.teachers import CachedTeacher, EnsembleTeacher, FrozenTeacher, ModuleTeacher, Teacher  # noqa: E402
 from kddense.training import (  # noqa: E402
     ChannelsLastHook,
     JointOptimWrapper,
@@ -74,6 +81,7 @@ __all__ = [
     'CIRKDObjective',
     'CRDObjective',
     'CWDObjective',
+    'CachedTeacher',
     'CanKDObjective',
     'ChannelsLastHook',
     'ChenDenseObjective',
@@ -101,6 +109,7 @@ __all__ = [
     'HintObjective',
     'HolisticObjective',
     'IFVDObjective',
+    'InfiniteVariantSampler',
     'JointOptimWrapper',
     'JointOptimWrapperConstructor',
     'LDObjective',
@@ -124,6 +133,8 @@ __all__ = [
     'StagesHook',
     'Teacher',
     'UnlabelledImagesHook',
+    'VariantDataset',
+    'VariantSampler',
     'WholeCheckpointHook',
     'losses',
 ]

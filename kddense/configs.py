@@ -14,7 +14,7 @@ from mmengine.hub import get_config
 from mmengine.registry import DATASETS, DefaultScope
 
 from kddense.errors import ConfigError, sentence_of
-from kddense.registry import name_of
+from kddense.registry import TEACHERS, name_of
 from kddense.taps import nearest
 
 EXTRAS = {'mmdet': 'detection', 'mmseg': 'segmentation'}  # which of kddense's extras installs a library
@@ -270,6 +270,7 @@ def untrained(teacher: Mapping[str, Any]) -> dict[str, Any]:
     """Return the config of a teacher, or of several by name, that begins with random weights and needs no file."""
     if not {'type', 'config', 'checkpoint'} & teacher.keys():
         return {name: untrained(one) for name, one in teacher.items()}
+    teacher = uncached(teacher)
     changed = dict(teacher)
     if 'config' in teacher:
         changed.update(config=without_pretrained(read_config(teacher['config'], 'teacher')), checkpoint=None)
@@ -278,6 +279,12 @@ def untrained(teacher: Mapping[str, Any]) -> dict[str, Any]:
     if 'members' in teacher:  # of an ensemble
         changed['members'] = [untrained(one) for one in teacher['members']]
     return changed
+
+
+def uncached(teacher: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the config of a teacher; of one whose answers are kept on disk, that of the teacher that computes them."""
+    beneath = getattr(TEACHERS.get(str(teacher.get('type'))), 'beneath', None)
+    return teacher if beneath is None else beneath(teacher)
 
 
 def _names_weights(key: str, value: Any) -> bool:

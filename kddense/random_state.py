@@ -45,9 +45,13 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def forked_random_state() -> Iterator[None]:
-    """Let a block draw random numbers without moving the streams of the code around it."""
-    state = get_random_state()
+def forked_random_state(cuda: bool = True) -> Iterator[None]:
+    """Let a block draw random numbers without moving the streams of the code around it.
+
+    Args:
+        cuda: Also that of the GPU, which a worker of a data loader must not touch.
+    """
+    state = get_random_state(cuda)
     try:
         yield
     finally:
@@ -55,12 +59,17 @@ def forked_random_state() -> Iterator[None]:
 
 
 @contextmanager
-def fixed_random_state(seed: int = 0) -> Iterator[None]:
-    """Let a block draw the same random numbers each time, without moving the streams of the code around it."""
-    with forked_random_state():
+def fixed_random_state(seed: int = 0, cuda: bool = True) -> Iterator[None]:
+    """Let a block draw the same random numbers each time, without moving the streams of the code around it.
+
+    Args:
+        seed: Of all streams, in 0..2^32 - 1.
+        cuda: Also that of the GPU, which a worker of a data loader must not touch.
+    """
+    with forked_random_state(cuda):
         random.seed(seed)
         np.random.seed(seed)
         torch.default_generator.manual_seed(seed)
-        if torch.cuda.is_available():
+        if cuda and torch.cuda.is_available():
             torch.cuda.manual_seed(seed)
         yield

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmengine.registry import DATA_SAMPLERS as MMENGINE_DATA_SAMPLERS
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -50,6 +52,16 @@ METRICS = Registry(
 )
 TRANSFORMS = Registry(
     'transform', parent=MMENGINE_TRANSFORMS, scope='kddense', locations=['kddense.datasets'], place='pipeline'
+)
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='kddense', locations=['kddense.datasets'], place='train_dataloader'
+)
+DATA_SAMPLERS = Registry(
+    'data sampler',
+    parent=MMENGINE_DATA_SAMPLERS,
+    scope='kddense',
+    locations=['kddense.datasets'],
+    place='train_dataloader',
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
@@ -93,5 +105,5 @@ def name_of(kind: Any) -> str:
 
 def find(name: str) -> Any:
     """Return the class of kddense that is registered under a name with or without its scope; ``None`` if there is none."""
-    registries = (MODELS, HOOKS, METRICS, TRANSFORMS, OPTIM_WRAPPER_CONSTRUCTORS)
+    registries = (MODELS, HOOKS, METRICS, TRANSFORMS, DATASETS, DATA_SAMPLERS, OPTIM_WRAPPER_CONSTRUCTORS)
     return next(filter(None, (registry.get(f'{SCOPE}{name.removeprefix(SCOPE)}') for registry in registries)), None)

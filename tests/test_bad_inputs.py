@@ -27,6 +27,8 @@ REGISTRIES = {
     'HOOKS': registry.HOOKS,
     'METRICS': registry.METRICS,
     'TRANSFORMS': registry.TRANSFORMS,
+    'DATASETS': registry.DATASETS,
+    'DATA_SAMPLERS': registry.DATA_SAMPLERS,
 }
 NAN, INF = float('nan'), float('inf')
 # By what an option takes: what it must not be given.

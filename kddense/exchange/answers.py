@@ -24,6 +24,7 @@ class ImageFormat:
         reversed_channels: Whether the image's channels are reversed first (BGR ↔ RGB).
         pad_value: What padding holds, in the normalised space.
         size_divisor: Heights and widths are padded to multiples of it.
+        augments: Names of the classes that then change whole batches.
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -31,6 +32,7 @@ class ImageFormat:
     reversed_channels: bool = False
     pad_value: float = 0.0
     size_divisor: int = 1
+    augments: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, preprocessor: Any) -> ImageFormat:
@@ -42,6 +44,7 @@ class ImageFormat:
             reversed_channels=bool(_first(preprocessor, ('_channel_conversion', 'channel_conversion'), False)),
             pad_value=float(_first(preprocessor, ('pad_value', 'pad_val'), 0.0)),
             size_divisor=int(_first(preprocessor, ('pad_size_divisor', 'size_divisor'), 1) or 1),
+            augments=tuple(type(one).__name__ for one in getattr(preprocessor, 'batch_augments', None) or ()),
         )
 
     @property

@@ -20,6 +20,7 @@ from .errors import first_sentence
 
 # How a run came to be and where it was kept, which says nothing of the student.
 FACTS_OF_A_RUN = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
+WRAPPED = ('dataloader.dataset', 'dataloader.sampler')
 KNOWN_SETTINGS = inspect.signature(Runner.__init__).parameters.keys() | {'custom_imports', 'default_scope'}
 
 
@@ -129,7 +130,18 @@ def _cleared(value: Any, place: str, dropped: list[str]) -> Any:
         return value
     if place == 'default_hooks':
         return {key: new for key, item in value.items() for new in _substitutes(item, place, dropped)}
-    return {key: _cleared(item, f'{place}.{key}', dropped) for key, item in value.items()}
+    return {
+        key: _cleared(_unwrapped(item, f'{place}.{key}', dropped), f'{place}.{key}', dropped)
+        for key, item in value.items()
+    }
+
+
+def _unwrapped(item: Any, place: str, dropped: list[str]) -> Any:
+    """Return the data set or the sampler that stands in the place of one of kddense."""
+    if not (place.endswith(WRAPPED) and _is_ours(item)):
+        return item
+    (plain,) = _substitutes(item, place, dropped)
+    return plain
 
 
 def _without_meta_keys(value: Any, keys: set[Any], is_list: bool = False) -> Any:

@@ -6,6 +6,7 @@ derives from :class:`Teacher` and is registered in :data:`kddense.registry.TEACH
 
 from .base import Teacher
 from .build import build_teacher, is_one_teacher
+from .cached import CachedTeacher
 from .ensemble import EnsembleTeacher
 from .frozen import FrozenTeacher
 from .module import ModuleTeacher
@@ -13,6 +14,7 @@ from .one_model import ModelTeacher
 from .weights import load_weights
 
 __all__ = [
+    'CachedTeacher',
     'EnsembleTeacher',
     'FrozenTeacher',
     'ModelTeacher',

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import nn
 
 from kddense.exchange import Answer, Batch, ImageFormat, Question
 from kddense.views import ModelView
+
+from .weights import hash_of
 
 
 class Teacher(nn.Module):
@@ -69,6 +72,11 @@ class Teacher(nn.Module):
             ValueError: If they do not fit.
         """
         raise ValueError(f'{self.name} ({type(self).__name__}) cannot load a checkpoint')
+
+    def identity(self) -> dict[str, str]:
+        """Return what decides its answers, as short texts: ``weights``, and ``teacher`` for its model and options."""
+        about = f'{type(self).__name__} {self.input_scale} {self.class_map} {self}'
+        return dict(weights=hash_of(self.state_dict()), teacher=hash_of({about: torch.zeros(0)}))
 
     def check_images(self, student: ImageFormat) -> None:
         """Raise a ValueError if the student's images cannot be rewritten as this teacher's."""

@@ -61,7 +61,9 @@ def _type_of(kind: Any, where: str) -> type[Teacher]:
 
 def arguments_of(kind: type) -> set[str]:
     """Return the names of the arguments that a class takes, with those that it passes on to the classes it derives from."""
-    return options_of(kind).keys() - {'name'}
+    beneath = getattr(kind, 'passes_on_to', None)  # the class that it builds of what it does not know
+    passed_on = arguments_of(beneath) if beneath is not None else set()
+    return (options_of(kind).keys() | passed_on) - {'name'}
 
 
 def _needed(kind: type) -> set[str]:

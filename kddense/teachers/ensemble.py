@@ -69,6 +69,10 @@ class EnsembleTeacher(Teacher):
     def _all(self) -> list[Any]:
         return list(self.members)
 
+    def identity(self) -> dict[str, str]:
+        own = [member.identity() for member in self._all]
+        return {key: ' '.join(one[key] for one in own) for key in ('weights', 'teacher')}
+
     def check_images(self, student: ImageFormat) -> None:
         for member in self._all:
             member.check_images(student)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from torch import nn
 
-from kddense.configs import classes_of, current_scope, plain_model, pretrained_in, read_config, require_library
+from kddense.configs import (
+    classes_of,
+    current_scope,
+    plain_model,
+    pretrained_in,
+    read_config,
+    require_library,
+    without_pretrained,
+)
 from kddense.errors import ConfigError, within
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS, TEACHERS
@@ -72,3 +81,8 @@ class FrozenTeacher(ModelTeacher):
             if not isinstance(built, nn.Module):
                 raise ConfigError(f' must be a model, {model["type"]} gave a {type(built).__name__}')
         return built
+
+    def model_text(self) -> str:
+        config = self._config
+        model = plain_model(config if config.get('model') else dict(model=config))
+        return json.dumps(without_pretrained(model), sort_keys=True, default=repr)

@@ -22,7 +22,7 @@ from kddense.views.alignment import in_float32
 from .base import Teacher
 from .folding import NORMS, fold, norms_of
 from .images import STUDENT_IMAGE, TeacherImages
-from .weights import load_weights
+from .weights import hash_of, load_weights
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -119,6 +119,15 @@ class ModelTeacher(Teacher):
                     module.float()
         self.model = model
         self.view.look_at(model)
+
+    def identity(self) -> dict[str, str]:
+        options = (self.input_scale, self.class_map, self.dtype, self.memory_format, self.images.key, self.image_format)
+        about = f'{type(self).__name__} {options} {self.model_text()}'
+        return dict(weights=hash_of(self.model.state_dict()), teacher=hash_of({about: torch.zeros(0)}))
+
+    def model_text(self) -> str:
+        """Return what the model computes, besides its weights, as text."""
+        return repr(self.model)
 
     def load(self, checkpoint: str) -> None:
         place = next(self.model.parameters()).device

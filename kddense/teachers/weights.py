@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -55,6 +56,15 @@ def load_weights(
     _check_finite(model, f"{name}.checkpoint '{checkpoint}'")
     meta = contents.get('meta') or {}
     return class_names((meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES'))
+
+
+def hash_of(state: Mapping[str, Tensor]) -> str:
+    """Return a hash of weights by name: of their names, types, shapes and bits."""
+    digest = hashlib.blake2b(digest_size=16)
+    for key, value in sorted(state.items()):
+        digest.update(f'{key} {value.dtype} {tuple(value.shape)}'.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _weights_in(contents: Mapping[str, Any], own: Mapping[str, Tensor], what: str) -> OrderedDict[str, Tensor]:

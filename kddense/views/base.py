@@ -117,6 +117,10 @@ class ModelView:
         """Return the kinds of samples without which the parts at ``taps`` cannot run."""
         return frozenset()
 
+    def sources_of(self, kinds: Iterable[str]) -> list[str]:
+        """Return taps about images of whose values and the samples these sampled opinions are made; none if unknown."""
+        return []
+
     @contextmanager
     def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
         """Context manager: the student's losses ignore images that are marked ``unlabelled``."""
@@ -173,8 +177,7 @@ class ModelView:
         Args:
             question: Taps and samples.
             images: Inputs in this model's own format, ``(N, C, H, W)``.
-            covered: Height and width of the part that the student's inputs cover, all of it by default; maps of the
-                image are cut to it.
+            covered: Height and width of what the student's inputs cover, all by default; maps are cut to it.
 
         Returns:
             Values in float32.
@@ -216,7 +219,7 @@ class ModelView:
                 module.training = mode
 
     def parts_of(self, kinds: Iterable[str]) -> set[str]:
-        """Return the children of the model that have to run for opinions of these kinds."""
+        """Return the children that have to run for opinions of these kinds."""
         return set()
 
     def run(self, question: Question, images: Tensor) -> dict[str, list[Any]]:
@@ -267,12 +270,10 @@ class ModelView:
         return {}
 
     def probe(self, taps: Iterable[str]) -> dict[str, list[Tensor]]:
-        """Run a tiny blank batch and return the tensors at each tap: their channels are known from then on.
-
-        The model comes out as it went in: modes, statistics and random numbers.
+        """Run a tiny blank batch and return the tensors at each tap; the model comes out as it went in.
 
         Raises:
-            TapError: If a tap does not exist, or is not in a part that this view runs.
+            TapError: If there is no such tap, or none in a part that this view runs.
         """
         taps = frozenset(taps)
         answer = self.answer_to_blank(Question(taps, self.probe_samples(self.kinds_behind(taps))))

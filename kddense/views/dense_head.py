@@ -91,6 +91,9 @@ class DenseHeadView(ModelView):
             fields.append(('bbox_head.reg_max', self.reg_max, teacher.reg_max))
         return priors + differing(fields)
 
+    def sources_of(self, kinds: Iterable[str]) -> list[str]:
+        return ['bbox_head' for _ in set(kinds)]
+
     def taps_of(self, kind: str) -> list[str]:
         if kind == 'dense':
             return ['bbox_head', 'bbox_head.get_targets()']

@@ -122,6 +122,9 @@ class TwoStageView(ModelView):
     def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
         return frozenset({'roi'} if any(tap.startswith('roi_head') for tap in taps) else ())
 
+    def sources_of(self, kinds: Iterable[str]) -> list[str]:
+        return sorted({'rpn': 'rpn_head', 'roi': 'extract_feat()'}[kind] for kind in kinds)
+
     def taps_of(self, kind: str) -> list[str]:
         if kind == 'rpn':
             return ['rpn_head', 'rpn_head.get_targets()']

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from kddense.export import PlainConfig
 from kddense.registry import TRANSFORMS, Plain
 
+from ..helpers.cached import on_variants, with_cache
 from ..helpers.export_runs import distilled, plain, plain_settings
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,15 @@ class TestPlainConfig:
         assert found.needs[0] == 'kddense.DepthHead in model.decode_head'
         assert found.settings['custom_imports']['imports'] == ['kddense']
         assert found.settings['test_evaluator']['type'] == 'kddense.DepthMetric'  # it is there, and measures the same
+
+    @pytest.mark.parametrize('name', ['detector', 'segmentor'])
+    def test_variants_of_images_are_given_up(self, name, request, tmp_path):
+        task = request.getfixturevalue(name)
+        config = on_variants(with_cache(distilled(task), tmp_path))
+        found = PlainConfig.of(config)
+        assert found.settings['train_dataloader'] == plain(task).to_dict()['train_dataloader']
+        assert found.needs == ()
+        assert any('VariantDataset' in one and 'every pass draws anew' in one for one in found.dropped)
 
     @pytest.mark.parametrize('beside', ['the student', 'the model'])
     def test_a_preprocessor_beside_it_comes_along(self, structured, beside):
