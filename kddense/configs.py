@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.fileio import list_from_file
 from mmengine.hub import get_config
 from mmengine.registry import DATASETS, DefaultScope
@@ -258,9 +258,10 @@ def pretrained_in(config: Any, key: str = '') -> bool:
 
 
 def without_pretrained(config: Any) -> Any:
-    """Return a copy of a config whose models begin with random weights."""
+    """Return a copy of a config whose models begin with random weights; mmdet's builders read it by attributes."""
     if isinstance(config, (Mapping, Config)):
-        return {key: None if _names_weights(key, value) else without_pretrained(value) for key, value in config.items()}
+        kept = {key: None if _names_weights(key, value) else without_pretrained(value) for key, value in config.items()}
+        return ConfigDict(kept)
     if not isinstance(config, (list, tuple)):
         return config
     return type(config)(without_pretrained(value) for value in config if not _names_weights('', value))

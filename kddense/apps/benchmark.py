@@ -13,7 +13,7 @@ import copy
 import json
 import resource
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,10 +30,11 @@ from kddense.apps.made_up_batch import made_up_batch
 from kddense.configs import find_config, is_distiller, read_config_file, untrained
 from kddense.distiller import Distiller
 from kddense.distiller.build import build_teachers
+from kddense.distiller.written import objectives_of
 from kddense.errors import ConfigError
 from kddense.exchange import Answer, Batch, ImageFormat, Question
 from kddense.registry import MODELS
-from kddense.report.costs import timed
+from kddense.report.costs import CLOCKS, timed
 from kddense.taps import Taps, map_tensors
 from kddense.teachers import ModelTeacher
 
@@ -67,7 +68,12 @@ class Costs:
 
 
 def measure(
-    config: Config, shape: tuple[int, int, int], device: str = 'cpu', rounds: int = 10, warmup: int = 2
+    config: Config,
+    shape: tuple[int, int, int],
+    device: str = 'cpu',
+    rounds: int = 10,
+    warmup: int = 2,
+    clock: str = 'wall',
 ) -> Costs:
     """Time the steps of a distillation config on made-up images, interleaved, in one process.
 
@@ -78,6 +84,7 @@ def measure(
         device: ``'cpu'``, ``'cuda'``, …
         rounds: Each times every piece once.
         warmup: Rounds that are run and not counted.
+        clock: See :func:`kddense.report.costs.timed`.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
     distiller = _build(config.model, device)
@@ -98,7 +105,7 @@ def measure(
     times: dict[str, list[float]] = {name: [] for name in pieces}
     for index in range(warmup + rounds):
         for name, piece in pieces.items():
-            seconds = timed(piece, device)
+            seconds = timed(piece, device, clock)
             if index >= warmup:
                 times[name].append(seconds * 1000)
     ratios = [
@@ -120,7 +127,16 @@ def measure(
 def _build(model: dict[str, Any], device: str) -> Distiller:
     model = copy.deepcopy(model)
     model['teacher'] = untrained(model['teacher'])
+    model['objectives'] = {name: _at_full_weight(one) for name, one in objectives_of(model['objectives']).items()}
     return revert_sync_batchnorm(MODELS.build(model)).to(device).train()
+
+
+def _at_full_weight(objective: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an objective's config without its schedule, which may begin with 0 or count in shares of a training."""
+    weight = objective.get('weight')
+    if isinstance(weight, Mapping) and 'value' in weight:
+        return {**objective, 'weight': weight['value']}
+    return dict(objective)
 
 
 def _reference_teacher(model: dict[str, Any], device: str, student: ImageFormat) -> ModelTeacher:
@@ -213,14 +229,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json and not args.json.absolute().parent.is_dir():
         raise ConfigError(f'--json: there is no folder {args.json.parent}')
     change_config(config, args.cfg_options)
-    costs = measure(config, tuple(args.shape), args.device, args.rounds)
+    costs = measure(config, tuple(args.shape), args.device, args.rounds, clock=args.clock)
     print(_report(costs))
     if args.json:
         setting = {
             'config': args.config,
+            'options': dict(args.cfg_options),
             'shape': args.shape,
             'device': args.device,
             'threads': torch.get_num_threads(),
+            'clock': args.clock,
         }
         args.json.write_text(json.dumps({**setting, **costs.as_dict()}, indent=2))
 
@@ -246,6 +264,9 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--rounds', type=count, default=10)
     parser.add_argument('--threads', type=count, help="PyTorch's threads on the CPU; its own choice by default")
+    parser.add_argument(
+        '--clock', choices=CLOCKS, default='wall', help="'cpu': the processors' time, for busy machines"
+    )
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     return parser.parse_args(argv)

@@ -18,6 +18,8 @@ def made_up_batch(student: nn.Module, shape: tuple[int, int, int], device: str) 
     inputs = torch.randn(number, 3, height, width, generator=generator).to(device)
     make = _detection_sample if hasattr(student, 'bbox_head') or hasattr(student, 'roi_head') else _pixel_sample
     samples = [make(student, height, width, generator, device) for _ in range(number)]
+    for index, sample in enumerate(samples):
+        sample.set_metainfo({'img_id': index})  # memories know images again
     return {'inputs': inputs, 'data_samples': samples}
 
 

@@ -35,8 +35,9 @@ def boundary_distance(student: Tensor, teacher: Tensor, margin: float = 1.0) -> 
     check_same_shape(student=student, teacher=teacher)
     check_positive('margin', margin)
     student, teacher = full_precision(student, teacher.detach())
-    outward = torch.where(teacher > 0, student, -student)
-    return (margin - outward).clamp(min=0).square().sum() / max(len(student), 1)
+    inward = (teacher > 0).to(student.dtype).mul_(-2).add_(1)  # -1 where the student should be above 0, else 1
+    missing = torch.addcmul(student.new_full((), margin), inward, student).relu_()
+    return missing.square().sum() / max(len(student), 1)
 
 
 @MODELS.register_module()

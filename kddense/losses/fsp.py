@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kddense.losses._checks import check_choice, check_same_shape, full_precision
+from kddense.losses._flows import pooled
 from kddense.losses._vectors import inner_products
 from kddense.registry import MODELS
 
@@ -31,10 +32,7 @@ def flow_matrix(first: Tensor, second: Tensor) -> Tensor:
         raise ValueError(
             f'a flow needs two maps (N, C, H, W) of as many images, got {tuple(first.shape)}, {tuple(second.shape)}'
         )
-    first, second = full_precision(first, second)
-    size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
-    first, second = (one if one.shape[2:] == size else F.adaptive_avg_pool2d(one, size) for one in (first, second))
-    return inner_products(first.flatten(2), second.flatten(2)) / max(size[0] * size[1], 1)
+    return inner_products(*pooled(first, second))
 
 
 def flow_distance(student: Tensor, teacher: Tensor, mode: Literal['code', 'paper'] = 'code') -> Tensor:
@@ -63,8 +61,9 @@ def flow_distance(student: Tensor, teacher: Tensor, mode: Literal['code', 'paper
     student, teacher = full_precision(student, teacher.detach())
     if student.numel() == 0:
         return student.sum() * 0
-    squared = (student - teacher).square()
-    return squared.mean() if mode == 'code' else squared.sum() / len(squared)
+    if mode == 'code':
+        return F.mse_loss(student, teacher)
+    return F.mse_loss(student, teacher, reduction='sum') / len(student)
 
 
 @MODELS.register_module()

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from kddense.connectors import ConvConnector
 from kddense.exchange import Answer
+from kddense.losses import flow_distance, flow_matrix
+from kddense.losses._flows import connected_flow
 from kddense.registry import MODELS
+from kddense.views import ModelView
 
 from .feature import FeatureObjective
 
@@ -39,6 +43,11 @@ class FSPObjective(FeatureObjective):
     ) -> None:
         super().__init__(tap=tap, loss=dict(type='kddense.FSPLoss', mode=mode), weight=weight, **kwargs)
         self.stages = None if stages is None else [tuple(pair) for pair in stages]
+        self.connects_flows = False
+
+    def bind(self, student: ModelView, teacher: ModelView) -> None:
+        super().bind(student, teacher)
+        self.connects_flows = self.connect == 'student' and all(map(_is_plain, self.connectors))
 
     def check_pairs(self, ours: Any, theirs: Any) -> None:
         super().check_pairs(ours, theirs)
@@ -62,5 +71,23 @@ class FSPObjective(FeatureObjective):
         losses = []
         for first, second in self.stages:
             (own, other), (own_next, other_next) = levels[first], levels[second]
-            losses.append(self.loss((own, own_next), (other, other_next)))
+            flow = self._flow((own, first), (own_next, second))
+            losses.append(flow_distance(flow, flow_matrix(other, other_next), self.loss.mode))
         return {'loss': sum(losses[1:], losses[0]) / len(losses)}
+
+    def connected(self, maps: list[Tensor]) -> list[Tensor]:
+        return maps if self.connects_flows else super().connected(maps)
+
+    def _flow(self, *stages: tuple[Tensor, int]) -> Tensor:
+        """Return what flows between two of the student's stages, each a map and its level, in the teacher's channels."""
+        first, second = (one for one, _ in stages)
+        if not self.connects_flows:
+            return flow_matrix(first, second)
+        layers: list[Any] = [self.connectors[level] for _, level in stages]
+        left, right = ((one.conv.weight.flatten(1), one.conv.bias) for one in layers)
+        return connected_flow(first, second, left, right)
+
+
+def _is_plain(layer: Any) -> bool:
+    """Tell whether a connector is a 1x1 convolution and nothing else: it can be applied to what flows."""
+    return isinstance(layer, ConvConnector) and layer.conv.kernel_size == (1, 1) and isinstance(layer.norm, nn.Identity)

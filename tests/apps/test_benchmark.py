@@ -15,12 +15,22 @@ SCRIPT = Path(__file__).parents[2] / 'tools' / 'benchmark_step.py'
 
 
 def test_every_piece_is_timed(task):
-    costs = measure(task.distilled(), (2, 64, 64), rounds=3, warmup=1)
+    costs = measure(task.distilled(), (2, 64, 64), rounds=3, warmup=1, clock='cpu')
     assert set(costs.objectives) == set(task.objectives)
     assert min(costs.student, costs.teacher, *costs.objectives.values()) > 0
     assert costs.student < costs.step
     assert costs.ratio == pytest.approx(costs.step / (costs.student + costs.teacher), rel=0.5)
     assert costs.rounds == 3
+
+
+def test_objectives_are_timed_at_full_weight(one_stage):
+    """Also those whose schedule begins with 0, or counts in shares of a training that there is not; memories know images."""
+    weights = dict(later=dict(value=1, start=10), first=dict(value=50, stop=0.1))
+    objectives = {name: dict(type='kddense.FSPObjective', weight=weight) for name, weight in weights.items()}
+    objectives['memory'] = dict(type='kddense.CRDObjective', size=20, dim=8)
+    costs = measure(one_stage.distilled(objectives), (1, 64, 64), rounds=1, warmup=0, clock='cpu')
+    assert min(costs.objectives.values()) > 0
+    assert set(costs.objectives) == {'later', 'first', 'memory'}
 
 
 def test_the_script_prints_and_writes_the_figures(detector, python, tmp_path):
@@ -32,6 +42,7 @@ def test_the_script_prints_and_writes_the_figures(detector, python, tmp_path):
     written = json.loads(figures.read_text())
     assert f'{written["ratio"]:9.3f}' in printed
     assert written['shape'] == [1, 64, 64]
+    assert written['options'] == {'model.teacher.precision': 'bf16'}
     assert set(written['objectives']) == {'rpn', 'roi', 'hint'}
 
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from kddense.losses import FSPLoss, flow_distance, flow_matrix
+from kddense.losses._flows import connected_flow
 
 from ..helpers import loss_checks as checks
 
@@ -49,6 +51,21 @@ def test_gradient_and_precision(mode):
     checks.assert_float32_inside(lambda s, t: flow_distance(s, t, mode), student, teacher)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         assert flow_matrix(student.bfloat16(), second.bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize('size', [(9, 12), (2, 3)], ids=['many positions', 'few'])
+@pytest.mark.parametrize('channels', [(2, 3, 6, 7), (3, 2, 7, 6)], ids=['right first', 'left first'])
+def test_convolutions_may_be_applied_to_what_flows(size, channels):
+    c, d, m, n = channels
+    first, second = checks.random_tensor(2, c, *size), checks.random_tensor(2, d, *size, seed=1)
+    layers = [nn.Conv2d(*pair, 1).double() for pair in ((c, m), (d, n))]
+    wide = F.interpolate(first, scale_factor=2, mode='nearest')
+
+    def flow(*_):
+        return connected_flow(wide, second, *((one.weight.flatten(1), one.bias) for one in layers))
+
+    torch.testing.assert_close(flow(), flow_matrix(layers[0](wide), layers[1](second)))
+    assert torch.autograd.gradcheck(flow, [one for layer in layers for one in layer.parameters()])
 
 
 def test_no_image_is_a_zero():

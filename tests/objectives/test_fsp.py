@@ -1,5 +1,7 @@
 """Flows between stages of a backbone: pairs, pooling, connectors, and stages that are no pair."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -26,6 +28,23 @@ def test_it_is_the_mean_over_pairs_of_stages(stages):
     pairs = stages or [(0, 1), (1, 2), (2, 3)]
     flows = [(flow_matrix(ours[a], ours[b]), flow_matrix(theirs[a], theirs[b])) for a, b in pairs]
     torch.testing.assert_close(value, sum(flow_distance(*pair) for pair in flows) / len(pairs))
+
+
+@pytest.mark.parametrize('options', [{}, dict(connector=dict(norm=dict(type='BN'))), dict(connect='teacher')])
+def test_what_flows_is_that_of_the_connected_maps(options):
+    """A convolution alone is applied to what flows, which makes no difference."""
+    model = build(tiny.segmentor('pspnet_r50-d8', width=16), weight=1, **options)
+    it = model.objectives['it']
+    assert it.connects_flows is (not options)
+    heard = []
+    it.register_forward_pre_hook(lambda module, args: heard.extend(args))
+    value = tiny.step(model, tiny.segmentation_data())['distill.it.loss']
+    sides = [list(answer.taps['backbone']) for answer in heard]
+    which = sides[options.get('connect') == 'teacher']
+    which[:] = [layer.double()(one.double()) for layer, one in zip(it.connectors, which, strict=True)]
+    flows = [[flow_matrix(*pair) for pair in pairwise(maps)] for maps in sides]
+    distances = [flow_distance(*pair) for pair in zip(*flows, strict=True)]
+    torch.testing.assert_close(value.double(), sum(distances) / 3, rtol=1e-4, atol=1e-9)
 
 
 def test_other_channels_are_connected():
