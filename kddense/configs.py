@@ -274,8 +274,8 @@ def untrained(teacher: Mapping[str, Any]) -> dict[str, Any]:
     teacher = uncached(teacher)
     changed = dict(teacher)
     if 'config' in teacher:
-        changed.update(config=without_pretrained(read_config(teacher['config'], 'teacher')), checkpoint=None)
-    if 'checkpoint' in teacher:
+        changed['config'] = without_pretrained(read_config(teacher['config'], 'teacher'))
+    if 'checkpoint' in teacher or ('config' in teacher and 'type' not in teacher):
         changed['checkpoint'] = None
     if 'members' in teacher:  # of an ensemble
         changed['members'] = [untrained(one) for one in teacher['members']]

@@ -28,6 +28,13 @@ def test_teachers_need_no_checkpoint(teacher):
     assert str(teacher) == before
 
 
+def test_an_average_of_the_student_takes_no_checkpoint():
+    assert untrained(dict(type='kddense.AverageTeacher', config=dict(model=dict(type='A')))).keys() == {
+        'type',
+        'config',
+    }
+
+
 def test_an_ensemble_has_no_checkpoint_of_its_own():
     assert untrained(dict(type='kddense.EnsembleTeacher', members=[])) == dict(
         type='kddense.EnsembleTeacher', members=[]

@@ -20,8 +20,10 @@ from .hinton import DenseHintonObjective
 from .ifvd import IFVDObjective
 from .ld import LDObjective
 from .maps import MapObjective
+from .mutual import MutualObjective
 from .places import PlaceObjective
 from .relations import RelationObjective
+from .self_attention import SelfAttentionObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 
 __all__ = [
@@ -53,10 +55,12 @@ __all__ = [
     'LDObjective',
     'MapObjective',
     'MeasuresTeacher',
+    'MutualObjective',
     'OFDObjective',
     'Objective',
     'PairWiseObjective',
     'PixelWiseObjective',
     'PlaceObjective',
     'RelationObjective',
+    'SelfAttentionObjective',
 ]

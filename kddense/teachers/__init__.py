@@ -4,6 +4,7 @@ A teacher is chosen by ``type``; without one it is a :class:`FrozenTeacher`, con
 derives from :class:`Teacher` and is registered in :data:`kddense.registry.TEACHERS`.
 """
 
+from .average import AverageTeacher
 from .base import Teacher
 from .build import build_teacher, is_one_teacher
 from .cached import CachedTeacher
@@ -14,6 +15,7 @@ from .one_model import ModelTeacher
 from .weights import load_weights
 
 __all__ = [
+    'AverageTeacher',
     'CachedTeacher',
     'EnsembleTeacher',
     'FrozenTeacher',

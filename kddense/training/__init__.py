@@ -1,20 +1,24 @@
 """How a student trains beside its objectives: several optimisers on one backward pass, hooks, and what a run leaves."""
 
+from .average_hook import AverageTeacherHook
 from .channels_last import ChannelsLastHook
 from .checkpoint_hook import WholeCheckpointHook
 from .interruption import Interruption
 from .joint_optim import JointOptimWrapper
 from .joint_optim_constructor import JointOptimWrapperConstructor
+from .peer_hook import PeerHook
 from .random_state_hook import RandomStateHook
 from .rest import RestHook
 from .stages import StagesHook
 from .unlabelled import UnlabelledImagesHook
 
 __all__ = [
+    'AverageTeacherHook',
     'ChannelsLastHook',
     'Interruption',
     'JointOptimWrapper',
     'JointOptimWrapperConstructor',
+    'PeerHook',
     'RandomStateHook',
     'RestHook',
     'StagesHook',

@@ -1,17 +1,12 @@
-"""Several teachers, ensembles, a peer, and none: whom an objective learns from."""
-
-import itertools
+"""Several teachers and ensembles: whom an objective learns from."""
 
 import pytest
 import torch
-from mmengine.hooks import Hook
 from torch.nn import functional as F
 
 from kddense import Objective
 from kddense.exchange import Batch, Question
-from kddense.losses import soft_target_divergence
 from kddense.registry import MODELS
-from kddense.taps import Taps
 
 from ..helpers import detectors, plugins, tiny
 
@@ -161,119 +156,3 @@ def test_any_recipe_learns_from_an_ensemble(kind):
 def test_an_ensemble_has_at_least_two_members(members):
     with pytest.raises(ValueError, match='teacher.members must be a list of'):
         distiller({}, teacher=dict(type='kddense.EnsembleTeacher', members=members))
-
-
-# --- no teacher ---------------------------------------------------------------------------------------------------------
-
-
-@MODELS.register_module()
-class Mutual(Objective):
-    """Deep mutual learning (Zhang et al. 2018): a peer learns the task, and each from the other."""
-
-    student_taps = frozenset({'decode_head'})
-    loss_names = ('loss', 'loss_peer_kl', 'loss_peer_task')
-    own_losses = frozenset({'loss_peer_kl', 'loss_peer_task'})
-
-    def __init__(self, peer, **kwargs):
-        super().__init__(**kwargs)
-        self.peer = MODELS.build(peer)
-
-    def forward(self, seen, taught):
-        with Taps(self.peer, ['decode_head'], 'peer') as heard:
-            losses = self.peer(seen.batch.inputs, seen.batch.data_samples, mode='loss')
-        own, other = seen.taps['decode_head'], heard['decode_head']
-        return dict(
-            loss=soft_target_divergence(own, other.detach(), 1.0),
-            loss_peer_kl=soft_target_divergence(other, own.detach(), 1.0),
-            loss_peer_task=sum(value for key, value in losses.items() if 'loss' in key),
-        )
-
-
-@pytest.mark.parametrize('optimizer', [{}, dict(type='AmpOptimWrapper', dtype='bfloat16')], ids=['fp32', 'bf16'])
-def test_two_students_learn_from_each_other_without_a_teacher(optimizer):
-    build = lambda: distiller(dict(p=dict(type='kddense.Mutual', peer=dict(STUDENT, _scope_='mmseg'))))  # noqa: E731
-    model = build()
-    assert not model.teachers
-    losses = tiny.step(model, DATA)
-    losses['distill.p.loss'].backward()
-    assert model.student.decode_head.conv_seg.weight.grad.any()
-    assert all(one.grad is None for one in model.objectives['p'].peer.parameters())
-    model.zero_grad()
-    before = {key: value.clone() for key, value in model.objectives['p'].peer.named_parameters()}
-    plugins.train(model, DATA, **optimizer)
-    after = dict(model.objectives['p'].peer.named_parameters())
-    layers = [
-        key for key in before if key.startswith('backbone.layer') and key.endswith(('conv1.weight', 'conv2.weight'))
-    ]
-    assert not any(torch.equal(before[key], after[key]) for key in [*layers, 'decode_head.conv_seg.weight'])
-    plugins.assert_contracts(model, STUDENT, 'mmseg', rebuild=build)
-
-
-@MODELS.register_module()
-class SelfAttention(Objective):
-    """SAD (Hou et al. 2019): each stage attends to what the next one does."""
-
-    student_taps = frozenset({'backbone'})
-
-    def forward(self, seen, taught):
-        maps = [F.normalize(one.square().mean(1).flatten(1)) for one in seen.taps['backbone'][1:]]
-        return dict(loss=sum((a - b.detach()).square().mean() for a, b in itertools.pairwise(maps)))
-
-
-def test_a_network_learns_from_itself():
-    model = distiller(dict(s=dict(type='kddense.SelfAttention')))
-    found = plugins.gradients(model, DATA)
-    assert 'backbone.layer2.0.conv1.weight' in found
-    assert not any(key.startswith('backbone.layer4') for key in found), 'the last stage teaches alone'
-    plugins.train(model, DATA)
-    plugins.assert_contracts(model, STUDENT, 'mmseg')
-
-
-# --- the student's own average ------------------------------------------------------------------------------------------
-
-
-class MeanTeacherHook(Hook):
-    """The teacher follows the student, and is saved beside it."""
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        with torch.no_grad():
-            pairs = zip(
-                runner.model.teachers['teacher'].model.parameters(), runner.model.student.parameters(), strict=True
-            )
-            for mean, own in pairs:
-                mean.lerp_(own, 0.1)
-
-    def before_save_checkpoint(self, runner, checkpoint):
-        checkpoint['mean_teacher'] = runner.model.teachers['teacher'].model.state_dict()
-
-    def after_load_checkpoint(self, runner, checkpoint):
-        if 'mean_teacher' in checkpoint:
-            runner.model.teachers['teacher'].model.load_state_dict(checkpoint['mean_teacher'])
-
-
-class Run:
-    """What a hook needs of a runner."""
-
-    def __init__(self, model):
-        self.model = model
-
-
-def test_a_hook_makes_the_teacher_an_average_of_the_student():
-    soft = dict(type='kddense.FeatureObjective', tap='decode_head', loss=dict(type='kddense.HintonLoss'))
-    build = lambda: distiller(dict(s=soft), teacher=tiny.teacher_of(STUDENT, 'mmseg'))  # noqa: E731
-    model, hook, checkpoint = build(), MeanTeacherHook(), {}
-    before = model.teachers['teacher'].model.decode_head.conv_seg.weight.clone()
-    logs = []
-    for _ in range(2):
-        logs += plugins.train(model, DATA, steps=1)
-        hook.after_train_iter(Run(model), 0)
-        own = model.student.decode_head.conv_seg.weight
-        before = before + 0.1 * (own.detach() - before)
-    assert logs[0]['distill.s.loss'] != logs[1]['distill.s.loss']
-    torch.testing.assert_close(model.teachers['teacher'].model.decode_head.conv_seg.weight, before)
-    hook.before_save_checkpoint(Run(model), checkpoint)
-    other = build()
-    hook.after_load_checkpoint(Run(other), checkpoint)
-    for one, two in zip(*(m.teachers['teacher'].model.parameters() for m in (model, other)), strict=True):
-        assert torch.equal(one, two)
-    plugins.assert_contracts(model, STUDENT, 'mmseg')

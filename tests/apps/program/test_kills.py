@@ -11,10 +11,19 @@ def learning(objectives=None, **options):
     return dict(config='distilled', teacher='teacher', options={**changes, **options})
 
 
+PIXELS = dict(type='kddense.PixelWiseObjective', weight=1.0)
+
+
 def test_a_kill_in_any_link_of_any_programme_changes_nothing(toy, monkeypatch):
+    student = toy.task.plain().model.to_dict()
+    mutual = dict(type='kddense.MutualObjective', peer=str(toy.folder / 'teacher.py'), compare=PIXELS)
+    mean = dict(type='kddense.AverageTeacher', config=dict(model=student), momentum=0.1)
     links = dict(
         teacher=dict(config='teacher'),
         share=learning({'soft.weight': dict(value='10%', every=3)}),
         stages=learning(**{'default_hooks.stages': dict(type='kddense.StagesHook', stages=STAGES)}),
+        mutual=learning(dict(mutual=mutual), **{'default_hooks.peer': dict(type='kddense.PeerHook')}),
+        own=learning(dict(own=dict(type='kddense.SelfAttentionObjective'))),
+        mean=learning(**{'default_hooks.average': dict(type='kddense.AverageTeacherHook')}) | dict(teacher=mean),
     )
     toy.assert_survives(links, monkeypatch)

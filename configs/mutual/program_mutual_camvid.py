@@ -1,0 +1,10 @@
+"""Deep mutual learning on CamVid: with a larger peer, with a peer of its own size, and the plain student."""
+
+small, mutual = 'kddense::skd/fpn_r18-w16_camvid.py', 'kddense::mutual/mutual_r18-w16_fpn_camvid.py'
+seeds, plain = [0, 1, 2], 'plain'
+links = dict(
+    plain=dict(config=small),
+    larger_peer=dict(config=mutual),
+    twin=dict(config=mutual, options={'model.objectives.mutual.peer': small}),
+    longer=dict(config=small, same_time=['plain', 'twin']),
+)
