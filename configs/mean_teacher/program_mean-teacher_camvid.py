@@ -6,6 +6,6 @@ seeds, plain = [0, 1, 2], 'plain'
 links = dict(
     plain=dict(config=small),
     mean_teacher=dict(config=mean),
-    warmed_up=dict(config=mean, options={weight: dict(_delete_=True, value=1.0, warmup=0.4)}),
+    warmed_up=dict(config=mean, options={weight: dict(value=1.0, warmup=0.4)}),
     longer=dict(config=small, same_time=['plain', 'mean_teacher']),
 )
