@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from kddense.losses._checks import check_choice, check_same_shape, full_precision
-from kddense.losses._flows import pooled
+from kddense.losses._flows import Layer, pooled, squared_distance
 from kddense.losses._vectors import inner_products
 from kddense.registry import MODELS
 
@@ -28,11 +29,15 @@ def flow_matrix(first: Tensor, second: Tensor) -> Tensor:
     Raises:
         ValueError: If these are not maps of as many images.
     """
+    return inner_products(*_pooled(first, second))
+
+
+def _pooled(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     if first.ndim != 4 or second.ndim != 4 or len(first) != len(second):
         raise ValueError(
             f'a flow needs two maps (N, C, H, W) of as many images, got {tuple(first.shape)}, {tuple(second.shape)}'
         )
-    return inner_products(*pooled(first, second))
+    return pooled(first, second)
 
 
 def flow_distance(student: Tensor, teacher: Tensor, mode: Literal['code', 'paper'] = 'code') -> Tensor:
@@ -61,9 +66,8 @@ def flow_distance(student: Tensor, teacher: Tensor, mode: Literal['code', 'paper
     student, teacher = full_precision(student, teacher.detach())
     if student.numel() == 0:
         return student.sum() * 0
-    if mode == 'code':
-        return F.mse_loss(student, teacher)
-    return F.mse_loss(student, teacher, reduction='sum') / len(student)
+    squared = (student - teacher).square()
+    return squared.mean() if mode == 'code' else squared.sum() / len(squared)
 
 
 @MODELS.register_module()
@@ -82,9 +86,26 @@ class FSPLoss(nn.Module):
         check_choice('mode', mode, ('code', 'paper'))
         self.mode = mode
 
-    def forward(self, student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor]) -> Tensor:
-        """Return the loss, a scalar, of the student's two layers and the teacher's."""
-        return flow_distance(flow_matrix(*student), flow_matrix(*teacher), self.mode)
+    def forward(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], layers: Sequence[Layer] | None = None
+    ) -> Tensor:
+        """Return the loss, a scalar.
+
+        Args:
+            student: Two layers of the student, ``(N, c, H, W)`` and ``(N, d, H', W')``.
+            teacher: Two of the teacher's, of ``m`` and ``n`` channels.
+            layers: 1x1 convolutions from the student's channels to the teacher's, each as weight ``(m, c)`` and bias
+                ``(m,)``; applied here, where they cost less than on the maps.
+
+        Raises:
+            ValueError: If these are not maps of as many images, or the flows differ in their shape.
+        """
+        ours, theirs = _pooled(*student), _pooled(*(one.detach() for one in teacher))
+        channels = [len(weight) for weight, _ in layers] if layers else [one.shape[1] for one in ours]
+        shape, other = (len(ours[0]), *channels), (len(theirs[0]), *(one.shape[1] for one in theirs))
+        if shape != other:
+            raise ValueError(f'the flows of student and teacher must have one shape, got {shape}, {other}')
+        return squared_distance(ours, theirs, layers) / max(math.prod(shape) if self.mode == 'code' else shape[0], 1)
 
     def extra_repr(self) -> str:
         return f'mode={self.mode!r}'

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from kddense.connectors import ConvConnector
 from kddense.exchange import Answer
-from kddense.losses import flow_distance, flow_matrix
-from kddense.losses._flows import connected_flow
 from kddense.registry import MODELS
 from kddense.views import ModelView
 
@@ -71,21 +69,18 @@ class FSPObjective(FeatureObjective):
         losses = []
         for first, second in self.stages:
             (own, other), (own_next, other_next) = levels[first], levels[second]
-            flow = self._flow((own, first), (own_next, second))
-            losses.append(flow_distance(flow, flow_matrix(other, other_next), self.loss.mode))
+            losses.append(self.loss((own, own_next), (other, other_next), self._layers(first, second)))
         return {'loss': sum(losses[1:], losses[0]) / len(losses)}
 
     def connected(self, maps: list[Tensor]) -> list[Tensor]:
         return maps if self.connects_flows else super().connected(maps)
 
-    def _flow(self, *stages: tuple[Tensor, int]) -> Tensor:
-        """Return what flows between two of the student's stages, each a map and its level, in the teacher's channels."""
-        first, second = (one for one, _ in stages)
+    def _layers(self, *levels: int) -> list[tuple[Tensor, Tensor]] | None:
+        """Return weight and bias of the connectors of some levels, ``None`` if the maps are connected already."""
         if not self.connects_flows:
-            return flow_matrix(first, second)
-        layers: list[Any] = [self.connectors[level] for _, level in stages]
-        left, right = ((one.conv.weight.flatten(1), one.conv.bias) for one in layers)
-        return connected_flow(first, second, left, right)
+            return None
+        layers: list[Any] = [self.connectors[level] for level in levels]
+        return [(layer.conv.weight.flatten(1), layer.conv.bias) for layer in layers]
 
 
 def _is_plain(layer: Any) -> bool:

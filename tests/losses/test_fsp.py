@@ -7,7 +7,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from kddense.losses import FSPLoss, flow_distance, flow_matrix
-from kddense.losses._flows import connected_flow
 
 from ..helpers import loss_checks as checks
 
@@ -53,19 +52,29 @@ def test_gradient_and_precision(mode):
         assert flow_matrix(student.bfloat16(), second.bfloat16()).dtype == torch.float32
 
 
-@pytest.mark.parametrize('size', [(9, 12), (2, 3)], ids=['many positions', 'few'])
+@pytest.mark.parametrize('size', [(9, 12), (4, 5), (1, 1)], ids=['of what flows', 'of the maps', 'over positions'])
 @pytest.mark.parametrize('channels', [(2, 3, 6, 7), (3, 2, 7, 6)], ids=['right first', 'left first'])
-def test_convolutions_may_be_applied_to_what_flows(size, channels):
+@pytest.mark.parametrize('mode', ['code', 'paper'])
+def test_convolutions_cost_less_in_other_orders(size, channels, mode):
     c, d, m, n = channels
-    first, second = checks.random_tensor(2, c, *size), checks.random_tensor(2, d, *size, seed=1)
-    layers = [nn.Conv2d(*pair, 1).double() for pair in ((c, m), (d, n))]
-    wide = F.interpolate(first, scale_factor=2, mode='nearest')
+    first, second = checks.random_tensor(2, c, *(2 * side for side in size)), checks.random_tensor(2, d, *size, seed=1)
+    teacher = [checks.random_tensor(2, count, *size, seed=count) for count in (m, n)]
+    convolutions = [nn.Conv2d(*pair, 1).double() for pair in ((c, m), (d, n))]
+    connected = [layer(one) for layer, one in zip(convolutions, (first, second), strict=True)]
 
-    def flow(*_):
-        return connected_flow(wide, second, *((one.weight.flatten(1), one.bias) for one in layers))
+    def loss(*_):
+        layers = [(one.weight.flatten(1), one.bias) for one in convolutions]
+        return FSPLoss(mode)((first, second), teacher, layers)
 
-    torch.testing.assert_close(flow(), flow_matrix(layers[0](wide), layers[1](second)))
-    assert torch.autograd.gradcheck(flow, [one for layer in layers for one in layer.parameters()])
+    expected = flow_distance(flow_matrix(*connected), flow_matrix(*teacher), mode)
+    torch.testing.assert_close(loss(), expected)
+    torch.testing.assert_close(FSPLoss(mode)(connected, teacher), expected)
+    assert torch.autograd.gradcheck(loss, [one for layer in convolutions for one in layer.parameters()])
+
+
+def test_equal_flows_are_a_zero_over_positions():
+    maps = [checks.random_tensor(2, channels, 2, 2, dtype=torch.float32) for channels in (30, 40)]
+    checks.assert_zero_that_backpropagates(lambda own, _: FSPLoss()((own, maps[1]), maps), maps[0], None)
 
 
 def test_no_image_is_a_zero():
@@ -79,5 +88,7 @@ def test_bad_input_is_named():
         flow_matrix(FIRST, ONES[0].expand(1, 2, 2))
     with pytest.raises(ValueError, match=r'one shape, got \(1, 2, 1\), \(1, 1, 1\)'):
         flow_distance(flow_matrix(FIRST, ONES), flow_matrix(ONES, ONES))
+    with pytest.raises(ValueError, match=r'one shape, got \(1, 2, 1\), \(1, 1, 1\)'):
+        FSPLoss()((FIRST, ONES), (ONES, ONES))
     with pytest.raises(ValueError, match="mode must be one of 'code', 'paper'"):
         FSPLoss(mode='mean')
