@@ -36,6 +36,7 @@ RECIPES = {
     'logit standardisation': ('logit_std', SEGMENTOR, {}),
     'cankd': ('cankd', DETECTOR, {}),
 }
+TASK = ('decode.loss_ce', 'decode.acc_seg')
 SYMMETRY = dict(symmetry=dict(type='kddense.GradientSymmetryObjective'))
 
 
@@ -84,3 +85,19 @@ def test_its_checkpoint_is_the_plain_students(method):
     logs = plugins.train(model, data, lr=1e-5)  # weights made for trained models: large steps diverge
     assert any(value for log in logs for name, value in log.items() if name.startswith('distill.'))
     plugins.assert_contracts(model, student, scope, rebuild=build)
+
+
+@pytest.mark.parametrize('recipe', ['fsp', 'ab'])
+def test_the_first_of_two_stages_is_its_own_and_the_second_the_tasks(recipe):
+    """Under the same keys in the log all along; the task's accuracy is told all along too."""
+    scope, student, data = SEGMENTOR
+    objectives = Config.fromfile(f'configs/_base_/recipes/{recipe}.py').objectives.to_dict()
+    objectives[recipe]['weight']['stop'] = 0.3
+    logs = plugins.train(tiny.distiller(student(), student(width=12), objectives, scope), data, steps=5, lr=1e-5)
+    assert len({frozenset(log) for log in logs}) == 1
+    own, task, accuracy = ([log[name] for log in logs] for name in (f'distill.{recipe}.loss', *TASK))
+    assert all(own[:3])
+    assert own[3:] == [0, 0]
+    assert task[:3] == [0, 0, 0]
+    assert all(task[3:])
+    assert all(accuracy)

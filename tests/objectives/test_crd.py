@@ -245,6 +245,24 @@ def test_the_banks_get_their_size_from_the_boxes_of_the_run(coco, monkeypatch):
         detectors(size=None).objectives['it'].check_run(None, None)
 
 
+def test_the_banks_get_their_size_from_the_images_of_the_run(toy_data, segmentor):
+    model = build(size=None)
+    plugins.at_iteration(0, config=segmentor.plain().pretty_text)
+    model.init_weights()  # as a runner does, which has told its config by then
+    tiny.step(model, images('a', 'b'))
+    count = len(list((toy_data / 'images').iterdir()))
+    assert [len(bank.vectors) for bank in model.objectives['it'].banks] == [count] * 2
+
+
+@pytest.mark.parametrize('config', ['model = dict()', 'train_dataloader = dict(dataset=None)'])
+def test_a_run_without_the_length_of_a_data_set_ends_in_one_sentence(config):
+    model = build(size=None)
+    plugins.at_iteration(0, config)
+    model.init_weights()
+    with pytest.raises(ValueError, match=r'^objectives.it: a memory bank without a data-set length: train by a config'):
+        tiny.step(model, images('a', 'b'))
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(
         ValueError, match=r"^objectives.it: on='box' needs boxes in the ground truth, and EncoderDecoder is no"

@@ -175,3 +175,52 @@ def test_focal_losses_that_can_be_differentiated_twice_have_the_same_value():
     with twice_differentiable(model):
         assert torch.equal(loss(logits, labels, weights, avg_factor=2.0), expected)
     assert 'forward' not in loss.__dict__
+
+
+def gradient_by_hand(model, batch):
+    """Return the gradients of a plain model's own loss at the maps of its backbone."""
+    heard = []
+    hook = model.backbone.register_forward_hook(lambda module, args, out: heard.extend(out))
+    losses = model.loss(batch['inputs'], batch['data_samples'])
+    hook.remove()
+    total = sum(one.sum() for key, value in losses.items() for one in tensors_of(value) if 'loss' in key)
+    return torch.autograd.grad(total, heard)
+
+
+def answer_of(model, batch):
+    question = Question(gradients=frozenset({'backbone'}))
+    return model.teachers['teacher'].answer(question, Batch(**batch, image_format=model.image_format)).gradients
+
+
+@pytest.mark.parametrize('precision', ['fp32', 'bf16'])
+@pytest.mark.parametrize('family', ['segmentor', 'one-stage'])
+def test_the_teacher_answers_with_the_gradient_of_its_own_loss(family, precision):
+    student, config, scope = FAMILIES[family]
+    model = tiny.distiller(student, tiny.teacher_of(config, scope, precision=precision), AT, scope)
+    batch = model.data_preprocessor(copy.deepcopy(DATA[family]), True)
+    found = answer_of(model, batch)['backbone']
+    assert all(one.dtype == torch.float32 and one.any() and not one.requires_grad for one in found)
+    if precision == 'bf16':
+        return
+    plain = tiny.build(config, scope=scope).eval()
+    plain.load_state_dict(model.teachers['teacher'].model.state_dict())
+    for head in (one for one in plain.modules() if type(one).__name__.endswith('Head')):
+        head.training = True
+    for own, expected in zip(found, gradient_by_hand(plain, batch), strict=True):
+        torch.testing.assert_close(own, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_a_teacher_that_pads_otherwise_is_refused_in_one_sentence():
+    student, teacher, scope = FAMILIES['segmentor']
+    model = tiny.distiller(student, tiny.edit(teacher, {'data_preprocessor.size_divisor': 96}), AT, scope)
+    with pytest.raises(ValueError, match='teacher cannot give the gradients of its own loss: it sees images of'):
+        tiny.step(model, DATA['segmentor'])
+
+
+def test_unlabelled_images_are_in_no_gradient_of_the_teacher():
+    model, data = build('segmentor'), copy.deepcopy(DATA['segmentor'])
+    data['data_samples'][1].set_metainfo(dict(unlabelled=True))
+    del data['data_samples'][1].gt_sem_seg
+    first, second = answer_of(model, model.data_preprocessor(data, True))['backbone'][-1]
+    assert first.any()
+    assert not second.any()
