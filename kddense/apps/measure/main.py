@@ -48,6 +48,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--teacher', nargs=2, metavar=('CONFIG', 'JSON'), help='its config, and the metrics that its test wrote'
     )
+    parser.add_argument(
+        '--split', choices=['test', 'val'], default='test', help='images to test on; choose settings on val'
+    )
     parser.add_argument('--metric', help='what decides; mAP, mIoU or abs_rel by default')
     parser.add_argument('--add', nargs='*', type=Path, default=[], help='results of other machines: result.json files')
     parser.add_argument('--json', type=Path, help='also record the table in this file')
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options=tuple(args.cfg_options),
         channels_last=args.channels_last,
         same_time_steps=same_time,
+        split=args.split,
     )
     if not args.report_only:
         for job in plan.jobs():
@@ -144,6 +148,7 @@ def _command(args: argparse.Namespace) -> str:
         *map(str, args.seeds),
     ]
     words += ['--package', args.package, '--work-dir', str(args.work_dir)]
+    words += ['--split', args.split] if args.split != 'test' else []
     words += ['--same-time'] if args.same_time else []
     words += ['--channels-last'] if args.channels_last else []
     words += ['--cfg-options', *args.cfg_options] if args.cfg_options else []

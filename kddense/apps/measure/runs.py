@@ -36,6 +36,7 @@ class Plan:
         options: ``key=value`` for every training.
         channels_last: Whether students are trained in the channels-last memory format.
         same_time_steps: How long the plain student trains in the row "plain, same time"; ``None`` for no such row.
+        split: What checkpoints are tested on, ``'test'`` or ``'val'``, the plain config's validation data.
     """
 
     plain: str
@@ -46,6 +47,7 @@ class Plan:
     options: tuple[str, ...] = ()
     channels_last: bool = False
     same_time_steps: int | None = None
+    split: str = 'test'
 
     def jobs(self) -> list[Job]:
         """Return all runs, seed by seed, so that what is cut off leaves whole pairs."""
@@ -61,7 +63,8 @@ class Plan:
         stem = Path(job.config).stem
         if job.role == 'plain, same time':
             stem = f'{stem}_same-time-{self.same_time_steps}'
-        return self.work_dir / stem / f'seed_{job.seed}'
+        root = self.work_dir if self.split == 'test' else self.work_dir / self.split
+        return root / stem / f'seed_{job.seed}'
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def run(plan: Plan, job: Job) -> Result:
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f'{folder} holds no whole checkpoint, though its training came to its end')
-    tested = _with_images(plan.plain, folder)
+    tests, tested = _tested(plan, folder)
     commands.append(_call(plan.package, 'test.py', tested, checkpoint, '--work-dir', folder / 'test'))
     result = Result(
         config=job.config,
@@ -101,7 +104,7 @@ def run(plan: Plan, job: Job) -> Result:
         scores=scores_in(json.loads(newest_metrics(folder / 'test').read_text())),
         seconds=seconds,
         parameters=parameters_in(checkpoint),
-        setting=setting_of(config),
+        setting={**setting_of(config), 'test': setting_of(tests)['test']},
         machine=this_machine(),
         commands=commands,
         images='images.npz' if (folder / 'images.npz').exists() else '',
@@ -171,17 +174,24 @@ def _call(package: str, script: str, *arguments: object) -> str:
     return ' '.join(['python', f'<{package}>/tools/{script}', *words])
 
 
-def _with_images(plain: str, folder: Path) -> str:
-    """Return a config that tests like ``plain`` and keeps each image's share, where the metric is a mean IoU."""
-    plain = find_config(plain)
-    config = read_config_file(plain)
-    evaluator = config.test_evaluator
-    if isinstance(evaluator, list) or evaluator.get('type') != 'IoUMetric':
-        return plain
-    evaluator.update(type='kddense.ImageIoUMetric', file=str(folder / 'images.npz'))
-    config.custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
-    config.dump(folder / 'tested.py')
-    return str(folder / 'tested.py')
+def _tested(plan: Plan, folder: Path) -> tuple[Config, str]:
+    """Return what checkpoints are tested with, and the file of it: the plain config itself, or one in the run's folder.
+
+    A mean IoU is tested with each image's share kept.
+    """
+    file = find_config(plan.plain)
+    config = read_config_file(file)
+    if plan.split == 'val':
+        config.test_dataloader, config.test_evaluator = config.val_dataloader, config.val_evaluator
+    keeps = not isinstance(config.test_evaluator, list) and config.test_evaluator.get('type') == 'IoUMetric'
+    if keeps:
+        config.test_evaluator.update(type='kddense.ImageIoUMetric', file=str(folder / 'images.npz'))
+        config.custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+    if not keeps and plan.split == 'test':
+        return config, file
+    file = str(folder / 'tested.py')
+    config.dump(file)
+    return config, file
 
 
 def newest_metrics(folder: Path) -> Path:

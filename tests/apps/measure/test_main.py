@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from kddense.apps.measure import main
@@ -68,13 +69,26 @@ def test_it_trains_tests_and_records(at_work):
 
 
 def test_the_share_of_each_image_sums_up_to_the_metric(at_work):
-    import numpy as np
-
     folder = at_work / 'runs' / 'plain' / 'seed_0'
     with np.load(folder / 'images.npz') as areas:
         ratio = areas['intersect'].sum(0) / areas['union'].sum(0)
     scores = json.loads((folder / 'result.json').read_text())['scores']
     assert 100 * np.nanmean(ratio) == pytest.approx(scores['mIoU'], abs=0.01)
+
+
+def test_settings_are_chosen_on_other_images(segmentor, tmp_path, monkeypatch):
+    plain = segmentor.plain(train_cfg__max_iters=1, train_cfg__val_interval=2)
+    plain.val_dataloader.dataset.indices = 3
+    plain.dump(tmp_path / 'plain.py')
+    monkeypatch.chdir(tmp_path)
+    options = ['--package', 'mmseg', '--seeds', '0', '--json', 'tries.json']
+
+    assert main(['--plain', 'plain.py', '--work-dir', 'runs', '--split', 'val', *options]) == 0
+
+    with np.load('runs/val/plain/seed_0/images.npz') as file:
+        assert len(file['intersect']) == 3  # the test split has more
+    assert '--split val' in json.loads(Path('tries.json').read_text())['commands'][0]
+    assert main(['--plain', 'plain.py', '--work-dir', 'runs', '--report-only', *options]) == 1  # nothing of the test split
 
 
 def test_nothing_is_run_again(at_work, capsys):
