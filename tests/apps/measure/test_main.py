@@ -88,7 +88,8 @@ def test_settings_are_chosen_on_other_images(segmentor, tmp_path, monkeypatch):
     with np.load('runs/val/plain/seed_0/images.npz') as file:
         assert len(file['intersect']) == 3  # the test split has more
     assert '--split val' in json.loads(Path('tries.json').read_text())['commands'][0]
-    assert main(['--plain', 'plain.py', '--work-dir', 'runs', '--report-only', *options]) == 1  # nothing of the test split
+    nothing_of_the_test_split = main(['--plain', 'plain.py', '--work-dir', 'runs', '--report-only', *options])
+    assert nothing_of_the_test_split == 1
 
 
 def test_nothing_is_run_again(at_work, capsys):
