@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,7 +60,16 @@ def recipe_names() -> list[str]:
 
 
 def read_recipe(name: str) -> Config:
-    """Return a recipe by its name, such as ``'chen2017'``."""
+    """Return a recipe by its name, such as ``'chen2017'``.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    known = recipe_names()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean {close[0]!r}?' if close else f'only {", ".join(known)}'
+        raise ValueError(f"there is no recipe '{name}'; {hint}")
     return Config.fromfile(_recipes() / f'{name}.py')
 
 

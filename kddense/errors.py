@@ -154,19 +154,17 @@ def _innermost(error: Exception, config: Any) -> tuple[str, Mapping[str, Any], l
         part, registry = frame.f_locals['cfg'], frame.f_locals['registry']
         for key, own in _parts_of(config):
             if _is_part(own, part):
-                return key, own, _names_in(registry, '.' in str(own['type']))
+                return key, own, _names_in(registry, str(own['type']))
     return None
 
 
-def _names_in(registry: Any, with_scope: bool) -> list[str]:
-    """Return the names in a registry of mmengine and all that stand beside it."""
+def _names_in(registry: Any, kind: str) -> list[str]:
+    """Return the names in a registry of mmengine and all beside it; with scopes if ``kind`` has one, or lacks one alone."""
     while registry.parent is not None:
         registry = registry.parent
-    return sorted(
-        f'{one.scope}.{name}' if with_scope else name
-        for one in (registry, *registry.children.values())
-        for name in one.module_dict
-    )
+    names = [(one.scope, name) for one in (registry, *registry.children.values()) for name in one.module_dict]
+    with_scope = '.' in kind or kind in {name for _, name in names}
+    return sorted(f'{scope}.{name}' if with_scope else name for scope, name in names)
 
 
 def _parts_of(config: Any, key: str = '') -> Iterator[tuple[str, Mapping[str, Any]]]:

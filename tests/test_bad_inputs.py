@@ -207,6 +207,7 @@ def said_of(**parts):
         (dict(type=HINT, connector=dict(kernel_size=2)), 'o.connector.kernel_size must be odd, got 2'),
         (dict(type=HINT, connector=dict(type='kddense.ConvConector')), "o.connector.type: there is no 'kddense.ConvCon"),
         (dict(type=HINT, wieght=1), "o has no key 'wieght'"),
+        (dict(type='HintObjective'), "o.type: there is no 'HintObjective'; the nearest names are 'kddense.HintObjective'"),
         (dict(type='kddense.HintObjectiv'), "o.type: there is no 'kddense.HintObjectiv'; the nearest names are"),
         (dict(type='HintLoss'), 'o'),
         (dict(type=FEATURE, tap=3), 'o.tap must be'),

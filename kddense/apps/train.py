@@ -17,7 +17,7 @@ from kddense.apps.command_line import add_common_arguments, build_runner, in_one
 from kddense.errors import ConfigError
 from kddense.training import Interruption
 from kddense.training.checkpoints import find_checkpoint
-from kddense.training.joint_optim_constructor import check_schedules
+from kddense.training.replaced import check_optimisers
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit status, as shells give it
 
@@ -48,7 +48,7 @@ def train(config: Config) -> None:
             runner = build_runner(config)
             runner.register_hook(interruption)
             with in_one_sentence(config):
-                check_schedules(config)
+                check_optimisers(config)
                 runner.train()
         except KeyboardInterrupt:
             last = interruption.checkpoint or find_checkpoint(Path(config.work_dir))

@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 
 from kddense.configs import read_recipe, recipe_names
+from kddense.errors import within
 
 SET_BY_LIBRARIES = (('pretrained', None), ('train_cfg', None))  # mmseg's init_model, of whatever it builds
 
@@ -73,12 +74,8 @@ def _laid_together(parts: Sequence[Any]) -> Mapping[str, Any]:
 
 def _objectives_of_recipe(recipe: str, recipes: dict[str, str]) -> Mapping[str, Any]:
     """Return the objectives of a recipe, and note in ``recipes`` which recipe each name is of."""
-    known = recipe_names()
-    if recipe not in known:
-        close = difflib.get_close_matches(recipe, known, n=1)
-        hint = f'; did you mean {close[0]!r}?' if close else f', only {", ".join(known)}'
-        raise ValueError(f'objectives: there is no recipe {recipe!r}{hint}')
-    objectives = read_recipe(recipe).objectives
+    with within('objectives'):
+        objectives = read_recipe(recipe).objectives
     for name in objectives:
         if name in recipes:
             raise ValueError(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from logging import WARNING
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from kddense.connectors import build_connector, build_fusing_connector, fuses, match_rank, match_size
@@ -86,6 +88,18 @@ class MapObjective(Objective):
         pairs = list(zip(levels, teacher_levels, strict=False))
         if len(set(pairs)) < len(pairs):
             raise ConfigError(f'must name each level once, got {list(self.levels)}', 'levels')
+
+    def check_run(self, config: str | None, checkpoint: str | None) -> None:
+        super().check_run(config, checkpoint)
+        stop = self.schedule.stop
+        if self.trains_alone and stop is not None and config is not None and 'RestHook' not in config:
+            print_log(
+                f'{type(self).__name__} trains alone first, and what it does not train does not rest: weight decay and the '
+                "statistics of norms still move it. Add default_hooks = dict(rest=dict(type='kddense.RestHook', "
+                f"parts={{'neck|.*head': dict(stop={stop})}}))",
+                logger='current',
+                level=WARNING,
+            )
 
     def probed(self, view: ModelView, side: str) -> list[Any]:
         """Return what a model shows of a tiny blank batch, one item per map."""

@@ -20,6 +20,7 @@ from kddense.files import BACKEND, write_whole
 from kddense.random_state import forked_random_state
 
 from .checkpoints import INTERRUPTED, POINTER, find_checkpoint, named_checkpoint
+from .replaced import check_optimisers
 
 POSITION = 'batches_done'  # in a checkpoint's meta: how many batches of its epoch were trained on
 
@@ -36,6 +37,8 @@ class WholeCheckpointHook(CheckpointHook):
     - What a checkpoint says of itself is taken as data: mmengine would run the text ``config`` in its meta, and remove
       whatever file it names as the best so far.
 
+    As it is in every run that distils, it also looks at the config's optimisers; see :func:`check_optimisers`.
+
     With a remote ``out_dir`` (``s3://…``) files are written as mmengine does.
     """
 
@@ -51,7 +54,8 @@ class WholeCheckpointHook(CheckpointHook):
         return isinstance(self.file_backend, LocalBackend)
 
     def before_run(self, runner: Runner) -> None:
-        """Choose what to resume from, before the runner looks for it."""
+        """Check what the config says of optimisers, and choose what to resume from before the runner looks for it."""
+        check_optimisers(runner.cfg)
         is_remote = '://' in str(self.out_dir)
         if not runner._resume or runner._load_from is not None or is_remote:
             return

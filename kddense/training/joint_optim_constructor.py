@@ -13,7 +13,7 @@ from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from kddense.distiller import Distiller
-from kddense.registry import OPTIM_WRAPPER_CONSTRUCTORS
+from kddense.registry import OPTIM_WRAPPER_CONSTRUCTORS, name_of
 
 from .joint_optim import JointOptimWrapper, quoted
 
@@ -133,9 +133,14 @@ class JointOptimWrapperConstructor:
                 )
 
 
+def known_by(paramwise_cfg: Mapping[str, Any]) -> str:
+    """Return the constructor of mmengine, mmdet or mmseg that ``paramwise_cfg`` is written for."""
+    return next((KNOWN_BY[key] for key in KNOWN_BY if key in paramwise_cfg), DEFAULT)
+
+
 def _constructor_for(paramwise_cfg: Mapping[str, Any]) -> str:
     """Return the constructor that reads ``paramwise_cfg``, where a config's own was replaced by this module's."""
-    known = next((KNOWN_BY[key] for key in KNOWN_BY if key in paramwise_cfg), DEFAULT)
+    known = known_by(paramwise_cfg)
     if known != DEFAULT:
         print_log(
             f"optim_wrapper: {known} builds the student's optimiser, as its paramwise_cfg shows", logger='current'
@@ -183,7 +188,7 @@ def check_schedules(config: Mapping[str, Any]) -> None:
     schedules, wrapper = config.get('param_scheduler'), config.get('optim_wrapper') or {}
     if not isinstance(schedules, Mapping) or 'type' in schedules:
         return
-    if not str(wrapper.get('constructor')).endswith(JointOptimWrapperConstructor.__name__):
+    if name_of(wrapper.get('constructor') or '') != JointOptimWrapperConstructor.__name__:
         return
     names = [STUDENT, *(wrapper.get('objectives') or {})]
     if {*schedules} != {*names}:

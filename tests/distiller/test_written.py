@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
+from kddense.training.replaced import check_optimisers
+
 from ..helpers import tiny
 
 RECIPES = Path(__file__).parents[2] / 'configs/_base_/recipes'
@@ -108,6 +110,25 @@ def test_a_discriminator_leaves_the_constructor_and_the_schedule_alone(form, sch
     base = config.optim_wrapper.optimizer.lr
     assert {group['initial_lr'] for group in wrapper['student'].param_groups} == {base, base / 2}
     assert schedulers == dict(student=['ConstantLR'], holistic=['PolyLR' if schedule == 'dict' else 'ConstantLR'])
+
+
+SHORT = 'optim_wrapper = _base_.joint_optim_wrapper\n'
+
+
+def test_a_constructor_that_the_short_line_replaces_is_named(structured, folder):
+    config = Config.fromfile(write(folder, structured, 'recipe in _base_', 'skd', SHORT))
+
+    with pytest.raises(
+        ValueError, match=r"replaces the student's own, SlowBackbone: write .*constructor='SlowBackbone'"
+    ):
+        structured.train(config, folder / 'run')
+
+
+def test_the_short_line_is_enough_for_the_default_constructor(structured, folder):
+    own = OWN.replace("constructor='SlowBackbone', ", '')
+    config = Config.fromfile(write(folder, structured, 'recipe in _base_', 'skd', SHORT, own))
+
+    check_optimisers(config)
 
 
 def runner_schedules(runner: Any, wrapper: Any) -> dict[str, list[str]]:

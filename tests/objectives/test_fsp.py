@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kddense.losses import flow_distance, flow_matrix
+from kddense.objectives import maps
 
 from ..helpers import plugins, tiny
 
@@ -52,6 +53,15 @@ def test_other_channels_are_connected():
     assert len(list(model.objectives.parameters())) == 8
     assert 'backbone.layer1.0.conv1.weight' in plugins.gradients(model, tiny.segmentation_data())
     plugins.assert_contracts(model, STUDENT, 'mmseg', rebuild=lambda: build(tiny.segmentor('pspnet_r50-d8', width=16)))
+
+
+@pytest.mark.parametrize('hooks, told', [('', True), ("rest=dict(type='kddense.RestHook', parts=dict())", False)])
+def test_what_does_not_rest_while_it_trains_alone_is_told(hooks, told, monkeypatch):
+    objective = build(alone=True, weight=dict(value=1, stop=0.1)).objectives['it']
+    said = []
+    monkeypatch.setattr(maps, 'print_log', lambda message, **_: said.append(message))
+    objective.check_run(f'default_hooks = dict({hooks})', None)
+    assert ("parts={'neck|.*head': dict(stop=0.1)}" in ''.join(said)) is told
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import keyword
 import os
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from kddense import configs
-from kddense.configs import recipe_names
 
 PLAIN, DISTILLED = 'plain.py', 'distilled.py'
 OF_THE_DISTILLER = ('model.teacher.', 'model.objectives.', 'model.task_weights.')
@@ -223,10 +221,6 @@ def read_recipe(recipe: str) -> Config:
         ValueError: If there is none, or it holds no objectives.
     """
     if not recipe.endswith('.py'):
-        if recipe not in recipe_names():
-            close = difflib.get_close_matches(recipe, recipe_names(), n=1)
-            known = f'did you mean {close[0]!r}?' if close else f'only {", ".join(recipe_names())}'
-            raise ValueError(f"there is no recipe '{recipe}', {known}; the path of one of your own ends in .py")
         return configs.read_recipe(recipe)
     if not Path(recipe).is_file():
         raise ValueError(f"there is no recipe '{recipe}'")

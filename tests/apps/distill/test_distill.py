@@ -183,7 +183,7 @@ def test_what_is_absent_is_named(distillation, detector):
         distillation(detector, config='absent.py').prepare()
     with pytest.raises(FileNotFoundError, match=r"student.config: there is no file '.*absent.py'"):
         distillation(detector, 'absent.py').prepare()
-    with pytest.raises(ValueError, match="there is no recipe 'chen207', did you mean 'chen2017'"):
+    with pytest.raises(ValueError, match="there is no recipe 'chen207'; did you mean 'chen2017'"):
         distillation(detector, recipe='chen207', test_teacher=False).prepare()
 
 
