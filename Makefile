@@ -54,7 +54,7 @@ $(LEGACY)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-lega
 	$(PYTHON) -m venv $(LEGACY)
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt setuptools wheel
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,weights,onnx,test]'
+	    --editable '.[detection,segmentation,lite,weights,onnx,test,docs]'
 	$(LEGACY)/bin/python -m kddense.compat install
 	touch $@
 
@@ -66,7 +66,7 @@ $(FORKS)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-forks
 	$(PYTHON) -m venv $(FORKS)
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt setuptools wheel
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt --no-build-isolation \
-	    --editable '.[forks,weights,onnx,test]'
+	    --editable '.[forks,weights,onnx,test,docs]'
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt --no-deps mmcv-lite
 	$(FORKS)/bin/python -m kddense.compat install
 	touch $@

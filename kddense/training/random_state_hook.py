@@ -79,7 +79,7 @@ class RandomStateHook(AddedHook):
             else:
                 _warn('the sampler cannot be seeded again: the run goes on, but not bit for bit; set randomness.seed')
         # The loop is about to draw the batches of before again, to skip them; the streams continue after those.
-        loop.dataloader_iterator = _then_call(loop.dataloader_iterator, loop.iter, lambda: set_random_state(state))
+        loop.dataloader_iterator = _ThenCall(loop.dataloader_iterator, loop.iter, lambda: set_random_state(state))
 
     def before_train_epoch(self, runner: Runner) -> None:
         self._workers_before = list(self._workers) if self._workers else None
@@ -190,9 +190,24 @@ def _warn(text: str) -> None:
     print_log(f'RandomStateHook: {text}', 'current', 30)
 
 
-def _then_call(iterator: Iterator[Any], count: int, function: Callable[[], None]) -> Iterator[Any]:
-    """Pass ``count`` items on, then call ``function`` before the next one is drawn."""
-    for _ in range(count):
-        yield next(iterator)
-    function()
-    yield from iterator
+class _ThenCall:
+    """Passes ``count`` items of an iterator on, and calls ``function`` before the next one is drawn."""
+
+    def __init__(self, iterator: Iterator[Any], count: int, function: Callable[[], None]) -> None:
+        self._iterator = iterator
+        self._left = count
+        self._function = function
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        if self._left == 0:
+            self._function()
+        self._left -= 1
+        return next(self._iterator)
+
+    def skip_iter(self, count: int) -> None:
+        """Pass over batches, as the loop of onedl-mmengine asks: by drawing them, which moves the workers' streams too."""
+        for _ in range(count):
+            next(self)

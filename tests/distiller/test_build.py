@@ -486,8 +486,9 @@ def test_a_type_of_teacher_that_does_not_fit(teacher, expected):
 
 
 def test_a_teacher_of_other_image_channels():
-    four = {'backbone.in_channels': 4, 'data_preprocessor.mean': [1.0] * 4, 'data_preprocessor.std': [2.0] * 4}
-    teacher = tiny.segmentor('pspnet_r50-d8', {**four, 'data_preprocessor.bgr_to_rgb': False})
+    four = dict(mean=[1.0] * 4, std=[2.0] * 4, bgr_to_rgb=False, type=tiny.preprocessor_of_many_channels())
+    changes = {f'data_preprocessor.{key}': value for key, value in four.items()}
+    teacher = tiny.segmentor('pspnet_r50-d8', {'backbone.in_channels': 4, **changes})
     assert complaint(tiny.segmentor('pspnet_r50-d8'), teacher, scope='mmseg') == (
         "teacher takes images of 4 channels, the student's have 3: name one of 4 channels with teacher.image, or take a "
         'teacher of 3 channels'

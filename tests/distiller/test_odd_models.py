@@ -19,6 +19,7 @@ def segmentation(teacher=PSP, objective=PIXEL, student=PSP, **options):
 
 def test_images_may_have_any_number_of_channels():
     four = {
+        'data_preprocessor.type': tiny.preprocessor_of_many_channels(),
         'data_preprocessor.mean': [110.0] * 4,
         'data_preprocessor.std': [60.0] * 4,
         'data_preprocessor.bgr_to_rgb': False,

@@ -190,6 +190,24 @@ def segmentor(stock, *changes, width=8, classes=5, head=16):
     return edit(config, *changes)
 
 
+@functools.cache
+def preprocessor_of_many_channels():
+    """Return the type of the preprocessor for images of more than three channels; onedl-mmengine's refuses their means."""
+    from mmseg.models import SegDataPreProcessor
+
+    class ManyChannels(SegDataPreProcessor):
+        def __init__(self, mean, std, **options):
+            super().__init__(mean=mean[:1], std=std[:1], **options)
+            self.mean, self.std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
+
+    try:
+        SegDataPreProcessor(mean=[0.0] * 4, std=[1.0] * 4)
+    except AssertionError:
+        MODELS.register_module(module=ManyChannels)
+        return 'kddense.ManyChannels'
+    return 'SegDataPreProcessor'
+
+
 def image(height, width, seed=0):
     """Return a smooth, coloured uint8 image, channels first."""
     random = np.random.RandomState(seed)

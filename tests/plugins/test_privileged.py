@@ -15,6 +15,7 @@ def teacher_of_channels(channels, mean=100.0, std=50.0):
         STUDENT,
         {
             'backbone.in_channels': channels,
+            'data_preprocessor.type': tiny.preprocessor_of_many_channels(),
             'data_preprocessor.mean': [mean] * channels,
             'data_preprocessor.std': [std] * channels,
             'data_preprocessor.bgr_to_rgb': False,
