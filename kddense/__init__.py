@@ -20,13 +20,23 @@ from kddense.datasets import (  # noqa: E402
     VariantSampler,
 )
 from kddense.distiller import Distiller  # noqa: E402
-from kddense.models import VGG, ClassQueue, DepthHead, Discriminator, EfficientNetLite, MemoryBank, NonLocalBlock  # noqa: E402
+from kddense.models import (  # noqa: E402
+    VGG,
+    ClassQueue,
+    DepthHead,
+    Discriminator,
+    EfficientNetLite,
+    EnsembleModel,
+    MemoryBank,
+    NonLocalBlock,
+)
 from kddense.objectives import (  # noqa: E402
     ABObjective,
     ATObjective,
     AttentiveBoxObjective,
     AttentiveDepthHintObjective,
     AttentiveDepthObjective,
+    BANObjective,
     CanKDObjective,
     ChenDenseObjective,
     ChenRoIObjective,
@@ -75,6 +85,7 @@ from kddense.training import (  # noqa: E402
     PeerHook,
     RandomStateHook,
     RestHook,
+    RouteHook,
     StagesHook,
     UnlabelledImagesHook,
     WholeCheckpointHook,
@@ -91,6 +102,7 @@ __all__ = [
     'AttentiveDepthObjective',
     'AverageTeacher',
     'AverageTeacherHook',
+    'BANObjective',
     'CIRKDObjective',
     'CRDObjective',
     'CWDObjective',
@@ -111,6 +123,7 @@ __all__ = [
     'DistillVisualizationHook',
     'Distiller',
     'EfficientNetLite',
+    'EnsembleModel',
     'EnsembleTeacher',
     'FBKDObjective',
     'FSPObjective',
@@ -144,6 +157,7 @@ __all__ = [
     'RelationObjective',
     'RestHook',
     'ReviewConnector',
+    'RouteHook',
     'SelfAttentionObjective',
     'ShrinkForStudent',
     'StagesHook',

@@ -16,6 +16,7 @@ from torch import nn
 from kddense.apps.command_line import add_common_arguments, build_runner, in_one_sentence, new_parser, read_config
 from kddense.configs import is_distiller
 from kddense.errors import ConfigError
+from kddense.registry import name_of
 
 
 @in_one_sentence()
@@ -27,13 +28,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     args = _parse_args(argv)
     config = read_config(args)
+    own = name_of(config.model.type) == 'EnsembleModel'  # its members have checkpoints of their own
+    if own and args.checkpoint is not None:
+        raise ConfigError('leave it out: a kddense.EnsembleModel has its own checkpoints', 'checkpoint')
+    if not own and args.checkpoint is None:
+        raise ConfigError('which one is to be tested?', 'checkpoint')
     config.load_from = args.checkpoint
     config.resume = False  # as a work_dir's config says that was resumed
     if is_distiller(config.model):
         # Testing needs no teacher, nor its checkpoint.
         config.model = config.model.student
     runner = build_runner(config)
-    runner.register_hook(SameModelHook(args.checkpoint), priority='VERY_LOW')
+    if not own:
+        runner.register_hook(SameModelHook(args.checkpoint), priority='VERY_LOW')
     with in_one_sentence(config):
         runner.test()
 
@@ -71,6 +78,6 @@ class SameModelHook(Hook):
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('config', help='a config; of a distillation, the student is tested')
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoint', nargs='?', help='its weights; of a kddense.EnsembleModel none')
     add_common_arguments(parser)
     return parser.parse_args(argv)

@@ -20,6 +20,7 @@ from kddense.losses.ail import (
     sample_error,
 )
 from kddense.losses.at import ATLoss, attention_distance, attention_map, gradient_distance
+from kddense.losses.ban import BANLoss, confidence_weighted, permuted_divergence, permuted_targets
 from kddense.losses.bounded_regression import (
     BoundedRegressionLoss,
     BoxImitationLoss,
@@ -65,6 +66,7 @@ __all__ = [
     'ATLoss',
     'AttentiveHintLoss',
     'AttentiveImitationLoss',
+    'BANLoss',
     'BoundedRegressionLoss',
     'BoxImitationLoss',
     'CWDLoss',
@@ -101,6 +103,7 @@ __all__ = [
     'bounded_regression',
     'box_imitation',
     'channel_wise_divergence',
+    'confidence_weighted',
     'cross_image_divergence',
     'decoupled_divergence',
     'distance_relation',
@@ -127,6 +130,8 @@ __all__ = [
     'pair_wise_similarity',
     'partial_distance',
     'pearson_distance',
+    'permuted_divergence',
+    'permuted_targets',
     'pixel_wise_divergence',
     'relation_distance',
     'root_distance',

@@ -2,6 +2,7 @@
 
 from .ail import AttentiveBoxObjective, AttentiveDepthHintObjective, AttentiveDepthObjective, MeasuresTeacher
 from .at import ATObjective, GradientATObjective, GradientSymmetryObjective
+from .ban import BANObjective
 from .base import Objective
 from .before_relu import ABObjective, OFDObjective
 from .cankd import CanKDObjective
@@ -32,6 +33,7 @@ __all__ = [
     'AttentiveBoxObjective',
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
+    'BANObjective',
     'CIRKDObjective',
     'CRDObjective',
     'CWDObjective',

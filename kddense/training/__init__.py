@@ -9,6 +9,7 @@ from .joint_optim_constructor import JointOptimWrapperConstructor
 from .peer_hook import PeerHook
 from .random_state_hook import RandomStateHook
 from .rest import RestHook
+from .route import RouteHook
 from .stages import StagesHook
 from .unlabelled import UnlabelledImagesHook
 
@@ -21,6 +22,7 @@ __all__ = [
     'PeerHook',
     'RandomStateHook',
     'RestHook',
+    'RouteHook',
     'StagesHook',
     'UnlabelledImagesHook',
     'WholeCheckpointHook',

@@ -39,6 +39,8 @@ class Link:
             as that is of the same seed, if ``plain`` tells how long a step is: the row "plain student, same time".
         command: How its processes are started. ``{arguments}`` are those of ``kddense``, ``{python}`` is the interpreter,
             ``{name}`` the link's name: ``'srun --job-name {name} {python} -m kddense {arguments} --launcher slurm'``.
+        ensemble: Links whose models predict as one, see :class:`kddense.EnsembleModel`, in place of the config's model:
+            nothing is trained, it is tested alone.
         name: What other links call it.
         row: Its name without the seed.
         needs: The links that it learns from, directly.
@@ -51,6 +53,7 @@ class Link:
     seed: int = 0
     command: str = COMMAND
     same_time: Sequence[str] | None = None
+    ensemble: Sequence[str] = ()
     name: str = ''
     row: str = ''
     needs: tuple[str, ...] = ()
@@ -79,6 +82,7 @@ KNOWN = {
     'seed': int,
     'command': str,
     'same_time': Sequence[str] | None,
+    'ensemble': Sequence[str],
 }
 
 
@@ -136,7 +140,7 @@ def _renamed(node: Any, names: Mapping[str, str], key: str = '') -> Any:
         return type(node)(_renamed(one, names, key) for one in node)
     if not isinstance(node, str):
         return node
-    if key in ('teacher', 'link', 'same_time') and node in names:
+    if key in ('teacher', 'link', 'same_time', 'ensemble') and node in names:
         return names[node]
     return REFERENCE.sub(lambda match: f'{{{names.get(match[1], match[1])}.{match[2]}}}', node)
 
@@ -178,6 +182,7 @@ def _named_in(written: Mapping[str, Any], teacher: Any) -> Iterator[str]:
     if isinstance(teacher, str):
         yield teacher
     yield from written.get('same_time') or ()
+    yield from written.get('ensemble') or ()
     for node in _nodes_of([written.get('options'), teacher, written.get('student')]):
         if isinstance(node, Mapping) and isinstance(node.get('link'), str):
             yield node['link']

@@ -49,6 +49,7 @@ class Work:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_trained = False
         self._commands: list[str] = []
+        self._others = others
         version.folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(version.folder / LOCK)
         self.is_elsewhere = self._lock is None
@@ -56,6 +57,10 @@ class Work:
             return
         version.write_config(others)
         config = version.folder / CONFIG
+        if version.link.ensemble:
+            self._is_trained = True
+            self._start('test', str(config), '--work-dir', str(version.folder / 'test'))
+            return
         # With --resume and nothing to go on from, a config's load_from would be ignored.
         resume = ['--resume'] if find_checkpoint(version.folder) else []
         self._start('train', str(config), '--work-dir', str(version.folder), *resume)
@@ -122,7 +127,7 @@ class Work:
             )
 
     def _finish(self) -> None:
-        result = result_of(self.version, self._commands)
+        result = result_of(self.version, self._commands, self._others)
         write_whole(self.version.folder / RESULT, (json.dumps(result, indent=2, ensure_ascii=False) + '\n').encode())
 
     @property
@@ -139,9 +144,10 @@ class Work:
         return lines[-1].removeprefix('error: ') if lines else f'status {self._process and self._process.returncode}'
 
 
-def result_of(version: Version, commands: list[str]) -> dict[str, Any]:
+def result_of(version: Version, commands: list[str], others: Mapping[str, Version]) -> dict[str, Any]:
     """Return what a link came to, of its folder."""
     test = version.folder / 'test'
+    learnt = [others[name] for name in version.link.ensemble] or [version]
     scores = scores_in(json.loads(newest_metrics(test).read_text())) if test.exists() else {}
     return {
         'link': version.link.name,
@@ -151,8 +157,8 @@ def result_of(version: Version, commands: list[str]) -> dict[str, Any]:
         'seed': version.link.seed,
         'steps': steps_of(Config.fromfile(version.folder / CONFIG, import_custom_modules=False))[0],
         'scores': scores,
-        'parameters': parameters_in(version.checkpoint),
-        'minutes': read_run(version.folder, version.link.name).minutes,
+        'parameters': sum(parameters_in(one.checkpoint) for one in learnt),
+        'minutes': 0.0 if version.link.ensemble else read_run(version.folder, version.link.name).minutes,
         'commands': commands,
         'finished': time.strftime('%Y-%m-%d %H:%M'),
     }

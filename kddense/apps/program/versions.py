@@ -115,10 +115,13 @@ def _config_of(link: Link) -> Config:
     """Return what a link trains, references and all."""
     where = f'links.{link.name}'
     config = read_config_file(find_config(link.config), f'{where}.config')
-    for key in ('model', 'optim_wrapper', 'train_cfg'):
+    for key in ('model', 'train_cfg') if link.ensemble else ('model', 'optim_wrapper', 'train_cfg'):
         if key not in config:
             raise ConfigError(f": '{link.config}' has no {key}: it is no config to train by", f'{where}.config')
     distils = is_distiller(config.model)
+    if link.ensemble:
+        members = [dict(config=f'{{{name}.config}}', checkpoint=f'{{{name}.checkpoint}}') for name in link.ensemble]
+        config.model = dict(type='kddense.EnsembleModel', members=members)
     if link.student is not None:
         student = resized(link.student, f'{where}.student')
         student.pop('data_preprocessor', None) if 'data_preprocessor' in config else None

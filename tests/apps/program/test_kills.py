@@ -18,10 +18,12 @@ def test_a_kill_in_any_link_of_any_programme_changes_nothing(toy, monkeypatch):
     student = toy.task.plain().model.to_dict()
     mutual = dict(type='kddense.MutualObjective', peer=str(toy.folder / 'teacher.py'), compare=PIXELS)
     mean = dict(type='kddense.AverageTeacher', config=dict(model=student), momentum=0.1)
+    route = dict(folder='{teacher.work_dir}', anchors=2, how='greedy', batches=1)
     links = dict(
         teacher=dict(config='teacher'),
         share=learning({'soft.weight': dict(value='10%', every=3)}),
         stages=learning(**{'default_hooks.stages': dict(type='kddense.StagesHook', stages=STAGES)}),
+        route=learning(**{'default_hooks.route': dict(type='kddense.RouteHook', route=route, restart=True)}),
         mutual=learning(dict(mutual=mutual), **{'default_hooks.peer': dict(type='kddense.PeerHook')}),
         own=learning(dict(own=dict(type='kddense.SelfAttentionObjective'))),
         mean=learning(**{'default_hooks.average': dict(type='kddense.AverageTeacherHook')}) | dict(teacher=mean),

@@ -1,0 +1,162 @@
+"""Route-constrained optimisation (Jin et al., ICCV 2019): the student follows checkpoints of its teacher's training."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from kddense.registry import HOOKS
+from kddense.teachers import Teacher
+from kddense.training.added_hook import AddedHook
+from kddense.training.settings import stretched
+
+from .anchors import Greedy, read_route
+from .divergence import divergences
+
+KEY = 'route'
+
+
+@HOOKS.register_module()
+class RouteHook(AddedHook):
+    """Loads the anchor that is due into a teacher: on switching, and on resuming too. Precision and format stay.
+
+    Args:
+        route: A list of ``dict(checkpoint=…, start=…)`` in order, ``start`` in iterations or as a float a share of the
+            training, or ``epoch=…`` in place of it; or the path of a JSON file with such a list. Or ``dict(folder=…)``, the
+            work_dir of the teacher's training: with ``anchors=4`` checkpoints at equal intervals, the last one among them,
+            at equal shares of the student's training; with ``how='greedy'`` every ``every`` (a quarter of the training) the
+            first one is taken for which the student's divergence from the current anchor is less than ``delta`` (0.8) of
+            that from it, measured on ``batches`` (4) batches of training images, or the last one if there is none.
+        teacher: The name of the teacher.
+        restart: Whether the schedule of the learning rate is run through anew, in a shorter time, for each anchor; in
+            epoch-based trainings anchors must then begin with whole epochs.
+
+    Raises:
+        ValueError: If the route has no order, or one of its checkpoints is of another architecture.
+
+    Example:
+        >>> default_hooks = dict(route=dict(type='kddense.RouteHook', route=dict(folder='work_dirs/teacher', anchors=4)))
+    """
+
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(
+        self, route: str | Sequence[Any] | Mapping[str, Any], teacher: str = 'teacher', restart: bool = False
+    ) -> None:
+        self.route = read_route(route)
+        self.teacher = teacher
+        self.restart = restart
+        self._taken: list[tuple[int, str]] = []  # first iterations and checkpoints, as far as they are known
+        self._resumed: list[tuple[int, str]] | None = None
+        self._end = 0
+
+    def before_train(self, runner: Runner) -> None:
+        """Find out when anchors begin, and try each of them.
+
+        Raises:
+            ValueError: If there is no such teacher, or a checkpoint does not fit.
+        """
+        teacher = self._teacher_of(runner)
+        self._end = runner.max_iters
+        if isinstance(self.route, Greedy):
+            checkpoints: Sequence[str] = self.route.candidates
+            self._taken = self._resumed or [(0, checkpoints[0])]
+        else:
+            loop = runner.train_loop
+            length = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else None
+            self._taken = [(one.first_iteration(self._end, length), one.checkpoint) for one in self.route]
+            checkpoints = [one.checkpoint for one in self.route]
+            self._check_starts(length)
+        for checkpoint in checkpoints:
+            teacher.load(checkpoint)
+        self._take(runner, self._due(max(runner.iter - 1, 0)))  # a switch that is due comes before the first step
+        if self.restart and runner.iter == 0:
+            self._restart(runner)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Switch where another anchor begins."""
+        if isinstance(self.route, Greedy):
+            self._choose(runner, self.route)
+        due = self._due(runner.iter)
+        if due != self._teacher_of(runner).checkpoint:
+            self._take(runner, due)
+            if self.restart:
+                self._restart(runner)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        if isinstance(self.route, Greedy):
+            checkpoint[KEY] = [list(one) for one in self._taken]
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        if runner._resume and KEY in checkpoint:
+            self._resumed = [(int(start), str(file)) for start, file in checkpoint[KEY]]
+
+    def _choose(self, runner: Runner, greedy: Greedy) -> None:
+        """Choose the next anchor of a greedy route, if that is due in this iteration."""
+        every = greedy.every if isinstance(greedy.every, int) else max(1, round(greedy.every * self._end))
+        known = self._taken[-1]
+        if runner.iter == 0 or runner.iter % every or runner.iter == known[0] or known[1] == greedy.candidates[-1]:
+            return
+        following = greedy.candidates[greedy.candidates.index(known[1]) + 1 :]
+        teacher = self._teacher_of(runner)
+        chosen = following[-1]
+        found = divergences(runner, self.teacher, teacher, [known[1], *following], greedy.batches)
+        own = next(found)
+        for checkpoint, value in zip(following, found, strict=True):
+            if own < greedy.delta * value:
+                chosen = checkpoint
+                break
+        self._taken.append((runner.iter, chosen))
+
+    def _due(self, iteration: int) -> str:
+        return self._taken[bisect.bisect_right([start for start, _ in self._taken], iteration) - 1][1]
+
+    def _take(self, runner: Runner, checkpoint: str) -> None:
+        print_log(f'the teacher {self.teacher} is {checkpoint} from iteration {runner.iter} on', logger='current')
+        self._teacher_of(runner).load(checkpoint)
+
+    def _teacher_of(self, runner: Runner) -> Teacher:
+        model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        teachers: Mapping[str, Teacher] = getattr(model, 'teachers', {})
+        if self.teacher not in teachers:
+            raise ValueError(f"the RouteHook finds no teacher '{self.teacher}', only {', '.join(teachers) or 'none'}")
+        return teachers[self.teacher]
+
+    def _check_starts(self, epoch_length: int | None) -> None:
+        late = [start for start, _ in self._taken if start >= self._end]
+        if late:
+            raise ValueError(
+                f'route: an anchor begins at iteration {late[0]}, after the training, which has {self._end}'
+            )
+        if self.restart and epoch_length and any(start % epoch_length for start, _ in self._taken):
+            raise ValueError(
+                'restart: anchors must begin with whole epochs, or the schedule cannot be fitted between them'
+            )
+
+    def _restart(self, runner: Runner) -> None:
+        """Put the learning rate where it began, and the whole schedule into the time of this anchor."""
+        starts = [start for start, _ in self._taken]
+        place = bisect.bisect_right(starts, runner.iter) - 1
+        if isinstance(self.route, Greedy):
+            every = self.route.every if isinstance(self.route.every, int) else round(self.route.every * self._end)
+            last = self._taken[-1][1] == self.route.candidates[-1]
+            end = self._end if last else min(self._end, starts[place] + every)
+        else:
+            end = starts[place + 1] if place + 1 < len(starts) else self._end
+        config = copy.deepcopy(runner.cfg)
+        loop = runner.train_loop
+        unit = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else 1
+        schedulers = stretched(config, max(1, (end - starts[place]) // unit)).param_scheduler
+        wrapper = runner.optim_wrapper
+        for one in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
+            for group in one.optimizer.param_groups:
+                for name in [key for key in group if f'initial_{key}' in group]:
+                    group[name] = group[f'initial_{name}']
+        runner.param_schedulers = runner.build_param_scheduler(schedulers)
