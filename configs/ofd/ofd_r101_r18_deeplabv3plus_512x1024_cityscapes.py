@@ -15,3 +15,4 @@ model = dict(
     ),
     **_base_.distiller,
 )
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'objectives': dict(lr_mult=10)}))  # the authors' connectors

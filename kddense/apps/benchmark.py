@@ -33,6 +33,7 @@ from kddense.distiller.build import build_teachers
 from kddense.distiller.written import objectives_of
 from kddense.errors import ConfigError
 from kddense.exchange import Answer, Batch, ImageFormat, Question
+from kddense.models import ClassQueue, MemoryBank
 from kddense.registry import MODELS
 from kddense.report.costs import CLOCKS, timed
 from kddense.taps import Taps, map_tensors
@@ -92,6 +93,7 @@ def measure(
     batch = made_up_batch(distiller.student, shape, device)
     optimizers = _optimizers(distiller)
     seen, taught, question = _one_exchange(distiller, batch)
+    _fill_memories(distiller)
     seen = _detached(seen)
     images, _ = reference.images.of(Batch(**batch, image_format=distiller.image_format))
 
@@ -155,6 +157,18 @@ def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, 
         distiller(**batch, mode='loss')
     exchange = heard['forward()'].arguments
     return exchange['seen'], exchange['taught'], asked['answer()'].arguments['question']
+
+
+def _fill_memories(distiller: Distiller) -> None:
+    """Let memories hold as much as after a long training: how many vectors a step is compared with depends on it."""
+    for part in distiller.objectives.modules():
+        if isinstance(part, MemoryBank):
+            free = part.vectors[len(part.ids) :]
+            part.update([f'made up {number}' for number in range(len(free))], free.clone())
+        if isinstance(part, ClassQueue):
+            classes, _, dim = part.vectors.shape
+            labels = torch.arange(classes).repeat_interleave(part.size)
+            part.add(labels, nn.functional.normalize(torch.randn(len(labels), dim), dim=1))
 
 
 def _optimizers(distiller: Distiller) -> list[torch.optim.Optimizer]:

@@ -4,11 +4,12 @@ import gc
 import json
 import subprocess
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 
-from kddense.apps.benchmark import made_up_batch, measure
+from kddense.apps.benchmark import _build, made_up_batch, measure
 from kddense.registry import MODELS
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'benchmark_step.py'
@@ -31,6 +32,18 @@ def test_objectives_are_timed_at_full_weight(one_stage):
     costs = measure(one_stage.distilled(objectives), (1, 64, 64), rounds=1, warmup=0, clock='cpu')
     assert min(costs.objectives.values()) > 0
     assert set(costs.objectives) == {'later', 'first', 'memory'}
+
+
+def test_memories_are_full(segmentor):
+    objectives = dict(bank=dict(type='kddense.CRDObjective', size=20, dim=8))
+    objectives['queues'] = dict(type='kddense.CIRKDObjective', pixel_queue=6, region_queue=5)
+    built = []
+    with patch('kddense.apps.benchmark._build', lambda *args: built.append(_build(*args)) or built[0]):
+        measure(segmentor.distilled(objectives), (2, 64, 64), rounds=1, warmup=0, clock='cpu')
+    bank, queues = (built[0].objectives[name] for name in ('bank', 'queues'))
+    assert [len(one.ids) for one in bank.banks] == [20, 20]
+    assert (queues.pixel_queues[0].counts >= 6).all()
+    assert (queues.region_queues[0].counts >= 5).all()
 
 
 def test_the_script_prints_and_writes_the_figures(detector, python, tmp_path):

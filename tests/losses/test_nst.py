@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from kddense.losses import NSTLoss, neuron_selectivity_distance
 
@@ -76,6 +78,30 @@ def test_dead_channels_are_safe(kernel):
     assert student.grad.isfinite().all()
     assert not student.grad[:, 0].any()
     assert neuron_selectivity_distance(torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), kernel).item() == 0
+
+
+class Sizes(TorchDispatchMode):
+    """Notes the bytes of every tensor that is made, views of others left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.made = {}
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for one in tree_leaves(result):
+            if isinstance(one, torch.Tensor):
+                self.made[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
+        return result
+
+
+def test_the_polynomial_builds_nothing_larger_than_its_maps():
+    """The matrix of all pairs of 64 x 64 positions would take 64 MB."""
+    student, teacher = (checks.random_tensor(1, 256, 64, 64, seed=seed, dtype=torch.float32) for seed in (0, 1))
+    student.requires_grad_()
+    with Sizes() as sizes:
+        neuron_selectivity_distance(student, teacher).backward()
+    assert max(sizes.made.values()) == 4 * 256 * 64 * 64
 
 
 def test_nothing_of_nothing_is_a_zero():
