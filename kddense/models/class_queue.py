@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from mmengine.dist import all_gather_object
+from mmengine.dist import all_gather_object, get_world_size
 from torch import Tensor
 
 from kddense.models._memory import Memory
@@ -50,19 +50,16 @@ class ClassQueue(Memory):
             labels: Of 0 to K - 1, integers, shape ``(M,)``.
             vectors: Shape ``(M, C)``; no gradient flows through them.
         """
-        here = (labels.cpu(), vectors.detach().float().cpu())
-        everywhere = all_gather_object(here)
-        labels = torch.cat([own for own, _ in everywhere])
-        vectors = torch.cat([own for _, own in everywhere]).to(self.vectors)
-        for label in labels.unique().tolist():
-            self._add(label, vectors[(labels == label).to(vectors.device)][-self.size :])
-
-    def _add(self, label: int, new: Tensor) -> None:
-        count = int(self.counts[label])
-        self._make_room(min(count + len(new), self.size))
-        places = torch.arange(count, count + len(new), device=new.device) % self.size
-        self.vectors[label, places] = new
-        self.counts[label] += len(new)
+        labels, vectors = _of_all_processes(labels.cpu(), vectors.detach().float())
+        order, counts = labels.argsort(stable=True), labels.bincount(minlength=len(self.counts))
+        labels, place = labels[order], ranks(counts)
+        before, number = self.counts.cpu(), counts[labels]
+        latest = place >= number - self.size
+        self._make_room(min(int((before + counts)[counts > 0].max()) if len(labels) else 0, self.size))
+        rows, columns = labels[latest], ((before[labels] + place) % self.size)[latest]
+        device = self.vectors.device
+        self.vectors[rows.to(device), columns.to(device)] = vectors.to(self.vectors)[order[latest].to(vectors.device)]
+        self.counts += counts.to(self.counts.device)
 
     def _make_room(self, wanted: int) -> None:
         classes, held, dim = self.vectors.shape
@@ -72,11 +69,12 @@ class ClassQueue(Memory):
 
     def sample(self, each: int) -> Tensor:
         """Return vectors drawn at random, at most ``each`` of every class, shape ``(M, C)``; none twice, none unwritten."""
-        drawn = []
+        rows, columns = [], []
         for label, count in enumerate(self.counts.clamp(max=self.size).tolist()):
-            which = torch.randperm(count)[:each] if count > each else torch.arange(count)
-            drawn.append(self.vectors[label, which.to(self.vectors.device)])
-        return torch.cat(drawn)
+            columns.append(torch.randperm(count)[:each] if count > each else torch.arange(count))
+            rows.append(torch.full_like(columns[-1], label))
+        device = self.vectors.device
+        return self.vectors[torch.cat(rows).to(device), torch.cat(columns).to(device)]
 
     def check_saved(self, saved: dict[str, Tensor]) -> None:
         classes, held, dim = saved['vectors'].shape
@@ -86,3 +84,16 @@ class ClassQueue(Memory):
                 f'{len(self.counts)}, at most {self.size} and {self.vectors.shape[2]}: resume with the options that it '
                 'was trained with'
             )
+
+
+def ranks(counts: Tensor) -> Tensor:
+    """Return 0, 1, … for the members of each group in turn, of groups with so many members, shape ``(counts.sum(),)``."""
+    first = counts.cumsum(0) - counts
+    return torch.arange(int(counts.sum())) - first.repeat_interleave(counts)
+
+
+def _of_all_processes(labels: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    if get_world_size() == 1:
+        return labels, vectors
+    everywhere = all_gather_object((labels, vectors.cpu()))
+    return torch.cat([own for own, _ in everywhere]), torch.cat([own for _, own in everywhere])

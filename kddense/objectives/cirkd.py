@@ -15,6 +15,7 @@ from kddense.exchange import Answer
 from kddense.losses import CrossImageLoss, memory_divergence
 from kddense.losses._checks import check_not_negative
 from kddense.models import ClassQueue
+from kddense.models.class_queue import ranks
 from kddense.registry import MODELS
 from kddense.views import ModelView
 
@@ -163,13 +164,18 @@ class CIRKDObjective(PlaceObjective):
 
     @torch.no_grad()
     def _remember(self, index: int, features: Tensor, labels: Tensor) -> None:
-        pixels, regions = [], []
-        units = F.normalize(features.float(), dim=1)
-        for unit, own in zip(units.movedim(1, -1), labels, strict=True):
-            for label in own[own >= 0].unique().tolist():
-                places = unit[own == label]
-                regions.append((label, F.normalize(places.mean(0, keepdim=True), dim=1)))
-                pixels.append((label, places[torch.randperm(len(places))[: self.pixels_per_image].to(places.device)]))
-        for queue, found in ((self.pixel_queues[index], pixels), (self.region_queues[index], regions)):
-            vectors = torch.cat([one for _, one in found]) if found else units.new_zeros(0, units.shape[1])
-            queue.add(torch.tensor([label for label, one in found for _ in one], dtype=torch.long), vectors)
+        units = F.normalize(features.float(), dim=1).movedim(1, -1).flatten(0, 2)
+        # What is chosen is found on the CPU, so that a GPU is waited for once and not for each class of each image.
+        group = (labels.cpu() + self.labels.classes * torch.arange(len(labels)).view(-1, 1, 1)).flatten()
+        known = (labels.cpu().flatten() >= 0).nonzero().flatten()
+        known = known[torch.randperm(len(known))]
+        known = known[group[known].argsort(stable=True)]
+        present, number = group[known].unique_consecutive(return_counts=True)
+        vectors = units[known.to(units.device)]
+        chosen = ranks(number) < self.pixels_per_image
+        self.pixel_queues[index].add(
+            present.repeat_interleave(number)[chosen] % self.labels.classes, vectors[chosen.to(units.device)]
+        )
+        region = torch.arange(len(present)).repeat_interleave(number).to(units.device)
+        sums = units.new_zeros(len(present), units.shape[1]).index_add_(0, region, vectors)
+        self.region_queues[index].add(present % self.labels.classes, F.normalize(sums, dim=1))
