@@ -21,6 +21,7 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from kddense import Distiller
 from kddense.apps.program.links import read_programme
 from kddense.apps.program.versions import versions_of
+from kddense.configs import untrained
 from kddense.registry import MODELS
 
 REPOSITORY = Path(__file__).parents[1]
@@ -132,8 +133,15 @@ def test_the_links_of_a_programme_build(path, tmp_path, empty_weights):
     assert programme.plain in {link.row for link in programme.links.values()}
     for row, version in {one.link.row: one for one in versions.values()}.items():
         version.write_config(Untrained(versions))
-        config = read(version.folder / 'config/link.py')
-        assert build(config).student if config.model.type == 'kddense.Distiller' else build(config), row
+        config = copy.deepcopy(read(version.folder / 'config/link.py'))
+        if config.model.get('teacher'):
+            config.model.teacher = untrained(config.model.teacher)
+        if config.model.type == 'kddense.EnsembleModel':  # of trained models alone
+            assert [one['config'] for one in config.model.members] == [
+                str(versions[name].folder / 'config/link.py') for name in version.link.ensemble
+            ]
+            continue
+        assert build(config), row
         assert config.default_hooks.random_state == dict(type='kddense.RandomStateHook')
 
 
@@ -258,7 +266,7 @@ def unmeasured(config: Config) -> Config:
 def teachers_of(config: Config) -> list[Any]:
     teacher = config.model.get('teacher', {})
     several = [teacher] if 'config' in teacher else list(teacher.values())
-    return [one for one in several if one.get('type') != 'kddense.AverageTeacher']  # which is of no checkpoint
+    return [one for one in several if isinstance(one, dict) and one.get('checkpoint')]  # an average has none
 
 
 def values_of(node: Any, key: str) -> Iterator[Any]:

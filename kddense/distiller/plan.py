@@ -7,15 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from kddense.exchange import Answer, Batch, Question
 from kddense.objectives import Objective
-from kddense.objectives.shares import GradientShare, TaskGradient, gradient_square, sum_of
+from kddense.objectives.shares import TaskGradient, gradients_by, square_of, sum_of
 from kddense.teachers import Teacher
 from kddense.views import ModelView, twice_differentiable
 
 WEIGHT = 'weight'  # in the log, of an objective whose weight is a percentage
+STOPPED = 'stopped'  # and of one that ends when it no longer helps
 
 
 @dataclass(frozen=True)
@@ -88,19 +90,30 @@ class Plan:
             found = objective(seen, _answer_for(objective, taught))
         except ValueError as error:
             raise ValueError(f'objectives.{name}: {error}') from error
-        if objective.share is None:
-            return {key: _weighted(key, value, objective, weight) for key, value in found.items()}
-        weight = self._held(objective, objective.share, found, task) * weight
-        return {key: _weighted(key, value, objective, weight) for key, value in found.items()} | {WEIGHT: weight}
+        measured = self._measured(name, objective, found, task)
+        weight = measured.get(WEIGHT, weight)
+        return {key: _weighted(key, value, objective, weight) for key, value in found.items()} | measured
 
-    def _held(
-        self, objective: Objective, share: GradientShare, found: Mapping[str, Tensor], task: TaskGradient
-    ) -> Tensor:
-        """Return what its losses are multiplied by for a gradient as large as the task's, measured if that is due."""
-        if share.is_due(self.iteration):
-            total = sum_of(found, but=lambda key: key in objective.own_losses)
-            share.set(gradient_square(total, task.features(share.on)), task.square(share.on))
-        return share.ratio.clone()
+    def _measured(
+        self, name: str, objective: Objective, found: Mapping[str, Tensor], task: TaskGradient
+    ) -> dict[str, Tensor]:
+        """Return what is logged of a weight that sets itself, measured if that is due."""
+        own: dict[str, list[Tensor | None]] = {}
+        for one in objective.measuring:
+            if one.is_due(self.iteration) and one.on not in own:
+                total = sum_of(found, but=lambda key: key in objective.own_losses)
+                own[one.on] = gradients_by(total, task.features(one.on))
+        logged = {}
+        if objective.share is not None:
+            if objective.share.on in own and objective.share.is_due(self.iteration):
+                place = objective.share.on
+                objective.share.set(square_of(own[place]), square_of(task.by(place)))
+            logged[WEIGHT] = objective.share.ratio * self.weights[name]
+        if objective.stop is not None:
+            if objective.stop.is_due(self.iteration):
+                objective.stop.note(own[objective.stop.on], task.by(objective.stop.on))
+            logged[STOPPED] = torch.zeros_like(objective.stop.times, dtype=torch.float32)
+        return logged
 
     def scale_task(self, losses: Mapping[str, Any], task_weights: Mapping[str, float]) -> dict[str, Any]:
         """Apply ``task_weights``, and what the objectives say of the student's own losses (Chen's μ).
@@ -146,7 +159,7 @@ def make_plan(
         counting: The objectives that count in this stage; ``None`` for all.
     """
     weights = {
-        name: objective.schedule(iteration or 0, end) if counting is None or name in counting else 0.0
+        name: objective.schedule(iteration or 0, end) if _counts(name, objective, counting) else 0.0
         for name, objective in objectives.items()
     }
     active = [objective for name, objective in objectives.items() if weights[name] > 0]
@@ -161,13 +174,19 @@ def make_plan(
         teachers,
         weights,
         taps=_union(objective.student_taps for objective in active)
-        | {objective.share.on for objective in active if objective.share},
+        | {one.on for objective in active for one in objective.measuring},
         kinds=_union(objective.kinds for objective in active) | _union(sampled.values()),
         early={name: question for name, question in questions.items() if not sampled[name]},
         late={name: question for name, question in questions.items() if sampled[name]},
         differentiates=any(objective.differentiates_losses for objective in active),
         iteration=iteration or 0,
     )
+
+
+def _counts(name: str, objective: Objective, counting: frozenset[str] | None) -> bool:
+    if objective.stop is not None and objective.stop.has_stopped():
+        return False
+    return counting is None or name in counting
 
 
 def _question(asking: list[Objective]) -> Question:
@@ -202,7 +221,8 @@ def _idle(objective: Objective, like: Tensor) -> dict[str, Tensor]:
     """Return zeros under the names of an objective's losses; the first reaches every parameter, so that DDP sees them."""
     first, *others = objective.loss_names
     zeros = {name: like.new_zeros(()) for name in [*others, *([WEIGHT] if objective.share else [])]}
-    return {first: _touch(objective, like)} | zeros
+    stopped = {STOPPED: like.new_tensor(float(objective.stop.has_stopped()))} if objective.stop else {}
+    return {first: _touch(objective, like)} | zeros | stopped
 
 
 def _touch(objective: nn.Module, like: Tensor) -> Tensor:

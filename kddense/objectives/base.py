@@ -14,7 +14,7 @@ from kddense.taps import Taps
 from kddense.views import ModelView
 
 from .schedules import WeightSchedule
-from .shares import GradientShare, build_weight
+from .shares import AgreementStop, GradientShare, build_weight
 
 
 class Objective(nn.Module):
@@ -54,9 +54,11 @@ class Objective(nn.Module):
         own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
         taught_by: The names of the teachers that it learns from, once it is attached.
         share: What sets its weight, if that is a percentage.
+        stop: What ends it when it no longer helps, if its weight has ``stop_below``.
     """
 
     share: GradientShare | None
+    stop: AgreementStop | None
     kinds: frozenset[str] = frozenset()
     student_taps: frozenset[str] = frozenset()
     teacher_taps: frozenset[str] = frozenset()
@@ -72,9 +74,10 @@ class Objective(nn.Module):
         self, weight: float | str | Mapping[str, Any] = 1.0, teacher: str | Sequence[str] | None = None
     ) -> None:
         super().__init__()
-        schedule, share = build_weight(weight)
-        self.schedule: WeightSchedule = schedule
-        self.share = share
+        built = build_weight(weight)
+        self.schedule: WeightSchedule = built.schedule
+        self.share = built.share
+        self.stop = built.stop
         self.teacher = teacher
         self.taught_by: tuple[str, ...] = ()
         self.has_optimizer = False
@@ -88,6 +91,11 @@ class Objective(nn.Module):
     def compares_classes(self) -> bool:
         """Whether it pairs the student's classes with the teacher's, which must then be the same ones."""
         return bool(self.kinds & {'roi', 'dense'})
+
+    @property
+    def measuring(self) -> list[GradientShare | AgreementStop]:
+        """What of its weight is measured during the training."""
+        return [one for one in (self.share, self.stop) if one is not None]
 
     @property
     def is_off(self) -> bool:
@@ -143,10 +151,12 @@ class Objective(nn.Module):
             ValueError: If they cannot; the message says why and what to do.
         """
         Taps(student.model, self.student_taps, student.owner)
-        if self.share is not None:
-            Taps(student.model, [self.share.on], student.owner)
+        for measures in self.measuring:
+            Taps(student.model, [measures.on], student.owner)
             if self.trains_alone:
-                raise ValueError("weight is a share of the task's gradient, which is 0 while alone=True: give a number")
+                raise ValueError(
+                    "weight is measured by the task's gradient, which is 0 while alone=True: give a number"
+                )
         for kind in sorted(self.kinds):
             student.check(kind)
         for view in teacher.values() if isinstance(teacher, Mapping) else filter(None, [teacher]):

@@ -1,9 +1,10 @@
-"""Weights that set themselves: an objective's gradient as a share of the task's."""
+"""Weights that set themselves: by how an objective's gradient stands to the task's."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ from .schedules import WeightSchedule, build_schedule
 
 EVERY = 50
 FEATURES = 'backbone'
-OWN_KEYS = ('every', 'on')
+OWN_KEYS = ('every', 'on', 'stop_below', 'patience')
+PATIENCE = 3
 HALF = 2.0**10  # gradients of float16 features are taken of losses so much larger, which their ratio does not see
 
 
@@ -62,6 +64,65 @@ class GradientShare(nn.Module):
         self.ratio.copy_(torch.where(usable, ratio, self.ratio))
 
 
+class AgreementStop(nn.Module):
+    """Ends an objective when it no longer helps: its gradient no longer points where the task's does.
+
+    Every so many iterations the cosine of the two gradients is measured, by the features that they share. Once it was below
+    a threshold so many times in a row, the objective is off for the rest of the training. That is in the checkpoint, and the
+    same in all processes. Where one of the gradients is 0 or not finite, nothing is counted.
+
+    Args:
+        below: The threshold, from -1 to 1.
+        patience: How many measurements in a row.
+        every: How many iterations lie between measurements.
+        on: The place in the student whose values are the shared features.
+    """
+
+    times: Tensor
+
+    def __init__(self, below: float, patience: int = PATIENCE, every: int = EVERY, on: str = FEATURES) -> None:
+        super().__init__()
+        self.below = below
+        self.patience = patience
+        self.every = every
+        self.on = on
+        self.register_buffer('times', torch.zeros((), dtype=torch.long))
+        self._has_stopped: bool | None = None  # not known: to look waits for the GPU
+
+    def has_stopped(self) -> bool:
+        """Tell whether the objective is off for good."""
+        if self._has_stopped is None:
+            self._has_stopped = bool(self.times >= self.patience)
+        return self._has_stopped
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._has_stopped = None
+
+    def is_due(self, iteration: int) -> bool:
+        """Tell whether to measure in an iteration."""
+        return iteration % self.every == 0
+
+    @torch.no_grad()
+    def note(self, own: Sequence[Tensor | None], task: Sequence[Tensor | None]) -> Tensor:
+        """Count a measurement; returns the cosine.
+
+        Args:
+            own: The objective's gradients by the shared features, in this process.
+            task: The task's.
+        """
+        found = zip(own, task, strict=True)
+        pairs = [(one.float(), other.float()) for one, other in found if one is not None and other is not None]
+        products = [torch.stack([(a * b).sum(), a.square().sum(), b.square().sum()]) for a, b in pairs]
+        sums = torch.stack(products).sum(0).double() if products else torch.zeros(3, dtype=torch.double)
+        all_reduce(sums)
+        cosine = sums[0] / (sums[1] * sums[2]).sqrt()
+        counted = torch.where(cosine < self.below, self.times + 1, torch.zeros_like(self.times))
+        self.times.copy_(torch.where(torch.isfinite(cosine), counted, self.times))
+        self._has_stopped = None
+        return cosine.float()
+
+
 class TaskGradient:
     """The gradient of the student's own losses by shared features, computed once for all objectives that ask.
 
@@ -73,13 +134,13 @@ class TaskGradient:
     def __init__(self, losses: Mapping[str, Any], taps: Mapping[str, Any]) -> None:
         self.taps = taps
         self._total = sum_of(losses)
-        self._squares: dict[str, Tensor] = {}
+        self._found: dict[str, list[Tensor | None]] = {}
 
-    def square(self, on: str) -> Tensor:
-        """Return the square of its norm."""
-        if on not in self._squares:
-            self._squares[on] = gradient_square(self._total, self.features(on))
-        return self._squares[on]
+    def by(self, on: str) -> list[Tensor | None]:
+        """Return it by each of the features."""
+        if on not in self._found:
+            self._found[on] = gradients_by(self._total, self.features(on))
+        return self._found[on]
 
     def features(self, on: str) -> list[Tensor]:
         """Return the values at a tap by which gradients are taken."""
@@ -97,41 +158,83 @@ def sum_of(losses: Mapping[str, Any], but: Callable[[str], bool] = lambda name: 
     return torch.stack(parts).sum() if parts else None
 
 
-def gradient_square(total: Tensor | None, features: Sequence[Tensor]) -> Tensor:
-    """Return the square of the norm of a loss's gradient by features, a scalar in float32; the graph stays."""
+def gradients_by(total: Tensor | None, features: Sequence[Tensor]) -> list[Tensor | None]:
+    """Return a loss's gradients by features, in float32, ``None`` by those that it does not reach; the graph stays."""
     if total is None or not features or not total.requires_grad:
-        return torch.zeros((), device=features[0].device if features else None)
+        return [None] * len(features)
     scale = HALF if any(one.dtype == torch.float16 for one in features) else 1.0
     found = torch.autograd.grad(scale * total, features, retain_graph=True, allow_unused=True)
-    squares = [(one.float() / scale).square().sum() for one in found if one is not None]
-    return torch.stack(squares).sum() if squares else torch.zeros((), device=features[0].device)
+    return [None if one is None else one.float() / scale for one in found]
 
 
-def build_weight(
-    weight: float | str | Mapping[str, Any] | WeightSchedule,
-) -> tuple[WeightSchedule, GradientShare | None]:
-    """Make of what a config gives as a weight a schedule, and of a percentage what holds it.
+def square_of(gradients: Sequence[Tensor | None]) -> Tensor:
+    """Return the square of the norm of gradients together, a scalar."""
+    squares = [one.square().sum() for one in gradients if one is not None]
+    return torch.stack(squares).sum() if squares else torch.zeros(())
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a config gives as a weight.
+
+    Attributes:
+        schedule: Over the iterations.
+        share: What holds it at a share of the task's gradient, if it is a percentage.
+        stop: What ends it when it no longer helps, if that is asked for.
+    """
+
+    schedule: WeightSchedule
+    share: GradientShare | None = None
+    stop: AgreementStop | None = None
+
+
+def build_weight(weight: float | str | Mapping[str, Any] | WeightSchedule) -> Weight:
+    """Make of what a config gives as a weight a schedule, and what sets it during the training.
 
     Args:
         weight: A number; a percentage, ``'10%'``; or a dict of the arguments of :class:`WeightSchedule`, whose ``value`` may
-            be one: then ``every`` and ``on`` are those of :class:`GradientShare`.
+            be one. ``stop_below`` and ``patience`` are those of :class:`AgreementStop`; ``every`` and ``on`` are those of
+            what measures.
 
     Raises:
         ValueError: If it is none of these.
     """
-    written = weight.get('value') if isinstance(weight, Mapping) else weight
-    if not isinstance(written, str):
-        return build_schedule(weight), None  # type: ignore[arg-type]
-    match = re.fullmatch(r'\s*(\d+(?:\.\d*)?)\s*%\s*', written)
-    if match is None:
-        where, others = ('weight.value', '') if isinstance(weight, Mapping) else ('weight', ', a dict')
-        raise ValueError(f"{where} must be a number{others} or a percentage such as '10%', got {written!r}")
-    options = dict(weight) if isinstance(weight, Mapping) else {}
-    own = {key: options.pop(key) for key in OWN_KEYS if key in options}
+    if not isinstance(weight, Mapping):
+        weight = dict(value=weight) if isinstance(weight, str) else weight
+    if not isinstance(weight, Mapping):
+        return Weight(build_schedule(weight))
+    options = dict(weight)
+    measures = isinstance(options.get('value'), str) or 'stop_below' in options
+    own = {key: options.pop(key) for key in OWN_KEYS if key in options} if measures else {}
     every, on = own.get('every', EVERY), own.get('on', FEATURES)
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise ValueError(f'weight.every must be a whole number of at least 1, got {every!r}')
+    _check_whole('every', every)
     if not isinstance(on, str):
         raise ValueError(f"weight.on must be a place in the student, such as 'backbone', got {on!r}")
-    schedule = build_schedule({**options, 'value': float(match[1]) / 100})
-    return schedule, None if schedule.is_off else GradientShare(every, on)
+    share = None
+    if isinstance(options.get('value'), str):
+        options['value'] = _percentage(options['value'], alone=len(weight) == 1)
+        share = GradientShare(every, on)
+    stop = _stop(own, every, on) if 'stop_below' in own else None
+    schedule = build_schedule(options)
+    return Weight(schedule) if schedule.is_off else Weight(schedule, share, stop)
+
+
+def _percentage(text: str, alone: bool) -> float:
+    match = re.fullmatch(r'\s*(\d+(?:\.\d*)?)\s*%\s*', text)
+    if match is None:
+        where, others = ('weight', ', a dict') if alone else ('weight.value', '')
+        raise ValueError(f"{where} must be a number{others} or a percentage such as '10%', got {text!r}")
+    return float(match[1]) / 100
+
+
+def _stop(own: Mapping[str, Any], every: int, on: str) -> AgreementStop:
+    below, patience = own['stop_below'], own.get('patience', PATIENCE)
+    if isinstance(below, bool) or not isinstance(below, (int, float)) or not -1 <= below <= 1:
+        raise ValueError(f'weight.stop_below must be a cosine, from -1 to 1, got {below!r}')
+    _check_whole('patience', patience)
+    return AgreementStop(float(below), patience, every, on)
+
+
+def _check_whole(key: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f'weight.{key} must be a whole number of at least 1, got {value!r}')

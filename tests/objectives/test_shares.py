@@ -77,8 +77,8 @@ def test_it_is_measured_every_so_often_and_rises_and_falls_with_its_schedule():
 
 
 def test_a_number_is_a_number_and_nothing_is_off():
-    assert build_weight(0.5)[1] is None
-    assert build_weight(dict(value=2.0, stop=3))[1] is None
+    assert build_weight(0.5).share is None
+    assert build_weight(dict(value=2.0, stop=3)).share is None
     for off in ('0%', dict(value='0 %', stop=0.5)):
         model = distiller(off)
         assert not model.objectives
@@ -183,5 +183,5 @@ def test_bad_weights_name_the_key(weight, sentence):
 
 def test_a_share_of_a_task_that_waits_is_refused():
     hint = dict(type='kddense.FeatureObjective', tap='backbone', levels=[3], alone=True, weight='10%')
-    with pytest.raises(ValueError, match="weight is a share of the task's gradient, which is 0 while alone=True"):
+    with pytest.raises(ValueError, match="weight is measured by the task's gradient, which is 0 while alone=True"):
         distiller(hint=hint)

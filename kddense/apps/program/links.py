@@ -39,6 +39,7 @@ class Link:
             as that is of the same seed, if ``plain`` tells how long a step is: the row "plain student, same time".
         command: How its processes are started. ``{arguments}`` are those of ``kddense``, ``{python}`` is the interpreter,
             ``{name}`` the link's name: ``'srun --job-name {name} {python} -m kddense {arguments} --launcher slurm'``.
+        steps: Iterations, or epochs, to train for, with the config's schedule stretched or compressed to them.
         ensemble: Links whose models predict as one, see :class:`kddense.EnsembleModel`, in place of the config's model:
             nothing is trained, it is tested alone.
         name: What other links call it.
@@ -53,6 +54,7 @@ class Link:
     seed: int = 0
     command: str = COMMAND
     same_time: Sequence[str] | None = None
+    steps: int | None = None
     ensemble: Sequence[str] = ()
     name: str = ''
     row: str = ''
@@ -83,6 +85,7 @@ KNOWN = {
     'command': str,
     'same_time': Sequence[str] | None,
     'ensemble': Sequence[str],
+    'steps': int | None,
 }
 
 

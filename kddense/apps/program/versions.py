@@ -132,6 +132,8 @@ def _config_of(link: Link) -> Config:
                 f": '{link.config}' distils nothing, its model is no kddense.Distiller", f'{where}.teacher'
             )
         config.model.teacher = _teacher(link.teacher)
+    if link.steps is not None:
+        config = stretched(config, link.steps)
     with within(f'{where}.options'):
         config.merge_from_dict(dict(link.options))
     config.randomness = {**config.get('randomness', {}), 'seed': link.seed}
