@@ -12,6 +12,7 @@ compat.enable()
 from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector, ReviewConnector  # noqa: E402
 from kddense.datasets import (  # noqa: E402
+    DegradeForStudent,
     InfiniteVariantSampler,
     LoadTeacherImage,
     MoveTogether,
@@ -65,6 +66,7 @@ from kddense.objectives import (  # noqa: E402
     PairWiseObjective,
     PixelWiseObjective,
     PlaceObjective,
+    PrivilegedObjective,
     RelationObjective,
     SelfAttentionObjective,
 )
@@ -117,6 +119,7 @@ __all__ = [
     'ConvConnector',
     'DISTObjective',
     'DKDObjective',
+    'DegradeForStudent',
     'DenseHintonObjective',
     'DepthHead',
     'Discriminator',
@@ -153,6 +156,7 @@ __all__ = [
     'PeerHook',
     'PixelWiseObjective',
     'PlaceObjective',
+    'PrivilegedObjective',
     'RandomStateHook',
     'RelationObjective',
     'RestHook',

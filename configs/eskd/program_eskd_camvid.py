@@ -1,6 +1,10 @@
 """ESKD on CamVid: distillation that ends early, by the clock or by agreement; teachers that ended early; the usual way."""
 
-small, soft, teacher = 'kddense::skd/fpn_r18-w16_camvid.py', 'kddense::hinton/hinton_lite2_r18-w16_fpn_camvid.py', 'kddense::skd/fpn_lite2_camvid.py'
+small, soft, teacher = (
+    'kddense::skd/fpn_r18-w16_camvid.py',
+    'kddense::hinton/hinton_lite2_r18-w16_fpn_camvid.py',
+    'kddense::skd/fpn_lite2_camvid.py',
+)
 every = {'default_hooks.checkpoint.interval': 70, 'default_hooks.checkpoint.max_keep_ckpts': -1}
 weight = 'model.objectives.logits.weight'
 seeds, plain = [0, 1, 2], 'plain'
@@ -15,5 +19,5 @@ links = dict(
     longer=dict(config=small, same_time=['plain', 'to_the_end']),
 )
 for number in (140, 350):  # the sweep: which of its checkpoints teaches best
-    early = dict(config='{teacher.config}', checkpoint='{teacher.work_dir}/iter_%d.pth' % number)
+    early = dict(config='{teacher.config}', checkpoint='{teacher.work_dir}' + f'/iter_{number}.pth')
     links[f'of_{number}'] = dict(config=soft, teacher=early)

@@ -1,5 +1,6 @@
 """Data sets, samplers and transforms."""
 
+from .degrade import DegradeForStudent
 from .samplers import InfiniteVariantSampler, VariantSampler
 from .teacher_image import LoadTeacherImage, MoveTogether
 from .transforms import TEACHER_IMAGE, ShrinkForStudent
@@ -8,6 +9,7 @@ from .variants import VARIANT, VariantDataset
 __all__ = [
     'TEACHER_IMAGE',
     'VARIANT',
+    'DegradeForStudent',
     'InfiniteVariantSampler',
     'LoadTeacherImage',
     'MoveTogether',

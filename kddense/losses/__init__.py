@@ -52,6 +52,7 @@ from kddense.losses.logit_std import standardize_logits
 from kddense.losses.nst import NSTLoss, neuron_selectivity_distance
 from kddense.losses.ofd import OFDLoss, negative_mean, partial_distance
 from kddense.losses.pkd import PKDLoss, pearson_distance
+from kddense.losses.privileged import ImitationLoss, imitation
 from kddense.losses.review import HierarchicalContextLoss, hierarchical_context_distance
 from kddense.losses.rkd import RKDLoss, angle_relation, distance_relation
 from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
@@ -79,6 +80,7 @@ __all__ = [
     'HintLoss',
     'HintonLoss',
     'IFVDLoss',
+    'ImitationLoss',
     'InstanceNormalisedLoss',
     'LDLoss',
     'LogL1Loss',
@@ -116,6 +118,7 @@ __all__ = [
     'hierarchical_context_distance',
     'hinge_discriminator_loss',
     'hint_distance',
+    'imitation',
     'info_nce',
     'instance_normalised_distance',
     'intra_class_similarity',

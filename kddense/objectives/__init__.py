@@ -23,6 +23,7 @@ from .ld import LDObjective
 from .maps import MapObjective
 from .mutual import MutualObjective
 from .places import PlaceObjective
+from .privileged import PrivilegedObjective
 from .relations import RelationObjective
 from .self_attention import SelfAttentionObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
@@ -63,6 +64,7 @@ __all__ = [
     'PairWiseObjective',
     'PixelWiseObjective',
     'PlaceObjective',
+    'PrivilegedObjective',
     'RelationObjective',
     'SelfAttentionObjective',
 ]
