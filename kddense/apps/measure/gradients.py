@@ -26,6 +26,8 @@ from kddense.apps.command_line import ConfigOptions, change_config, count, in_on
 from kddense.compat import load_checkpoint
 from kddense.configs import find_config, read_config_file
 
+from .begun import begin
+
 SHARED = ('backbone.', 'neck.')
 
 
@@ -53,11 +55,12 @@ def gradient_shares(config: Config, student: str | None = None, batches: int = 4
         config.visualizer = None  # configs name theirs alike, and mmengine keeps the first of a name, with its folder
         runner = Runner.from_cfg(config)
         model = runner.model.train()
-        model.init_weights()
+        loader = runner.build_dataloader(config.train_dataloader)
+        begin(runner, loader)
         if student:
             model.student.load_state_dict(load_checkpoint(student)['state_dict'], strict=False)
-        loader = iter(runner.build_dataloader(config.train_dataloader))
-        found = [_of_batch(model, next(loader)) for _ in range(batches)]
+        batch = iter(loader)
+        found = [_of_batch(model, next(batch)) for _ in range(batches)]
     return {
         name: {key: statistics.mean(one[name][key] for one in found) for key in found[0][name]} for name in found[0]
     }

@@ -14,7 +14,8 @@ from mmengine.runner import Runner
 
 from kddense.configs import find_config, read_config_file, untrained, without_pretrained
 from kddense.report.costs import timed
-from kddense.training.settings import steps_of
+
+from .begun import begin
 
 Step = Callable[[float], None]
 
@@ -74,16 +75,13 @@ def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_las
     config.work_dir = str(work_dir / 'timing' / Path(path).stem)
     config.experiment_name = f'timing_{Path(path).stem}_{len(list(Path(work_dir).glob("timing/*")))}'
     runner = Runner.from_cfg(config)
-    runner.message_hub.update_info('cfg', config.pretty_text)  # as a run does: objectives then know its data set
-    runner.model.init_weights()
+    loader = runner.build_dataloader(config.train_dataloader)
+    batches = _endless(loader)
+    iterations = begin(runner, loader)
     if channels_last:
         runner.model.to(memory_format=torch.channels_last)
     wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     wrapper.initialize_count_status(runner.model, 0, 10**9)
-    loader = runner.build_dataloader(config.train_dataloader)
-    batches = _endless(loader)
-    steps, unit = steps_of(config)
-    iterations = steps if unit == 'iterations' else steps * len(loader)
 
     def step(progress: float) -> None:
         hub = MessageHub.get_current_instance()  # where schedules look, as a run's loop is not there

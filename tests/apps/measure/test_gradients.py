@@ -49,3 +49,12 @@ def test_the_ratio_grows_with_the_weight_and_the_cosine_does_not(shares):
 def test_a_plain_student_has_no_terms(structured):
     with pytest.raises(ValueError, match=r'model.objectives is missing'):
         gradient_shares(structured.plain())
+
+
+def test_objectives_know_the_run(segmentor):
+    config = segmentor.distilled()
+    config.model.objectives = dict(
+        crd=dict(type='kddense.CRDObjective', dim=4, weight=dict(value=1.0, stop=0.5))  # a bank, and a part of the run
+    )
+
+    assert gradient_shares(config, batches=3)['crd']['ratio'] > 0  # an empty bank gives none
