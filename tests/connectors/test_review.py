@@ -48,7 +48,19 @@ def test_one_level_is_brought_to_the_teachers_channels():
     assert only.shape == (2, 6, 9, 7)
 
 
+def test_convolutions_in_bfloat16_give_almost_the_same():
+    wide, low = (ReviewConnector([4, 6, 8], [3, 5, 7], precision=precision) for precision in ('fp32', 'bf16'))
+    low.load_state_dict(wide.state_dict())
+    for own, other in zip(wide(levels()), low(levels()), strict=True):
+        assert other.dtype == torch.float32
+        assert 0 < (own - other).abs().max() < 0.1
+    sum(level.square().sum() for level in low(levels())).backward()
+    assert all(one.grad.dtype == torch.float32 and one.grad.isfinite().all() for one in low.parameters())
+
+
 def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="precision must be .*'fp32'.*'bf16'"):
+        ReviewConnector([4], [8], precision='fp16')
     with pytest.raises(ValueError, match='levels must be as many on both sides, got 2 and 1'):
         ReviewConnector([4, 4], [8])
     with pytest.raises(ValueError, match='middle_channels must be at least 1, got 0'):
