@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / 'kddense'
 START = PACKAGE.with_name('kddense_start')
 # From the ground up. A room may import those of its own floor, as long as there is no circle, and those below.
 FLOORS = (
-    ('registry', 'options', 'errors', 'random_state', 'compat', 'taps', 'exchange', 'configs', 'files'),
+    ('registry', 'options', 'errors', 'random_state', 'compat', 'taps', 'exchange', 'configs', 'pretrained', 'files'),
     ('losses', 'models', 'connectors', 'datasets', 'evaluation'),
     ('views',),
     ('teachers',),
@@ -34,6 +34,7 @@ AT_THE_ROOT = {
     'exchange.py',
     'files.py',
     'options.py',
+    'pretrained.py',
     'py.typed',
     'random_state.py',
     'registry.py',

@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from kddense.configs import untrained
+from kddense.pretrained import untrained
 
 RESNET = dict(type='ResNet', init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'))
 

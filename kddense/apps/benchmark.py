@@ -27,13 +27,14 @@ from torch import Tensor, nn
 
 from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.apps.made_up_batch import made_up_batch
-from kddense.configs import find_config, is_distiller, read_config_file, untrained
+from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.distiller import Distiller
 from kddense.distiller.build import build_teachers
 from kddense.distiller.written import objectives_of
 from kddense.errors import ConfigError
 from kddense.exchange import Answer, Batch, ImageFormat, Question
 from kddense.models import ClassQueue, MemoryBank
+from kddense.pretrained import untrained
 from kddense.registry import MODELS
 from kddense.report.costs import CLOCKS, timed
 from kddense.taps import Taps, map_tensors

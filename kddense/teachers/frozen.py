@@ -16,12 +16,11 @@ from kddense.configs import (
     classes_of,
     current_scope,
     plain_model,
-    pretrained_in,
     read_config,
     require_library,
-    without_pretrained,
 )
 from kddense.errors import ConfigError, within
+from kddense.pretrained import pretrained_in, without_pretrained
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS, TEACHERS
 

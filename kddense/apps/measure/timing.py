@@ -12,7 +12,8 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
-from kddense.configs import find_config, read_config_file, untrained, without_pretrained
+from kddense.configs import find_config, read_config_file
+from kddense.pretrained import untrained, without_pretrained
 from kddense.report.costs import timed
 
 from .begun import begin
