@@ -21,7 +21,7 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from kddense import Distiller
 from kddense.apps.program.links import read_programme
 from kddense.apps.program.versions import versions_of
-from kddense.configs import untrained
+from kddense.pretrained import untrained
 from kddense.registry import MODELS
 
 REPOSITORY = Path(__file__).parents[1]
