@@ -24,7 +24,13 @@ from .base import mean_over_processes
 from .places import PlaceObjective
 
 # Before a classifier, as in the paper, and for each level of a pyramid.
-DEFAULTS = {'pixel_queue': (20000, 1000), 'region_queue': (2000, 100), 'max_places': (4096, 256)}
+DEFAULTS = {
+    'pixel_queue': (20000, 1000),
+    'region_queue': (2000, 100),
+    'pixel_samples': (4096, 1024),
+    'region_samples': (1024, 256),
+    'max_places': (4096, 256),
+}
 
 
 @MODELS.register_module()
@@ -53,8 +59,9 @@ class CIRKDObjective(PlaceObjective):
             classifier, and 1000 for each level of a pyramid.
         region_queue: The same of regions: 2000, and 100.
         pixels_per_image: How many places of a class an image adds at most.
-        pixel_samples: With how many remembered features a place is compared, of all classes together.
-        region_samples: The same of regions.
+        pixel_samples: With how many remembered features a place is compared, of all classes together: by default 4096, the
+            paper's, before a classifier, and 1024 for each level of a pyramid.
+        region_samples: The same of regions: 1024, and 256.
         max_places: Larger maps are averaged over squares of places, as small as leaves no more places than so many: by
             default 4096 before a classifier, and 256 for a level of a pyramid, of which there are several.
         intervals: Of depth estimators, into how many classes the range of depths is divided.
@@ -74,8 +81,8 @@ class CIRKDObjective(PlaceObjective):
         pixel_queue: int | None = None,
         region_queue: int | None = None,
         pixels_per_image: int = 16,
-        pixel_samples: int = 4096,
-        region_samples: int = 1024,
+        pixel_samples: int | None = None,
+        region_samples: int | None = None,
         max_places: int | None = None,
         intervals: int = 8,
         weight: float | str | Mapping[str, Any] = 1.0,
@@ -85,15 +92,13 @@ class CIRKDObjective(PlaceObjective):
         super().__init__(tap=tap, loss=loss, weight=weight, **kwargs)
         for name, share in (('batch', batch), ('pixel', pixel), ('region', region)):
             check_not_negative(name, share)
-        counts = dict(pixel_queue=pixel_queue, region_queue=region_queue, max_places=max_places)
-        counts.update(pixels_per_image=pixels_per_image, pixel_samples=pixel_samples, region_samples=region_samples)
-        for name, count in counts.items():
+        self.sizes = dict(pixel_queue=pixel_queue, region_queue=region_queue, max_places=max_places)
+        self.sizes.update(pixel_samples=pixel_samples, region_samples=region_samples)
+        for name, count in dict(self.sizes, pixels_per_image=pixels_per_image).items():
             if count is not None and count < 1:
                 raise ValueError(f'{name} must be at least 1, got {count}')
         assert isinstance(self.loss, CrossImageLoss)
         self.shares = dict(loss_batch=batch, loss_pixel=pixel, loss_region=region)
-        self.sizes = dict(pixel_queue=pixel_queue, region_queue=region_queue, max_places=max_places)
-        self.samples = (pixel_samples, region_samples)
         self.pixels_per_image = pixels_per_image
         self.intervals = intervals
         self.labels: Any = None
@@ -149,11 +154,9 @@ class CIRKDObjective(PlaceObjective):
         ours, theirs = (side.movedim(1, -1)[known] for side in (self.projectors[index](own), other))
         losses = {'loss_batch': self.loss(own, other)}
         share = len(ours) / mean_over_processes(len(ours), own).clamp(min=1)
-        for name, queues, count in zip(
-            self.loss_names[1:], (self.pixel_queues, self.region_queues), self.samples, strict=True
-        ):
-            remembered = queues[index].sample(math.ceil(count / self.labels.classes))
-            losses[name] = share * memory_divergence(ours, theirs, remembered, self.loss.temperature)
+        for kind, queues in (('pixel', self.pixel_queues), ('region', self.region_queues)):
+            remembered = queues[index].sample(math.ceil(self._size(f'{kind}_samples') / self.labels.classes))
+            losses[f'loss_{kind}'] = share * memory_divergence(ours, theirs, remembered, self.loss.temperature)
         return losses
 
     def _pooled(self, maps: Tensor) -> Tensor:

@@ -103,6 +103,7 @@ def test_levels_of_a_pyramid_remember_less():
     objective = model.objectives['it']
     assert [queue.size for queue in (*objective.pixel_queues, *objective.region_queues)] == [1000] * 5 + [100] * 5
     assert objective._pooled(torch.ones(1, 1, 40, 40)).shape[2:] == (14, 14)
+    assert [objective._size(f'{kind}_samples') for kind in ('pixel', 'region')] == [1024, 256]
     (queue,) = build(PSPNET, PSPNET, dict(type='kddense.CIRKDObjective')).objectives['it'].pixel_queues
     assert queue.size == 20000
 
