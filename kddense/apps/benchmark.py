@@ -3,17 +3,18 @@
     kddense benchmark --config configs/hinton/hinton_r50_r18_pspnet_512x1024_cityscapes.py --shape 2 256 512
 
 Prints medians of interleaved rounds on made-up images, the ratio step / (student + teacher in float32), each objective's
-share and the peak memory. Weights do not matter: no checkpoint is needed.
+share and the peak memory. Weights do not matter: no checkpoint is needed. With ``--rows`` it compares whole steps, the plain
+student's stock step first: the teacher asked each time, its answers kept on disk (``cold``: none is there; ``cached``: all
+are), and that with a student in bfloat16 and channels last (``fast``).
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import resource
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,24 +22,20 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.apps.made_up_batch import made_up_batch
+from kddense.apps.step_rows import ROWS, measure_rows, table
+from kddense.apps.steps import build, one_exchange, optimizers_of, plain_forward, reference_teacher, step
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.distiller import Distiller
-from kddense.distiller.build import build_teachers
-from kddense.distiller.written import objectives_of
 from kddense.errors import ConfigError
-from kddense.exchange import Answer, Batch, ImageFormat, Question
+from kddense.exchange import Answer, Batch
 from kddense.models import ClassQueue, MemoryBank
-from kddense.pretrained import untrained
-from kddense.registry import MODELS
 from kddense.report.costs import CLOCKS, timed
-from kddense.taps import Taps, map_tensors
-from kddense.teachers import ModelTeacher
+from kddense.taps import map_tensors
 
 
 @dataclass(frozen=True)
@@ -89,19 +86,19 @@ def measure(
         clock: See :func:`kddense.report.costs.timed`.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
-    distiller = _build(config.model, device)
-    reference = _reference_teacher(config.model, device, distiller.image_format)
+    distiller = build(config.model, device)
+    reference = reference_teacher(config.model, device, distiller.image_format)
     batch = made_up_batch(distiller.student, shape, device)
-    optimizers = _optimizers(distiller)
-    seen, taught, question = _one_exchange(distiller, batch)
+    optimizers = optimizers_of(distiller)
+    seen, taught, question = one_exchange(distiller, batch)
     _fill_memories(distiller)
     seen = _detached(seen)
     images, _ = reference.images.of(Batch(**batch, image_format=distiller.image_format))
 
     pieces: dict[str, Callable[[], object]] = {
-        'student': lambda: _step(distiller.student, batch, optimizers),
-        'teacher': lambda: _plain_forward(reference, question, images),
-        'step': lambda: _step(distiller, batch, optimizers),
+        'student': lambda: step(distiller.student, batch, optimizers),
+        'teacher': lambda: plain_forward(reference, question, images),
+        'step': lambda: step(distiller, batch, optimizers),
     }
     for name, objective in distiller.objectives.items():
         pieces[f'objective {name}'] = partial(_objective_alone, objective, seen, taught)
@@ -127,39 +124,6 @@ def measure(
     )
 
 
-def _build(model: dict[str, Any], device: str) -> Distiller:
-    model = copy.deepcopy(model)
-    model['teacher'] = untrained(model['teacher'])
-    model['objectives'] = {name: _at_full_weight(one) for name, one in objectives_of(model['objectives']).items()}
-    return revert_sync_batchnorm(MODELS.build(model)).to(device).train()
-
-
-def _at_full_weight(objective: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an objective's config without its schedule, which may begin with 0 or count in shares of a training."""
-    weight = objective.get('weight')
-    if isinstance(weight, Mapping) and 'value' in weight:
-        return {**objective, 'weight': weight['value']}
-    return dict(objective)
-
-
-def _reference_teacher(model: dict[str, Any], device: str, student: ImageFormat) -> ModelTeacher:
-    config = {**untrained(model['teacher']), 'precision': 'fp32', 'channels_last': False}
-    (teacher,) = build_teachers(config, student).values()
-    if not isinstance(teacher, ModelTeacher):
-        raise ValueError(f'only a teacher of one model can be timed alone, not a {type(teacher).__name__}')
-    return teacher.to(device)
-
-
-def _one_exchange(distiller: Distiller, batch: dict[str, Any]) -> tuple[Answer, Answer, Question]:
-    """Run one step and keep what passes between the models."""
-    (teacher,) = distiller.teachers.values()
-    objective = next(iter(distiller.objectives.values()))
-    with Taps(teacher, ['answer()']) as asked, Taps(objective, ['forward()']) as heard:
-        distiller(**batch, mode='loss')
-    exchange = heard['forward()'].arguments
-    return exchange['seen'], exchange['taught'], asked['answer()'].arguments['question']
-
-
 def _fill_memories(distiller: Distiller) -> None:
     """Let memories hold as much as after a long training: how many vectors a step is compared with depends on it."""
     for part in distiller.objectives.modules():
@@ -170,34 +134,6 @@ def _fill_memories(distiller: Distiller) -> None:
             classes, _, dim = part.vectors.shape
             labels = torch.arange(classes).repeat_interleave(part.size)
             part.add(labels, nn.functional.normalize(torch.randn(len(labels), dim), dim=1))
-
-
-def _optimizers(distiller: Distiller) -> list[torch.optim.Optimizer]:
-    """Return the student's optimiser, and one for each objective that trains an adversary."""
-    adversaries = [
-        objective for objective in distiller.objectives.values() if getattr(objective, 'trains_adversary', False)
-    ]
-    theirs = {id(parameter) for objective in adversaries for parameter in objective.parameters()}
-    rest = [parameter for parameter in distiller.parameters() if id(parameter) not in theirs]
-    return [
-        torch.optim.SGD(rest, lr=1e-4, momentum=0.9),
-        *(torch.optim.Adam(objective.parameters(), lr=1e-4) for objective in adversaries),
-    ]
-
-
-def _step(model: Any, batch: dict[str, Any], optimizers: list[torch.optim.Optimizer]) -> None:
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    losses = model(**batch, mode='loss')
-    loss, _ = model.parse_losses(losses)
-    loss.backward()
-    for optimizer in optimizers:
-        optimizer.step()
-
-
-@torch.no_grad()
-def _plain_forward(teacher: ModelTeacher, question: Question, images: Tensor) -> None:
-    teacher.view.run(question, images)
 
 
 def _objective_alone(objective: nn.Module, seen: Answer, taught: Answer) -> None:
@@ -244,17 +180,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.json and not args.json.absolute().parent.is_dir():
         raise ConfigError(f'--json: there is no folder {args.json.parent}')
     change_config(config, args.cfg_options)
+    setting = {'config': args.config, 'options': dict(args.cfg_options), 'shape': args.shape, 'clock': args.clock}
+    if args.rows:
+        found = measure_rows(config, tuple(args.shape), args.device, args.rows, args.rounds, clock=args.clock)
+        print(table(found))
+        if args.json:
+            args.json.write_text(json.dumps({**setting, **found}, indent=2))
+        return
     costs = measure(config, tuple(args.shape), args.device, args.rounds, clock=args.clock)
     print(_report(costs))
     if args.json:
-        setting = {
-            'config': args.config,
-            'options': dict(args.cfg_options),
-            'shape': args.shape,
-            'device': args.device,
-            'threads': torch.get_num_threads(),
-            'clock': args.clock,
-        }
+        setting.update(device=args.device, threads=torch.get_num_threads())
         args.json.write_text(json.dumps({**setting, **costs.as_dict()}, indent=2))
 
 
@@ -282,6 +218,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--clock', choices=CLOCKS, default='wall', help="'cpu': the processors' time, for busy machines"
     )
+    parser.add_argument('--rows', nargs='+', choices=ROWS, help="compare such steps with the plain student's")
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     return parser.parse_args(argv)

@@ -20,7 +20,7 @@ from kddense.objectives.schedules import WeightSchedule, build_schedule
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.teachers import Teacher
-from kddense.views import build_view
+from kddense.views import CompiledParts, build_view
 
 from .build import build_objectives, build_teachers, check_run
 from .finite import FiniteCheck
@@ -30,7 +30,7 @@ from .state import STUDENT, read_student_state, write_student_state
 from .written import check_keys, objectives_of
 
 TASK = 'task'  # the student's own losses, where names of objectives stand
-ARGUMENTS = ('student', 'teacher', 'objectives', 'task_weights', 'data_preprocessor')
+ARGUMENTS = ('student', 'teacher', 'objectives', 'task_weights', 'compile', 'data_preprocessor')
 
 
 @MODELS.register_module()
@@ -54,6 +54,8 @@ class Distiller(BaseModel):
             regular expression of whole names. A dict of the arguments of
             :class:`kddense.objectives.schedules.WeightSchedule` lets a factor depend on the iteration:
             ``{'.*': dict(value=1, start=0.3)}`` trains without the task first.
+        compile: Run the student's backbone and neck, as far as no tap listens into them, through ``torch.compile``; a dict
+            of its options. A teacher has an option of its own.
         data_preprocessor: The student's, if its config keeps it beside the model (mmengine passes it in).
         **others: Nothing. mmseg's ``init_model`` sets ``pretrained`` and ``train_cfg`` to ``None``; keys of a base config
             that is still there are named in the error.
@@ -78,6 +80,7 @@ class Distiller(BaseModel):
         teacher: Mapping[str, Any] | None = None,
         objectives: Mapping[str, Mapping[str, Any]] | str | Sequence[Any] | None = None,
         task_weights: Mapping[str, float | Mapping[str, Any]] | None = None,
+        compile: bool | Mapping[str, Any] = False,
         data_preprocessor: Mapping[str, Any] | None = None,
         **others: Any,
     ) -> None:
@@ -101,6 +104,7 @@ class Distiller(BaseModel):
         self.task_weights = {
             name: build_schedule(weight, f'task_weights.{name}') for name, weight in (task_weights or {}).items()
         }
+        self._compiled = CompiledParts.of(compile)
         self.finite_check = FiniteCheck()
         self._stages: tuple[tuple[WeightSchedule, frozenset[str] | None], ...] = ()
         self._checked = False
@@ -153,6 +157,10 @@ class Distiller(BaseModel):
         plan = make_plan(self.named_objectives, self._teachers, iteration, end, counting)
         batch = Batch(inputs, data_samples, self.image_format)
         taught = plan.ask_early(batch)
+        if self._compiled is not None:
+            # What is compiled cannot be differentiated twice.
+            taps = None if plan.differentiates else plan.all_taps(self.student_view)
+            self._compiled.listen(self.student, taps)
         seen = plan.learn(self.student_view, self.student, batch)
         taught |= plan.ask_late(batch, seen)
         factors = {name: schedule(iteration or 0, end) for name, schedule in self.task_weights.items()}

@@ -51,6 +51,10 @@ class Plan:
         """Ask the teachers that need nothing of the student."""
         return {name: self.teachers[name].answer(question, batch) for name, question in self.early.items()}
 
+    def all_taps(self, view: ModelView) -> frozenset[str]:
+        """Return all places in the student that are listened to."""
+        return self.taps.union(*(view.taps_of(kind) for kind in self.kinds))
+
     def learn(self, view: ModelView, student: Any, batch: Batch) -> Answer:
         """Run the student's own loss, and return what it showed."""
         if not self.differentiates:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from kddense.exchange import Answer, Batch, ImageFormat, Question, ViewError, split_gradient
 from kddense.random_state import fixed_random_state
 from kddense.taps import Recording, Taps, map_tensors, nearest, tensors_of
-from kddense.views import build_view
+from kddense.views import CompiledParts, build_view
 from kddense.views.alignment import in_float32
 
 from .base import Teacher
@@ -43,6 +43,8 @@ class ModelTeacher(Teacher):
             student's, also where the pipeline kept a larger one for another teacher.
         class_map: For every class of the student the teacher's that it is, by name or index: selects and orders the classes
             of a teacher that was trained on others. Softmax is then taken over the selected ones.
+        compile: Run its backbone and neck, as far as no tap listens into them, through ``torch.compile``; a dict of its
+            options, such as ``dict(mode='max-autotune')``. Changes last digits.
         trust_checkpoint: Load a checkpoint that holds pickled code. Only for files whose source you trust.
         name: What messages call it: the config key it came from.
 
@@ -61,6 +63,7 @@ class ModelTeacher(Teacher):
         input_scale: float = 1.0,
         image: str | None = None,
         class_map: Sequence[str | int] | None = None,
+        compile: bool | Mapping[str, Any] = False,
         trust_checkpoint: bool = False,
         name: str = 'teacher',
     ) -> None:
@@ -73,6 +76,8 @@ class ModelTeacher(Teacher):
         self.dtype = PRECISIONS[precision]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.trust_checkpoint = trust_checkpoint
+        self._compiled = CompiledParts.of(compile)
+        self._compile_options = compile
         model = self._loaded(checkpoint)
         self.class_map = None if class_map is None else _class_indices(class_map, self.classes, name)
         self.image_format = self.format_of(model)
@@ -122,7 +127,7 @@ class ModelTeacher(Teacher):
 
     def identity(self) -> dict[str, str]:
         options = (self.input_scale, self.class_map, self.dtype, self.memory_format, self.images.key, self.image_format)
-        about = f'{type(self).__name__} {options} {self.model_text()}'
+        about = f'{type(self).__name__} {options} {self._compile_options} {self.model_text()}'
         return dict(weights=hash_of(self.model.state_dict()), teacher=hash_of({about: torch.zeros(0)}))
 
     def model_text(self) -> str:
@@ -143,6 +148,10 @@ class ModelTeacher(Teacher):
 
     @torch.no_grad()
     def answer(self, question: Question, batch: Batch) -> Answer:
+        if self._compiled is not None:
+            self._compiled.listen(
+                self.model, {*question.taps, *(tap for tap, _ in map(split_gradient, question.gradients))}
+            )
         images, covered = self.images.of(batch)
         images = images.to(self.view.image_dtype(), memory_format=self.memory_format)
         asked = replace(question.rescaled(self.input_scale), data_samples=self.images.sizes(batch, images))

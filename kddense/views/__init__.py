@@ -9,6 +9,7 @@ from kddense.registry import VIEWS
 
 from ._models import is_a, is_unlabelled
 from .base import ModelView
+from .compiled import CompiledParts
 from .dense_head import DenseHeadView
 from .depth import DepthView, check_depth_scale
 from .differentiable import twice_differentiable
@@ -17,6 +18,7 @@ from .segmentor import SegmentorView
 from .two_stage import TwoStageView
 
 __all__ = [
+    'CompiledParts',
     'DenseHeadView',
     'DepthView',
     'ModelView',

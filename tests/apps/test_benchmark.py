@@ -9,7 +9,9 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from kddense.apps.benchmark import _build, made_up_batch, measure
+from kddense.apps.benchmark import made_up_batch, main, measure
+from kddense.apps.step_rows import measure_rows, table
+from kddense.apps.steps import build
 from kddense.registry import MODELS
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'benchmark_step.py'
@@ -38,7 +40,7 @@ def test_memories_are_full(segmentor):
     objectives = dict(bank=dict(type='kddense.CRDObjective', size=20, dim=8))
     objectives['queues'] = dict(type='kddense.CIRKDObjective', pixel_queue=6, region_queue=5)
     built = []
-    with patch('kddense.apps.benchmark._build', lambda *args: built.append(_build(*args)) or built[0]):
+    with patch('kddense.apps.benchmark._build', lambda *args: built.append(build(*args)) or built[0]):
         measure(segmentor.distilled(objectives), (2, 64, 64), rounds=1, warmup=0, clock='cpu')
     bank, queues = (built[0].objectives[name] for name in ('bank', 'queues'))
     assert [len(one.ids) for one in bank.banks] == [20, 20]
@@ -77,3 +79,38 @@ def test_nothing_of_a_step_stays_alive(task):
     assert step() == after_two
     teacher_maps = model.teachers['teacher'].model.backbone(batch['inputs'])
     assert sum(level.numel() for level in teacher_maps) > 0  # what would have stayed
+
+
+@pytest.mark.parametrize('name', ['segmentor', 'detector', 'one_stage', 'depth'])
+def test_whole_steps_stand_beside_the_plain_one(name, request):
+    config = request.getfixturevalue(name).distilled()
+    rows = ['online', 'cold', 'cached', 'fast']
+    found = measure_rows(config, (2, 64, 64), 'cpu', rows, rounds=2, warmup=1)
+    assert list(found['rows']) == ['plain', *rows, 'teacher']
+    assert min(found['rows'].values()) > 0
+    assert found['to_plain']['plain'] == 1
+    assert found['to_parts']['plain'] < 1
+    assert found['versions'].startswith('torch')
+    printed = table(found)
+    assert f'{found["to_plain"]["cached"]:10.3f}' in printed
+
+
+def test_rows_are_asked_for_on_the_command_line(segmentor, tmp_path, capsys):
+    segmentor.distilled().dump(tmp_path / 'config.py')
+    options = [
+        '--shape',
+        '2',
+        '64',
+        '64',
+        '--rounds',
+        '1',
+        '--rows',
+        'online',
+        'cached',
+        '--json',
+        str(tmp_path / 'f.json'),
+    ]
+    main(['--config', str(tmp_path / 'config.py'), *options])
+    written = json.loads((tmp_path / 'f.json').read_text())
+    assert written['rows'].keys() == {'plain', 'online', 'cached', 'teacher'}
+    assert 'answers read' in capsys.readouterr().out

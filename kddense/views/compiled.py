@@ -1,0 +1,67 @@
+"""Compiling the parts of a model that nobody listens into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from kddense.taps import Tap
+
+PARTS = ('backbone', 'neck')  # heads are listened to in their methods, and find boxes of ever other numbers
+
+
+class CompiledParts:
+    """Lets ``torch.compile`` run as much of a model's backbone and neck as taps allow; the rest runs as it is.
+
+    A tap hears a module that is called, which a compiled module's own parts are not. So what is compiled are the largest
+    modules with no tap at them or in them; when other taps are asked for, others are. Weights, names and checkpoints stay.
+
+    Args:
+        options: Of ``torch.compile``; shapes are static by default.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self.options = {'dynamic': False, **options}
+        self._compiled: dict[str, nn.Module] = {}
+        self._done: tuple[int, frozenset[str] | None] | None = None
+
+    @classmethod
+    def of(cls, option: bool | Mapping[str, Any]) -> CompiledParts | None:
+        """Return what an option ``compile`` of a config asks for: ``False``, ``True`` or options."""
+        if option is False:
+            return None
+        return cls({} if option is True else option)
+
+    def listen(self, model: nn.Module, taps: Iterable[str] | None) -> None:
+        """Compile what these taps leave, if that has not been done; ``None`` leaves nothing."""
+        wanted = (id(model), None if taps is None else frozenset(taps))
+        if wanted == self._done:
+            return
+        self._done = wanted
+        chosen = {} if wanted[1] is None else dict(free_parts(model, wanted[1]))
+        for path in self._compiled.keys() - chosen.keys():
+            self._compiled[path]._compiled_call_impl = None
+        for path, module in chosen.items():
+            if self._compiled.get(path) is not module:
+                module.compile(**self.options)
+        self._compiled = chosen
+
+
+def free_parts(model: nn.Module, taps: Iterable[str]) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the largest modules of backbone and neck with no tap at them or in them, and their paths."""
+    tapped = {Tap.parse(tap).path for tap in taps}
+    for name in PARTS:
+        module = getattr(model, name, None)
+        if isinstance(module, nn.Module):
+            yield from _free(name, module, tapped)
+
+
+def _free(path: str, module: nn.Module, tapped: set[str]) -> Iterator[tuple[str, nn.Module]]:
+    is_list = isinstance(module, (nn.ModuleList, nn.ModuleDict))  # which nobody calls
+    if is_list or any(one == path or one.startswith(f'{path}.') for one in tapped):
+        for name, child in module.named_children():
+            yield from _free(f'{path}.{name}', child, tapped)
+    elif next(module.children(), None) is not None:  # a single layer gains nothing
+        yield path, module
