@@ -40,7 +40,7 @@ def test_memories_are_full(segmentor):
     objectives = dict(bank=dict(type='kddense.CRDObjective', size=20, dim=8))
     objectives['queues'] = dict(type='kddense.CIRKDObjective', pixel_queue=6, region_queue=5)
     built = []
-    with patch('kddense.apps.benchmark._build', lambda *args: built.append(build(*args)) or built[0]):
+    with patch('kddense.apps.benchmark.build', lambda *args: built.append(build(*args)) or built[0]):
         measure(segmentor.distilled(objectives), (2, 64, 64), rounds=1, warmup=0, clock='cpu')
     bank, queues = (built[0].objectives[name] for name in ('bank', 'queues'))
     assert [len(one.ids) for one in bank.banks] == [20, 20]
