@@ -11,11 +11,11 @@ import torch
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor
 
-from kddense.pretrained import untrained
 from kddense.distiller import Distiller
 from kddense.distiller.build import build_teachers
 from kddense.distiller.written import objectives_of
 from kddense.exchange import Answer, ImageFormat, Question
+from kddense.pretrained import untrained
 from kddense.registry import MODELS
 from kddense.taps import Taps
 from kddense.teachers import ModelTeacher
