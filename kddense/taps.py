@@ -113,7 +113,7 @@ class Taps:
 
     Methods are listened to by shadowing them on the instance, so that a module is heard both when it is called and when
     its ``forward`` is called directly, as mmseg's heads do. A block of mmdet or mmseg that runs under gradient checkpointing
-    (``with_cp=True``) keeps its values for the backward pass while something inside it is listened to.
+    (``with_cp``, ``num_cp``) keeps its values for the backward pass while something inside it is listened to.
 
     Args:
         model: The model to listen to.
@@ -182,17 +182,26 @@ def nearest(name: str, names: Iterable[str]) -> str:
 def _checkpointed(modules: Mapping[str, nn.Module], paths: Iterable[str]) -> list[nn.Module]:
     """Return the modules above ``paths`` that run under gradient checkpointing."""
     above = {path[:end] for path in paths for end, letter in enumerate(path) if letter == '.'}
-    return [modules[path] for path in sorted(above) if getattr(modules[path], 'with_cp', False) is True]
+    return [modules[path] for path in sorted(above) if any(_switches(modules[path]))]
+
+
+def _switches(module: nn.Module) -> tuple[bool, bool]:
+    """Tell whether a block checkpoints itself, by its ``with_cp``; and whether fairscale's wrapper does, for ``num_cp``."""
+    wrapper = getattr(vars(module).get('forward'), 'func', None)
+    return getattr(module, 'with_cp', False) is True, getattr(wrapper, '__name__', '') == '_checkpointed_forward'
 
 
 @contextmanager
 def _uncheckpointed(module: Any) -> Iterator[None]:
     """Context manager: what runs inside a module is in the graph of the backward pass."""
-    module.with_cp = False
+    names = [name for name, is_on in zip(('with_cp', 'forward'), _switches(module), strict=True) if is_on]
+    before = {name: vars(module).pop(name) for name in names}
+    if 'with_cp' in before:
+        module.with_cp = False
     try:
         yield
     finally:
-        module.with_cp = True
+        vars(module).update(before)
 
 
 @contextmanager

@@ -59,6 +59,15 @@ train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=2)
 val_cfg = val_dataloader = val_evaluator = None
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
 """
+STUDENT = """
+_base_ = 'kddense::chen2017/faster-rcnn_r18-w16_fpn_bccd.py'
+data = dict(data_root='toy/', ann_file='boxes.json')
+train_dataloader = dict(batch_size=4, num_workers=0, dataset=data)
+val_dataloader = test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=data)
+val_evaluator = test_evaluator = dict(ann_file='toy/boxes.json')
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=1)
+"""
+TEACHER = 'kddense::chen2017/faster-rcnn_r18-w16_fpn_bccd.py'
 
 
 @pytest.fixture(scope='module')
@@ -157,6 +166,20 @@ def test_stock_scripts_train_in_an_empty_folder(package, text, installed, empty)
     assert 'loss: nan' not in log
     assert re.search(r'\[2/2\].* distill\.', log), log
     assert (folder / 'work_dirs' / 'mine' / 'last_checkpoint').exists()
+
+
+def test_one_command_in_an_empty_folder_ends_in_a_report(installed, empty):
+    folder = empty / 'one command'
+    folder.mkdir()
+    (folder / 'toy').symlink_to(empty / 'toy')
+    (folder / 'mine.py').write_text(STUDENT)
+    save_untrained(f"config='{TEACHER}'", folder)
+    command = [installed.with_name('kddense'), 'distill', 'mine.py', '--teacher', TEACHER, 'teacher.pth']
+    log = call([*command, '--no-teacher-test'], folder)
+
+    assert re.search(r'\[2/2\].* distill\.', log), log
+    page = re.search(r'^the report is (.*)$', log, re.MULTILINE)[1]
+    assert 'distilled student' in (folder / page).read_text()
 
 
 def test_the_command_is_there_and_finds_the_installation_sound(installed, empty):

@@ -237,3 +237,23 @@ def leaves(value):
             yield from leaves(item)
     elif hasattr(value, 'tensor'):
         yield value.tensor
+
+
+class TestCompiled:
+    @pytest.mark.parametrize(
+        'task, how', [('segmentor', True), ('one_stage', dict(backend='eager'))], indirect=['task']
+    )
+    def test_a_compiled_training_ends_with_the_same_weights(self, task, how, tmp_path):
+        """A detector is compiled without code for the processor, which takes minutes on two cores."""
+        short = dict(train_cfg__max_epochs=1) if task.package == 'mmdet' else dict(train_cfg__max_iters=3)
+        found = []
+        for compiled in (False, how):
+            config = task.distilled(default_hooks__checkpoint=None, **short)
+            config.val_cfg = config.val_dataloader = config.val_evaluator = None
+            config.compile = compiled
+            runner = task.train(config, tmp_path / str(len(found)))
+            found.append(runner.model.state_dict())
+        assert 'train_step' in vars(runner.model), 'compiled'
+        assert found[0].keys() == found[1].keys()
+        for key, value in found[0].items():
+            torch.testing.assert_close(found[1][key], value, rtol=1e-6, atol=1e-7)
