@@ -16,7 +16,7 @@ class CompiledParts:
     """Lets ``torch.compile`` run as much of a model's backbone and neck as taps allow; the rest runs as it is.
 
     A tap hears a module that is called, which a compiled module's own parts are not. So what is compiled are the largest
-    modules with no tap at them or in them; when other taps are asked for, others are. Weights, names and checkpoints stay.
+    modules at which and in which nobody has listened so far. Weights, names and checkpoints stay.
 
     Args:
         options: Of ``torch.compile``; shapes are static by default.
@@ -24,6 +24,7 @@ class CompiledParts:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self.options = {'dynamic': False, **options}
+        self._taps: frozenset[str] = frozenset()
         self._compiled: dict[str, nn.Module] = {}
         self._done: tuple[int, frozenset[str] | None] | None = None
 
@@ -35,8 +36,9 @@ class CompiledParts:
         return cls({} if option is True else option)
 
     def listen(self, model: nn.Module, taps: Iterable[str] | None) -> None:
-        """Compile what these taps leave, if that has not been done; ``None`` leaves nothing."""
-        wanted = (id(model), None if taps is None else frozenset(taps))
+        """Compile what these taps, and those of before, leave, if that has not been done; ``None`` leaves nothing."""
+        self._taps |= frozenset(taps or ())
+        wanted = (id(model), None if taps is None else self._taps)
         if wanted == self._done:
             return
         self._done = wanted
