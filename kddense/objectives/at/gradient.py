@@ -28,7 +28,8 @@ class GradientATObjective(Objective):
 
     ``‖J_S - J_T‖₂`` with ``J = ∂L/∂x``, averaged over images (section 3.2 of the paper). At a tap, where channels
     differ, the attention maps of the two gradients are compared: see :func:`kddense.losses.attention_distance`, in the
-    paper's form, averaged over levels. The student is differentiated twice: a step takes about twice the time and memory.
+    paper's form, averaged over levels. The student is differentiated twice and the teacher once, which
+    makes a step several times as dear.
 
     In two-stage detectors the losses of the RoI head have no second derivative, as RoIAlign's gradient has none: choose
     those of the RPN with ``losses='loss_rpn.*'``.
