@@ -26,7 +26,7 @@ $(VENV)/.done: setup.cfg setup.py pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt setuptools wheel
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,weights,onnx,test,lint,docs]'
+	    --editable '.[detection,segmentation,lite,weights,onnx,search,test,lint,docs]'
 	$(VENV)/bin/python -m kddense.compat install
 	touch $@
 

@@ -21,13 +21,16 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 from kddense import Distiller
 from kddense.apps.program.links import read_programme
 from kddense.apps.program.versions import versions_of
+from kddense.apps.search.space import config_of, read_search
 from kddense.pretrained import untrained
 from kddense.registry import MODELS
 
 REPOSITORY = Path(__file__).parents[1]
 ROOT = REPOSITORY / 'configs'
 PROGRAMMES = sorted(ROOT.rglob('program_*.py'))  # several trainings, run by `kddense program`
-CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts and path not in PROGRAMMES)
+SEARCHES = sorted(ROOT.rglob('search_*.py'))  # for a student, by `kddense search`
+OTHERS = [*PROGRAMMES, *SEARCHES]
+CONFIGS = sorted(path for path in ROOT.rglob('*.py') if '_base_' not in path.parts and path not in OTHERS)
 FOLDERS = sorted(path for path in ROOT.iterdir() if path.is_dir() and path.name != '_base_')
 NAMES = [str(path.relative_to(ROOT)) for path in CONFIGS]
 
@@ -143,6 +146,15 @@ def test_the_links_of_a_programme_build(path, tmp_path, empty_weights):
             continue
         assert build(config), row
         assert config.default_hooks.random_state == dict(type='kddense.RandomStateHook')
+
+
+@pytest.mark.parametrize('path', SEARCHES, ids=lambda path: path.stem)
+def test_the_students_of_a_search_build(path, empty_weights):
+    search = read_search(f'kddense::{path.relative_to(ROOT)}')
+    for place in (0, -1):
+        chosen = {name: list(choices)[place] for name, choices in search.space.items()}
+        for with_teacher in (True, False):
+            assert build(config_of(search, chosen, with_teacher))
 
 
 class Untrained(dict):

@@ -13,7 +13,8 @@ import copy
 import json
 import statistics
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,24 @@ def gradient_shares(config: Config, student: str | None = None, batches: int = 4
     Raises:
         ValueError: If the model is no distiller.
     """
+    with ready_to_step(config, student) as (model, loader):
+        found = [shares_of(model, next(loader)) for _ in range(batches)]
+    return {
+        name: {key: statistics.mean(one[name][key] for one in found) for key in found[0][name]} for name in found[0]
+    }
+
+
+@contextmanager
+def ready_to_step(config: Config, student: str | None = None) -> Iterator[tuple[Any, Iterator[Any]]]:
+    """Context manager: a distiller in training mode, and training batches.
+
+    Args:
+        config: A training config whose model is a :class:`kddense.Distiller`.
+        student: A checkpoint of the student; without it, the student is as its config initialises it.
+
+    Raises:
+        ValueError: If the model is no distiller.
+    """
     if 'objectives' not in config.model:
         raise ValueError('model.objectives is missing: gradients are compared in a config that distils')
     with tempfile.TemporaryDirectory() as folder:
@@ -59,14 +78,11 @@ def gradient_shares(config: Config, student: str | None = None, batches: int = 4
         begin(runner, loader)
         if student:
             model.student.load_state_dict(load_checkpoint(student)['state_dict'], strict=False)
-        batch = iter(loader)
-        found = [_of_batch(model, next(batch)) for _ in range(batches)]
-    return {
-        name: {key: statistics.mean(one[name][key] for one in found) for key in found[0][name]} for name in found[0]
-    }
+        yield model, iter(loader)
 
 
-def _of_batch(model: Any, batch: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def shares_of(model: Any, batch: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Compare the gradients of one batch; see :func:`gradient_shares`."""
     data = model.data_preprocessor(batch, True)
     losses = model(**data, mode='loss')
     shared = [parameter for name, parameter in model.student.named_parameters() if _is_shared(name, parameter)]

@@ -51,7 +51,7 @@ class Work:
         self._commands: list[str] = []
         self._others = others
         version.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(version.folder / LOCK)
+        self._lock = locked(version.folder / LOCK)
         self.is_elsewhere = self._lock is None
         if self._lock is None or version.is_done:
             return
@@ -176,7 +176,7 @@ def _seconds(text: str) -> float:
     return (int(days.split()[0]) if days else 0) * 86400 + hours * 3600 + minutes * 60 + seconds
 
 
-def _locked(file: Path) -> IO[bytes] | None:
+def locked(file: Path) -> IO[bytes] | None:
     """Return a file with a lock that only this process and those that it gives it to have; ``None`` if others have it."""
     opened = file.open('ab')
     try:

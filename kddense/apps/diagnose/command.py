@@ -1,0 +1,125 @@
+"""Say what a run can tell of why distillation helps or harms: agreement, gradients, gap, geometry.
+
+    kddense diagnose configs/hinton/hinton_lite2_r18-w16_fpn_camvid.py --student work_dirs/…/iter_600.pth --page why.html
+
+takes training batches and compares student and teacher sample by sample: how often they guess alike, how well each is
+calibrated, how sure the teacher is, how far it is ahead; the ratio and the angle of the gradients of each objective and the
+task; and, of segmentors, Phuong and Lampert's quantities on the teacher's last layer.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, PackageLoader
+from mmengine.config import Config
+from mmengine.logging import MMLogger
+
+from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
+from kddense.apps.measure.gradients import ready_to_step, shares_of
+from kddense.configs import find_config, read_config_file
+from kddense.files import write_whole
+
+from .figures import agreement, angle_of, geometry, joined, numbers_of
+from .observer import ClassObserver
+
+NAME = 'diagnosis'
+
+
+def diagnose(config: Config, student: str | None = None, batches: int = 4) -> dict[str, Any]:
+    """Compare student and teacher on training batches.
+
+    Args:
+        config: A training config whose model is a :class:`kddense.Distiller`.
+        student: A checkpoint of the student; without it, the student is as its config initialises it.
+        batches: How many.
+
+    Returns:
+        ``agreement``, ``gradients`` by objective, and of segmentors ``geometry``; see :mod:`kddense.apps.diagnose.figures`.
+
+    Raises:
+        ValueError: If the model is no distiller, or has no classifier to compare.
+    """
+    config = copy.deepcopy(config)
+    if 'objectives' in config.model:
+        config.model.objectives = {**config.model.objectives, NAME: dict(type='kddense.ClassObserver')}
+    with ready_to_step(config, student) as (model, loader):
+        shares = []
+        for _ in range(batches):
+            found = shares_of(model, next(loader))
+            found.pop(NAME)
+            shares.append(found)
+        observer: Any = model.objectives[NAME]
+        assert isinstance(observer, ClassObserver)
+        heard = joined(observer.heard)
+        teacher = model.teachers[observer.taught_by[0]]
+        figures: dict[str, Any] = {
+            'samples': len(heard.labels),
+            'agreement': agreement(heard, observer.classes == 'sigmoid'),
+            'gradients': {name: _mean([one[name] for one in shares]) for name in shares[0]},
+        }
+        layer = getattr(getattr(getattr(teacher, 'model', None), 'decode_head', None), 'conv_seg', None)
+        if heard.teacher_feature is not None and isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1):
+            figures['geometry'] = geometry(heard, layer.weight.detach().float().cpu().flatten(1))
+    return figures
+
+
+def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
+    mean = {key: statistics.mean(one[key] for one in found) for key in found[0]}
+    return mean | ({'angle': angle_of(mean['cosine'])} if 'cosine' in mean else {})
+
+
+def lines_of(figures: dict[str, Any]) -> list[str]:
+    """Return what the figures say, a line each."""
+    own = figures['agreement']
+    lines = [
+        f'{figures["samples"]} samples: one guess on {own["top1"]:.1%}, divergence {own["divergence"]:.3f} nats',
+        f'right: student {own["student_accuracy"]:.1%}, teacher {own["teacher_accuracy"]:.1%}, a gap of {own["gap"]:+.1%}',
+        f'calibration error: student {own["student_ece"]:.3f}, teacher {own["teacher_ece"]:.3f}',
+        f'entropy of the teacher: {own["teacher_entropy"]:.3f} nats',
+    ]
+    for name, one in figures['gradients'].items():
+        if name != 'task':
+            lines.append(f"gradient of {name}: {one['ratio']:.2f} of the task's, at {one['angle']:.0f}°")
+    if 'geometry' in figures:
+        found = figures['geometry']
+        lines += [
+            f"the teacher's last layer: {found['angle']:.0f}° to the samples (median), of which {found['span']:.1%} is in "
+            f'their span; bound on the disagreement {found["bound"]:.3f}',
+            f"a linear layer on the student's features can follow {found['reach']:.1%} of it",
+        ]
+    return lines
+
+
+@in_one_sentence()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the diagnosis; write it as JSON and as a page."""
+    parser = new_parser(__doc__)
+    parser.add_argument('config', help='a config that distils')
+    parser.add_argument('--student', help='a checkpoint of the student; as it is initialised without one')
+    parser.add_argument('--batches', type=count, default=4)
+    parser.add_argument('--json', type=Path, help='also write the figures to this file')
+    parser.add_argument('--page', type=Path, help='also write a page')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
+    args = parser.parse_args(argv)
+    MMLogger.get_instance('diagnose', log_level='ERROR')
+    config = read_config_file(find_config(args.config))
+    change_config(config, args.cfg_options)
+    figures = diagnose(config, args.student, args.batches)
+    lines = lines_of(figures)
+    print('\n'.join(lines))
+    if args.json:
+        write_whole(args.json, (json.dumps({'config': args.config, **numbers_of(figures)}, indent=2) + '\n').encode())
+    if args.page:
+        environment = Environment(loader=PackageLoader('kddense.report'), autoescape=True, trim_blocks=True)
+        page = environment.get_template('diagnosis.html').render(
+            config=args.config, lines=lines, figures=numbers_of(figures)
+        )
+        write_whole(args.page, page.encode())
+    return 0

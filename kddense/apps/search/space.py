@@ -1,0 +1,141 @@
+"""What is searched: choices of widths, depths, resolutions over a config, and what each comes to."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from kddense.configs import find_config, is_distiller, read_config_file
+from kddense.errors import ConfigError, within
+from kddense.options import faults
+from kddense.training.settings import add_import, stretched
+
+STUDENT = 'student.'
+LIMITS = ('latency', 'multiply_adds', 'parameters')
+KEYS: Mapping[str, Any] = {
+    'trials': int,
+    'steps': int,
+    'validations': int,
+    'seed': int,
+    'metric': str | None,
+    'limit': Mapping | None,
+    'omega': float | None,
+}
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search file says.
+
+    Attributes:
+        config: A training config; of one that distils, the student is varied.
+        space: By name of what is varied, its choices: by name, changes to the config. Keys that begin with ``student.``
+            are the student's own.
+        trials: How many students are tried.
+        steps: Iterations, or epochs, of each: a short training, with the schedule compressed.
+        validations: How often each is validated on the way, so that poor ones end early.
+        metric: What decides; the first of the validation's own by default.
+        limit: The most that a student may cost, by one of :data:`LIMITS`: milliseconds, billions, millions.
+        omega: Of a student over the limit: the metric is multiplied by (cost / limit)^omega, -0.07 in the paper; ``None``
+            leaves it out untrained.
+        seed: Of trainings and of the search.
+    """
+
+    config: str
+    space: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    trials: int = 20
+    steps: int = 100
+    validations: int = 4
+    metric: str | None = None
+    limit: Mapping[str, float] | None = None
+    omega: float | None = None
+    seed: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Of all that a study's trials must share."""
+        own = [self.config, self.space, self.steps, self.validations, self.metric, self.limit, self.omega, self.seed]
+        return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def read_search(file: str) -> Search:
+    """Read a search file.
+
+    Raises:
+        ConfigError: If something does not fit; the message begins with the key.
+    """
+    written = Config(dict(read_config_file(find_config(file)))).to_dict()
+    if not isinstance(written.get('config'), str):
+        raise ConfigError(f'must name a training config, got {written.get("config")!r}', 'config')
+    space = written.get('space')
+    if not isinstance(space, Mapping) or not space:
+        raise ConfigError(f'must be a dict of what is varied, got {space!r}', 'space')
+    for name, choices in space.items():
+        if not isinstance(choices, Mapping) or not choices:
+            raise ConfigError(f'must be a dict of changes by name, got {choices!r}', f'space.{name}')
+        for choice, changes in choices.items():
+            if not isinstance(choice, str) or not isinstance(changes, Mapping):
+                raise ConfigError(f'must have texts as names and dicts of changes, got {choice!r}', f'space.{name}')
+    given = {key: written[key] for key in KEYS if key in written}
+    for key, value in given.items():
+        for place, fault in faults(value, KEYS[key], key):
+            raise ConfigError(fault, place)
+        if KEYS[key] is int and key != 'seed' and value < 1:
+            raise ConfigError(f'must be at least 1, got {value}', key)
+    limit = given.get('limit')
+    if limit is not None:
+        if len(limit) != 1 or next(iter(limit)) not in LIMITS:
+            raise ConfigError(f'must name one of {", ".join(LIMITS)}, got {limit!r}', 'limit')
+        if not isinstance(next(iter(limit.values())), (int, float)) or next(iter(limit.values())) <= 0:
+            raise ConfigError(f'must be above 0, got {limit!r}', 'limit')
+    return Search(config=written['config'], space=space, **given)
+
+
+def config_of(search: Search, chosen: Mapping[str, str], with_teacher: bool = True, short: bool = True) -> Config:
+    """Return the config that a choice comes to.
+
+    Args:
+        search: The search.
+        chosen: A choice of each name.
+        with_teacher: Whether it learns from the teacher, or trains alone.
+        short: Whether for the trial, or for its whole training.
+
+    Raises:
+        ConfigError: If a change does not fit.
+    """
+    config = copy.deepcopy(read_config_file(find_config(search.config), 'config'))
+    distils = is_distiller(config.model)
+    if distils and not with_teacher:
+        config.model = config.model.student
+    prefix = 'model.student.' if distils and with_teacher else 'model.'
+    for name, choice in chosen.items():
+        with within(f'space.{name}.{choice}'):
+            changes = search.space[name][choice]
+            config.merge_from_dict(
+                {
+                    prefix + key.removeprefix(STUDENT) if key.startswith(STUDENT) else key: one
+                    for key, one in changes.items()
+                }
+            )
+    config.randomness = {**config.get('randomness', {}), 'seed': search.seed}
+    if short:
+        config = stretched(config, search.steps)
+        every = max(1, search.steps // search.validations)
+        config.train_cfg.val_interval = every
+        config.default_hooks.checkpoint.interval = every
+        config.default_hooks.checkpoint.max_keep_ckpts = 1
+    config.merge_from_dict({'default_hooks.random_state': dict(type='kddense.RandomStateHook')})
+    add_import(config)
+    return config
+
+
+def folder_of(work_dir: Path, chosen: Mapping[str, str]) -> Path:
+    """Return the folder of a choice's training: the same for whoever tries it."""
+    return work_dir / 'trials' / '_'.join(f'{name}-{chosen[name]}' for name in sorted(chosen))

@@ -1,0 +1,85 @@
+"""kddense diagnose: figures by hand, and a toy run from config to page."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from kddense.apps import diagnose as app
+from kddense.apps.diagnose.figures import agreement, angle_of, calibration_error, explained_share, geometry
+from kddense.apps.diagnose.observer import Heard
+
+LOGITS = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 0.5]])
+OTHER = torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+LABELS = torch.tensor([0, 0, 0, 1])
+
+
+def test_agreement_by_hand():
+    found = agreement(Heard(LOGITS, OTHER, LABELS), sigmoid=False)
+    assert found['top1'] == 0.75
+    assert (found['student_accuracy'], found['teacher_accuracy'], found['gap']) == (0.75, 1.0, 0.25)
+    p = OTHER.softmax(1)
+    assert found['teacher_entropy'] == pytest.approx(float(-(p * p.log()).sum(1).mean()), rel=1e-5)
+    expected = float((p * (p.log() - LOGITS.log_softmax(1))).sum(1).mean())
+    assert found['divergence'] == pytest.approx(expected, rel=1e-5)
+    same = agreement(Heard(OTHER, OTHER, LABELS), sigmoid=False)
+    assert same['divergence'] == pytest.approx(0, abs=1e-6)
+    assert same['top1'] == 1
+
+
+def test_sigmoid_classes_have_none_as_one_more():
+    logits = torch.tensor([[-3.0, -2.0], [2.0, -1.0], [-1.0, 0.5]])
+    found = agreement(Heard(logits, logits, torch.tensor([2, 0, 0])), sigmoid=True)
+    assert found['student_accuracy'] == pytest.approx(2 / 3)
+    assert found['divergence'] == pytest.approx(0, abs=1e-6)
+
+
+def test_calibration_by_hand():
+    """Two in the bin of 0.9, one right: |1 - 1.8| of 3; one in that of 0.5, right: |1 - 0.5| of 3."""
+    found = calibration_error(torch.tensor([0.9, 0.9, 0.5]), torch.tensor([True, False, True]))
+    assert found == pytest.approx((0.8 + 0.5) / 3, rel=1e-5)
+    assert calibration_error(torch.ones(4), torch.ones(4, dtype=torch.bool)) == 0
+
+
+def test_geometry():
+    torch.manual_seed(0)
+    features = torch.randn(50, 4)
+    weight = torch.tensor([[1.0, 0, 0, 0], [-1, 0, 0, 0]])
+    found = geometry(Heard(LOGITS, OTHER, LABELS, features, features), weight)
+    assert found['span'] == pytest.approx(1)
+    assert found['reach'] == pytest.approx(1)
+    flat = features * torch.tensor([0.0, 1, 1, 1])
+    blind = geometry(Heard(LOGITS, OTHER, LABELS, flat, flat), weight)
+    assert blind['span'] == pytest.approx(0, abs=1e-6)
+    assert blind['angle'] == pytest.approx(90)
+    assert geometry(Heard(LOGITS, OTHER, LABELS, flat, features), weight)['reach'] < 0.3
+    assert explained_share(torch.randn(9, 2).double(), torch.ones(9, 1).double()) <= 1
+    assert angle_of(0) == pytest.approx(90)
+    assert angle_of(-1.0000001) == pytest.approx(180)
+    assert math.isfinite(found['bound'])
+
+
+@pytest.mark.parametrize('family', ['segmentor', 'detector'])
+def test_a_run_from_config_to_page(family, request, tmp_path, capsys):
+    task = request.getfixturevalue(family)
+    task.build(task.plain().model)
+    task.distilled().dump(tmp_path / 'run.py')
+    files = [str(tmp_path / name) for name in ('why.json', 'why.html')]
+    assert app.main([str(tmp_path / 'run.py'), '--batches', '2', '--json', files[0], '--page', files[1]]) == 0
+    figures = json.loads((tmp_path / 'why.json').read_text())
+    assert 0 <= figures['agreement']['top1'] <= 1
+    assert set(figures['gradients']) == {'task', *task.objectives}
+    assert all(0 <= one['angle'] <= 180 for name, one in figures['gradients'].items() if name != 'task')
+    assert ('geometry' in figures) == (family == 'segmentor')
+    assert 'one guess on' in capsys.readouterr().out
+    assert '<h2>agreement</h2>' in (tmp_path / 'why.html').read_text()
+
+
+def test_a_plain_config_is_refused(segmentor, tmp_path):
+    segmentor.build(segmentor.plain().model)
+    segmentor.plain().dump(tmp_path / 'plain.py')
+    with pytest.raises(SystemExit, match='gradients are compared in a config that distils'):
+        app.main([str(tmp_path / 'plain.py')])

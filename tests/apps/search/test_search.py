@@ -1,0 +1,187 @@
+"""kddense search: rewards, fronts, bad spaces; workers share one study, and take over from those who are gone."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import time
+
+import pytest
+from mmengine.config import Config
+
+from kddense.apps import search as app
+from kddense.apps.search import study as studies
+from kddense.apps.search import trial as trials
+from kddense.apps.search.space import config_of, folder_of, read_search
+from kddense.apps.search.study import Worker, front, reward
+
+pytest.importorskip('optuna')
+SPACE = dict(
+    width={str(width): {'student.backbone.base_channels': width} for width in (8, 16)},
+    rate={str(rate): {'optim_wrapper.optimizer.lr': rate} for rate in (0.01, 0.02, 0.03)},
+)
+
+
+@pytest.fixture
+def search(segmentor, tmp_path):
+    """Write a search file over a toy distillation; returns its path."""
+    segmentor.build(segmentor.plain().model)
+    segmentor.distilled().dump(tmp_path / 'run.py')
+
+    def write(**options):
+        options = dict(config=str(tmp_path / 'run.py'), space=SPACE, steps=4, validations=2, trials=4) | options
+        (tmp_path / 'search.py').write_text(''.join(f'{key} = {value!r}\n' for key, value in options.items()))
+        return str(tmp_path / 'search.py')
+
+    return write
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Students that need no training: the wider and the faster the better, and cost their width."""
+
+    def train(config, folder, told):
+        time.sleep(0.25)
+        metrics = dict(mIoU=config.model.student.backbone.base_channels + 100 * config.optim_wrapper.optimizer.lr)
+        return None if told(1, metrics) else metrics
+
+    def costs(config):
+        return dict(latency=float(config.model.student.backbone.base_channels), multiply_adds=1.0, parameters=1.0)
+
+    monkeypatch.setattr(trials, 'train', train)
+    monkeypatch.setattr(trials, 'costs_of', costs)
+
+
+def worker(file, folder, **options):
+    return Worker(read_search(file), folder, say=lambda text: None, **options)
+
+
+def test_the_reward_of_the_paper():
+    """METHODS' EX 15: ω = -0.07, at most 80 ms."""
+    assert reward(0.70, 80, 80) == 0.70
+    assert reward(0.72, 160, 80) == pytest.approx(0.685899, abs=1e-6)
+    assert reward(0.72, 40, 80) == 0.72
+
+
+def test_the_front_is_what_nothing_beats():
+    points = dict(a=(1.0, 5.0), b=(2.0, 4.0), c=(2.0, 7.0), d=(3.0, 7.0), e=(4.0, 9.0))
+    assert front(points) == ['a', 'c', 'e']
+
+
+def test_changes_are_the_students_with_a_teacher_and_without(search):
+    found = read_search(search())
+    chosen = dict(width='16', rate='0.02')
+    taught, alone = (config_of(found, chosen, one) for one in (True, False))
+    assert taught.model.student.backbone.base_channels == alone.model.backbone.base_channels == 16
+    assert taught.optim_wrapper.optimizer.lr == 0.02
+    assert (taught.train_cfg.max_iters, taught.train_cfg.val_interval) == (4, 2)
+    assert config_of(found, chosen, short=False).train_cfg.max_iters == 12
+
+
+def test_the_best_is_found_and_written(search, quick, tmp_path, capsys):
+    assert app.main([search(trials=12), '--work-dir', str(tmp_path / 'out')]) == 0
+    best = Config.fromfile(tmp_path / 'out/taught/best.py')
+    assert best.model.student.backbone.base_channels == 16
+    assert best.train_cfg.max_iters == 12, 'in full'
+    rows = json.loads((tmp_path / 'out/taught/front.json').read_text())
+    assert [row['latency'] for row in rows] == sorted(row['latency'] for row in rows)
+    assert 'the best student is' in capsys.readouterr().out
+    before = time.monotonic()
+    assert app.main([search(trials=12), '--work-dir', str(tmp_path / 'out')]) == 0
+    assert time.monotonic() - before < 2, 'what is done is not repeated'
+
+
+def test_two_workers_share_one_study_and_take_half_the_time(search, quick, tmp_path, monkeypatch):
+    """Of trials that last a while and need no processor, so that a busy machine tells the same."""
+
+    def train(config, folder, told):
+        time.sleep(2)
+        return dict(mIoU=1.0)
+
+    monkeypatch.setattr(trials, 'train', train)
+    file, times = search(trials=6), []
+    for count in (1, 2):
+        folder = tmp_path / f'by_{count}'
+        worker(file, folder).open()
+        started = time.monotonic()
+        workers = [multiprocessing.get_context('fork').Process(target=worker(file, folder).work) for _ in range(count)]
+        for one in workers:
+            one.start()
+        for one in workers:
+            one.join()
+        times.append(time.monotonic() - started)
+        found = worker(file, folder).open().get_trials()
+        done = [one for one in found if one.state.name in ('COMPLETE', 'PRUNED')]
+        assert len(done) in (6, 7), 'the last one may be begun twice'
+    assert times[1] < 0.7 * times[0], times
+
+
+def test_over_the_limit_is_left_out_or_weighed(search, quick, tmp_path):
+    hard = worker(search(limit=dict(latency=10.0), trials=6), tmp_path / 'hard').work()
+    tried = [one for one in hard.get_trials() if one.state.name == 'COMPLETE']
+    assert {one.params['width'] for one in tried} <= {'8'}
+    soft = worker(search(limit=dict(latency=10.0), omega=-0.07, trials=6), tmp_path / 'soft').work()
+    for one in soft.get_trials():
+        if one.state.name == 'COMPLETE' and one.params['width'] == '16':
+            raw = 16 + 100 * float(one.params['rate'])
+            assert one.value == pytest.approx(raw * 1.6**-0.07)
+
+
+def test_a_worker_that_is_gone_is_replaced(search, quick, tmp_path):
+    file = search(trials=2)
+    first = worker(file, tmp_path / 'out')
+    study = first.open()
+    lost = study.ask()
+    chosen = {name: lost.suggest_categorical(name, list(choices)) for name, choices in SPACE.items()}
+    folder = folder_of(tmp_path / 'out', chosen)
+    folder.mkdir(parents=True)
+    lost.set_user_attr('folder', str(folder))
+    done = [one for one in worker(file, tmp_path / 'out').work().get_trials() if one.state.name == 'COMPLETE']
+    assert done[0].params == chosen
+    assert len(done) == 2
+
+
+def test_a_study_of_another_space_is_refused_and_stays(search, quick, tmp_path):
+    worker(search(trials=1), tmp_path / 'out').work()
+    before = (tmp_path / 'out/study.log').read_bytes()
+    with pytest.raises(ValueError, match='holds a study of another space, config or schedule') as error:
+        worker(search(trials=1, steps=6), tmp_path / 'out').work()
+    assert '\n' not in str(error.value)
+    assert len(worker(search(trials=1), tmp_path / 'out').open().get_trials()) == 1
+    assert (tmp_path / 'out/study.log').read_bytes().startswith(before)
+
+
+def test_a_real_student_is_trained_and_goes_on(search, tmp_path, monkeypatch, python):
+    monkeypatch.setattr('sys.executable', python)
+    found = worker(search(trials=1, space=dict(rate=SPACE['rate'])), tmp_path / 'out').work().best_trial
+    assert 0 <= found.value <= 100
+    assert found.user_attrs['costs']['parameters'] > 0
+    (folder,) = (tmp_path / 'out/trials').iterdir()
+    assert (folder / 'iter_4.pth').exists()
+    assert json.loads((folder / 'result.json').read_text())['mIoU'] == found.value
+
+
+@pytest.mark.parametrize(
+    'options, sentence',
+    [
+        (dict(space={}), 'space must be a dict of what is varied'),
+        (dict(space=dict(width=[8, 16])), 'space.width must be a dict of changes by name'),
+        (dict(space=dict(width={8: {}})), 'space.width must have texts as names'),
+        (dict(config=3), 'config must name a training config, got 3'),
+        (dict(trials=0), 'trials must be at least 1, got 0'),
+        (dict(limit=dict(latencyy=3)), 'limit must name one of latency, multiply_adds, parameters'),
+        (dict(limit=dict(latency=0)), 'limit must be above 0'),
+        (dict(seed='x'), "seed must be a whole number, got 'x'"),
+    ],
+)
+def test_bad_searches_are_one_sentence(search, options, sentence):
+    file = search(**options)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        read_search(file)
+
+
+def test_without_optuna_it_says_what_to_install(search, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__('sys').modules, 'optuna', None)
+    with pytest.raises(ImportError, match=r"pip install 'kddense\[search\]'"):
+        studies.Worker(read_search(search()), tmp_path).open()
