@@ -1,4 +1,4 @@
-"""Attention transfer on CamVid, its gradient held at 30 % of the task's: a weight that no other model or data set decided."""
+"""Attention transfer on CamVid, its gradient held at 30 % of the task's: a weight no other model or data set decided."""
 
 _base_ = './at_lite2_r18-w16_fpn_camvid.py'
 
