@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.fileio import list_from_file
 from mmengine.hub import get_config
 from mmengine.registry import DATASETS, DefaultScope
+from mmengine.utils import get_object_from_string
 
 from kddense.errors import ConfigError, sentence_of
 from kddense.registry import name_of
@@ -124,6 +125,24 @@ def read_config_file(file: str | Path, key: str = '') -> Config:
         return Config.fromfile(file)
     except Exception as error:  # a config is code, which may fail in any way
         raise ConfigError(f": '{file}' cannot be read: {_told(error)}", key) from error
+
+
+def let_types_be_found(config: Any) -> None:
+    """Change the types of a config, or of a part of one, that mmengine would not find, to such as it finds.
+
+    A config of the new style is dumped with the paths of its classes. Where a module has the name of a function beside
+    it, as that of mmdet's ``L1Loss`` has, mmengine does not find the class by its path, but by its scope and name.
+    """
+    if isinstance(config, (list, tuple)):
+        for item in config:
+            let_types_be_found(item)
+    if not isinstance(config, (Mapping, Config)):
+        return
+    kind: Any = config.get('type')
+    if isinstance(kind, str) and kind.count('.') > 1 and get_object_from_string(kind) is None:
+        config['type'] = f'{kind.partition(".")[0]}.{name_of(kind)}'  # type: ignore[index]
+    for value in config.values():
+        let_types_be_found(value)
 
 
 def _told(error: Exception) -> str:

@@ -199,8 +199,8 @@ def build_weight(weight: float | str | Mapping[str, Any] | WeightSchedule) -> We
     Raises:
         ValueError: If it is none of these.
     """
-    if not isinstance(weight, Mapping):
-        weight = dict(value=weight) if isinstance(weight, str) else weight
+    alone = isinstance(weight, str)
+    weight = dict(value=weight) if isinstance(weight, str) else weight
     if not isinstance(weight, Mapping):
         return Weight(build_schedule(weight))
     options = dict(weight)
@@ -212,7 +212,7 @@ def build_weight(weight: float | str | Mapping[str, Any] | WeightSchedule) -> We
         raise ValueError(f"weight.on must be a place in the student, such as 'backbone', got {on!r}")
     share = None
     if isinstance(options.get('value'), str):
-        options['value'] = _percentage(options['value'], alone=len(weight) == 1)
+        options['value'] = _percentage(options['value'], alone)
         share = GradientShare(every, on)
     stop = _stop(own, every, on) if 'stop_below' in own else None
     schedule = build_schedule(options)

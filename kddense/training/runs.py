@@ -12,6 +12,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kddense.configs import let_types_be_found
+
 from .checkpoints import find_checkpoint
 
 COMMAND = 'command.txt'  # in a work_dir: the command that trained it, if anybody noted it
@@ -142,10 +144,12 @@ def _read_config(folder: Path, title: str, faults: list[str]) -> tuple[Path | No
     at_top = [file for file in files if file.parent == folder]
     file = max(at_top or files, key=lambda path: path.stat().st_mtime)
     try:
-        return file, Config.fromfile(str(file))
+        config = Config.fromfile(str(file))
     except Exception as error:  # a config is code, which may fail in any way
         faults.append(f'{title}: the config {file} cannot be read: {error}')
         return file, None
+    let_types_be_found(config)
+    return file, config
 
 
 def _read_log(folder: Path, title: str, faults: list[str]) -> tuple[list[dict], list[dict]]:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from kddense.registry import MODELS
 from kddense.training.runs import read_run
 
 EPOCHS = "train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=3)\n"
@@ -38,6 +39,14 @@ def work_dir(tmp_path):
         return tmp_path
 
     return make
+
+
+def test_its_model_is_built_also_where_mmengine_does_not_find_a_type_by_its_path(work_dir):
+    """As mmengine dumps a config of its new style; the module of this class has the name of a function beside it."""
+    loss = "dict(type='mmdet.models.losses.smooth_l1_loss.L1Loss', loss_weight=2.0)"
+    run = read_run(work_dir([step(10)], config=f'{ITERATIONS}model = dict(losses=[{loss}])\n'), 'plain')
+
+    assert MODELS.build(run.config.model.losses[0]).loss_weight == 2
 
 
 def test_a_finished_run_has_no_faults(work_dir):

@@ -212,6 +212,11 @@ class Distillation:
             )
             return {}
         metrics = tested(teacher.model, student.config, self.device, self.say, 'the teacher')
+        if not metrics:  # mmdet's, where no box is found
+            raise ValueError(
+                "the teacher finds nothing at all on the student's validation images: its checkpoint must be one that its "
+                'config was trained to'
+            )
         metric = headline(metrics)
         self.say(
             f"the teacher on the student's validation images: {metric.label} {metric.written(metrics[metric.key])}"
@@ -220,7 +225,7 @@ class Distillation:
         if self.student_checkpoint:
             plain = load_model(plain_config(student.config), self.student_checkpoint, self.trust_checkpoint, 'student')
             other, name = (
-                tested(plain, student.config, self.device, self.say, 'the student')[metric.key],
+                tested(plain, student.config, self.device, self.say, 'the student').get(metric.key, 0.0),
                 "the student's checkpoint",
             )
             self.say(f'the student: {metric.label} {metric.written(other)}')

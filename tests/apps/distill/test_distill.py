@@ -97,6 +97,13 @@ def test_the_teacher_is_tested_first(distillation, detector, monkeypatch):
     assert not made.folder.path.exists()
 
 
+def test_a_teacher_that_finds_nothing_is_told(distillation, detector, monkeypatch):
+    """mmdet's evaluators measure nothing where there is no box."""
+    monkeypatch.setattr(distillation_module, 'tested', lambda *_: {})
+    with pytest.raises(ValueError, match="the teacher finds nothing at all on the student's validation images"):
+        distillation(detector).prepare()
+
+
 @pytest.mark.parametrize('own, better', [(0.3, True), (0.5, False)])
 def test_the_teacher_must_beat_the_students_checkpoint(own, better, distillation, detector, tmp_path, monkeypatch):
     model = detector.build(detector.plain().model)
