@@ -21,6 +21,8 @@ from kddense.taps import nearest
 
 EXTRAS = {'mmdet': 'detection', 'mmseg': 'segmentation'}  # which of kddense's extras installs a library
 
+CONFIGS = Path(__file__).parent / '.mim/configs'  # of the package: recipes, configs and what was measured with them
+
 
 def is_distiller(model: Mapping[str, Any]) -> bool:
     """Tell whether the config of a model is one of :class:`kddense.Distiller`."""
@@ -75,7 +77,7 @@ def read_recipe(name: str) -> Config:
 
 
 def _recipes() -> Path:
-    return Path(__file__).parent / '.mim/configs/_base_/recipes'
+    return CONFIGS / '_base_/recipes'
 
 
 def read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -1,11 +1,18 @@
 """Which recipe for which model, and what was measured of it: what ``kddense distill`` chooses by.
 
-``docs/which-method.md`` tells the same; a test keeps this table, that page and the records under ``configs/`` in step.
+Gains are read from the records under ``configs/``. ``docs/which-method.md`` tells the same; a test keeps the two in step.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from kddense.apps.measure.markdown import gain
+from kddense.apps.measure.table import read_table
+from kddense.configs import CONFIGS
 
 TWO_STAGE, ONE_STAGE, GFL, SEGMENTOR, DEPTH = FAMILIES = (
     'two-stage detector',
@@ -23,20 +30,38 @@ class Measured:
 
     Attributes:
         student: What was distilled, in a word.
-        gain: The mean with its 95 % interval, and the metric; above 0 is better.
-        verdict: ``'helps'``, ``'harms'`` or ``'no difference seen'``.
-        record: The file under ``configs/``.
-        config: The row of it.
+        record: The table, ``folder/file`` under ``configs/``.
+        config: The row of it, a file in the record's folder unless it names another one.
     """
 
     student: str
-    gain: str
-    verdict: str
     record: str
     config: str
 
+    @property
+    def row(self) -> dict[str, Any]:
+        """What is recorded, see :func:`kddense.apps.measure.table.make_table`."""
+        config = self.config if '/' in self.config else f'{Path(self.record).parent}/{self.config}'
+        return next(row for row in _rows(self.record) if row['config'] == f'configs/{config}')
+
+    @property
+    def gain(self) -> str:
+        """The mean with its 95 % interval, and the metric; above 0 is better."""
+        metric = self.row['metric']
+        return f'{gain(self.row, metric)} {_METRICS.get(metric, metric)}'
+
+    @property
+    def verdict(self) -> str:
+        """``'helps'``, ``'harms'`` or ``'no difference seen'``."""
+        return str(self.row['verdict'])
+
     def __str__(self) -> str:
         return f'{self.student}: {self.gain}, {self.verdict}'
+
+
+@cache
+def _rows(record: str) -> list[dict[str, Any]]:
+    return list(read_table(CONFIGS / record)['rows'])
 
 
 @dataclass(frozen=True)
@@ -70,164 +95,99 @@ class Choice:
         return f'{told} ({self.note})' if self.note else told
 
 
-_BCCD = 'skd/measured_bccd.json'
-_CAMVID = 'skd/measured_camvid.json'
-_NYU = 'skd/measured_nyuv2.json'
-_SEEN, _HELPS, _HARMS = 'no difference seen', 'helps', 'harms'
+_METRICS = {'coco/bbox_mAP': 'mAP', 'abs_rel': 'abs rel'}
+_FCOS, _CAMVID, _NYU = 'skd/measured_bccd.json', 'measured_camvid.json', 'skd/measured_nyuv2.json'
 
-# For each family the first that fits is chosen.
+
+def _camvid(method: str, file: str = '') -> tuple[Measured, ...]:
+    return (Measured('semantic FPN', f'{method}/{_CAMVID}', f'{file or method}_lite2_r18-w16_fpn_camvid.py'),)
+
+
+def _bccd(method: str) -> tuple[Measured, ...]:
+    return (Measured('FCOS', f'{method}/measured_bccd.json', f'{method}_lite2_r18-w16_fcos_fpn_bccd.py'),)
+
+
+# For each family the first that fits is chosen. A recipe has one line for the families in which it was measured, and one for
+# the others.
 CHOICES = (
     Choice(
         'chen2017',
         (TWO_STAGE,),
-        (
-            Measured(
-                'Faster R-CNN',
-                '+2.00 [0.86, 3.14] mAP',
-                _HELPS,
-                'chen2017/measured_bccd.json',
-                'configs/chen2017/chen_r18_r18-w16_fpn_bccd.py',
-            ),
-        ),
+        (Measured('Faster R-CNN', 'chen2017/measured_bccd.json', 'chen_r18_r18-w16_fpn_bccd.py'),),
     ),
     Choice(
         'pkd_one_stage',
         DENSE,
         (
-            Measured(
-                'RetinaNet',
-                '+3.67 [0.79, 6.55] mAP',
-                _HELPS,
-                'pkd/measured_bccd.json',
-                'configs/pkd/pkd_r18_r18-w16_retinanet_fpn_bccd.py',
-            ),
-            Measured('FCOS', '+2.30 [1.80, 2.80] mAP', _HELPS, _BCCD, 'configs/pkd/pkd_r18_r18-w16_fcos_fpn_bccd.py'),
+            Measured('RetinaNet', 'pkd/measured_bccd.json', 'pkd_r18_r18-w16_retinanet_fpn_bccd.py'),
+            Measured('FCOS', _FCOS, 'pkd/pkd_r18_r18-w16_fcos_fpn_bccd.py'),
         ),
         'compares pyramids alone, so that the teacher may have another dense head',
     ),
+    Choice('cankd', (SEGMENTOR,), _camvid('cankd'), 'compares maps of features, of any backbone'),
+    Choice('ofd', (SEGMENTOR,), _camvid('ofd'), 'compares stages of convolutional backbones'),
+    Choice('pkd', (SEGMENTOR,), _camvid('pkd'), 'compares pyramids alone: for segmentors that have one'),
     Choice(
-        'cwd',
+        'skd',
         (SEGMENTOR,),
-        (
-            Measured(
-                'semantic FPN',
-                '+1.10 [-0.67, 2.87] mIoU',
-                _SEEN,
-                _CAMVID,
-                'configs/cwd/cwd_lite2_r18-w16_fpn_camvid.py',
-            ),
-        ),
-        'cheap; nothing was shown to help segmentors yet',
+        (Measured('semantic FPN', 'skd/measured_camvid_again.json', 'skd_lite2_r18-w16_fpn_camvid.py'),),
+        'with a discriminator, which has an optimiser of its own',
     ),
+    Choice('cwd', (SEGMENTOR,), _camvid('cwd')),
+    Choice('dist', (SEGMENTOR,), _camvid('dist')),
+    Choice('hinton', (SEGMENTOR,), _camvid('hinton'), 'soft classes of each pixel'),
+    Choice('logit_std', (SEGMENTOR,), _camvid('logit_std', 'logit-std'), 'soft classes of each pixel'),
     Choice(
         'ail_depth',
         (DEPTH,),
-        (
-            Measured(
-                'ResNet-18',
-                '+0.0069 [-0.0102, 0.0240] abs rel',
-                _SEEN,
-                _NYU,
-                'configs/ail/ail_r18_r18-w8_depth_nyuv2.py',
-            ),
-        ),
+        (Measured('ResNet-18', _NYU, 'ail/ail_r18_r18-w8_depth_nyuv2.py'),),
         'nothing was shown to help depth estimators yet',
     ),
     Choice('pkd', (TWO_STAGE,), note='compares pyramids alone'),
+    Choice('chen2017_dense', DENSE, (Measured('FCOS', _FCOS, 'chen2017/chen_r18_r18-w16_fcos_fpn_bccd.py'),)),
+    Choice('reviewkd', DENSE, _bccd('reviewkd')),
+    Choice('ail_boxes', DENSE, (Measured('FCOS', _FCOS, 'ail/ail_r18_r18-w16_fcos_fpn_bccd.py'),)),
+    Choice('ail_boxes', (TWO_STAGE,)),
     Choice(
-        'chen2017_dense',
-        DENSE,
-        (
-            Measured(
-                'FCOS', '+1.27 [-0.60, 3.13] mAP', _SEEN, _BCCD, 'configs/chen2017/chen_r18_r18-w16_fcos_fpn_bccd.py'
-            ),
-        ),
-    ),
-    Choice(
-        'ail_boxes',
-        (TWO_STAGE, *DENSE),
-        (Measured('FCOS', '+0.67 [-1.78, 3.12] mAP', _SEEN, _BCCD, 'configs/ail/ail_r18_r18-w16_fcos_fpn_bccd.py'),),
-    ),
-    Choice(
-        'hinton_dense',
-        DENSE,
-        (
-            Measured(
-                'GFL',
-                '+0.33 [-3.05, 3.72] mAP',
-                _SEEN,
-                'ld/measured_bccd.json',
-                'configs/hinton/hinton_r18_r18-w16_gfl_fpn_bccd.py',
-            ),
-        ),
+        'hinton_dense', DENSE, (Measured('GFL', 'ld/measured_bccd.json', 'hinton/hinton_r18_r18-w16_gfl_fpn_bccd.py'),)
     ),
     Choice(
         'ld',
         (GFL,),
-        (
-            Measured(
-                'GFL',
-                '-0.07 [-2.80, 2.67] mAP',
-                _SEEN,
-                'ld/measured_bccd.json',
-                'configs/ld/ld_r18_r18-w16_gfl_fpn_bccd.py',
-            ),
-        ),
+        (Measured('GFL', 'ld/measured_bccd.json', 'ld_r18_r18-w16_gfl_fpn_bccd.py'),),
         'the teacher is a GFL too',
     ),
-    Choice(
-        'skd_detection',
-        DENSE,
-        (Measured('FCOS', '-1.73 [-2.96, -0.51] mAP', _HARMS, _BCCD, 'configs/skd/skd_r18_r18-w16_fcos_fpn_bccd.py'),),
-    ),
-    Choice(
-        'skd',
-        (SEGMENTOR,),
-        (
-            Measured(
-                'semantic FPN',
-                '+1.03 [-0.02, 2.08] mIoU',
-                _SEEN,
-                _CAMVID,
-                'configs/skd/skd_lite2_r18-w16_fpn_camvid.py',
-            ),
-        ),
-        'with a discriminator, which has an optimiser of its own',
-    ),
-    Choice('hinton', (SEGMENTOR,), note='soft classes of each pixel'),
+    Choice('dkd', DENSE, _bccd('dkd')),
+    Choice('skd_detection', DENSE, (Measured('FCOS', _FCOS, 'skd_r18_r18-w16_fcos_fpn_bccd.py'),)),
+    Choice('crd', DENSE, _bccd('crd')),
+    Choice('fbkd', DENSE, _bccd('fbkd')),
     Choice(
         'skd_depth',
         (DEPTH,),
-        (
-            Measured(
-                'ResNet-18',
-                '+0.0054 [-0.0079, 0.0186] abs rel',
-                _SEEN,
-                _NYU,
-                'configs/skd/skd_r18_r18-w8_depth_nyuv2.py',
-            ),
-        ),
+        (Measured('ResNet-18', _NYU, 'skd_r18_r18-w8_depth_nyuv2.py'),),
         'with a discriminator, which has an optimiser of its own',
     ),
-    Choice('dist', (TWO_STAGE, *DENSE, SEGMENTOR)),
-    Choice('dkd', (TWO_STAGE, *DENSE, SEGMENTOR)),
-    Choice('logit_std', (SEGMENTOR,), note='soft classes of each pixel'),
-    Choice('at_gradient', (*DENSE, SEGMENTOR, DEPTH), note='differentiates twice: twice the time of a step'),
+    Choice('dist', (TWO_STAGE, *DENSE)),
+    Choice('dkd', (TWO_STAGE, SEGMENTOR)),
+    Choice('at_gradient', (SEGMENTOR,), _camvid('at', 'at-gradient'), 'differentiates twice: twice the time of a step'),
+    Choice('at_gradient', (*DENSE, DEPTH), note='differentiates twice: twice the time of a step'),
     Choice('ofd_deeplabv3plus', (SEGMENTOR,), note='DeepLabV3+ alone'),
-    *(Choice(recipe, FAMILIES) for recipe in ('cankd', 'cirkd', 'crd', 'fbkd', 'ifvd', 'reviewkd')),
+    *(Choice(recipe, (TWO_STAGE, *DENSE, DEPTH)) for recipe in ('cankd', 'ifvd')),
+    *(Choice(recipe, (TWO_STAGE, SEGMENTOR, DEPTH)) for recipe in ('crd', 'fbkd', 'reviewkd')),
+    Choice('cirkd', FAMILIES),
+    *(Choice(recipe, (SEGMENTOR,), _camvid(recipe)) for recipe in ('ab', 'nst', 'at', 'ifvd', 'fsp')),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
     *(Choice(recipe, FAMILIES, same_family=False) for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank')),
 )
 
 
-def known(recipe: str) -> Choice | None:
-    """Return the line of a recipe by its name, if there is one."""
-    return next((choice for choice in CHOICES if choice.recipe == recipe), None)
-
-
 def fitting(student: str | None, teacher: str | None) -> list[Choice]:
-    """Return what fits a student and a teacher, the best first."""
-    return [choice for choice in CHOICES if choice.fits(student, teacher)]
+    """Return what fits a student and a teacher, the best first; a recipe once."""
+    fit: dict[str, Choice] = {}
+    for choice in CHOICES:
+        if choice.fits(student, teacher):
+            fit.setdefault(choice.recipe, choice)
+    return list(fit.values())
 
 
 def choose(recipe: str | None, student: str | None, teacher: str | None) -> Choice:
@@ -250,10 +210,10 @@ def choose(recipe: str | None, student: str | None, teacher: str | None) -> Choi
             f'no recipe is known for {_a(student)} with {_a(teacher)} for a teacher: take a teacher of the same family, '
             f'or compare their backbones alone with --recipe {", ".join(one.recipe for one in fit)}'
         )
-    choice = known(recipe)
-    if choice is None:
+    if recipe not in {choice.recipe for choice in CHOICES}:
         return Choice(recipe, (), same_family=False)
-    if choice not in fit:
+    choice = next((choice for choice in fit if choice.recipe == recipe), None)
+    if choice is None:
         raise ValueError(
             f'the recipe {recipe} does not fit {_a(student)} with {_a(teacher)} for a teacher; '
             f'these do: {", ".join(one.recipe for one in fit)}'

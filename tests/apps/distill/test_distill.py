@@ -15,7 +15,7 @@ from kddense.report.metrics import Metric
 EXPECTED = {
     'detector': ('two-stage detector', 'chen2017'),
     'one_stage': ('one-stage detector', 'pkd_one_stage'),
-    'segmentor': ('segmentor', 'cwd'),
+    'segmentor': ('segmentor', 'cankd'),
     'depth': ('depth estimator', 'ail_depth'),
 }
 
