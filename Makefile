@@ -66,7 +66,7 @@ $(FORKS)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-forks
 	$(PYTHON) -m venv $(FORKS)
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt setuptools wheel
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt --no-build-isolation \
-	    --editable '.[forks,weights,onnx,test,docs]'
+	    --editable '.[forks,weights,onnx,search,test,docs]'
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt --no-deps mmcv-lite
 	$(FORKS)/bin/python -m kddense.compat install
 	touch $@
