@@ -476,7 +476,7 @@ def test_the_students_library_is_absent(monkeypatch):
         (dict(type='kddense.ModuleTeacher', module=dict(type='torch.nn.Identity'), patch_size=0), 'teacher.patch_size'),
         (dict(type='kddense.EnsembleTeacher', members=[]), 'teacher.members must be a list of dicts, and not empty'),
         (dict(type='kddense.FrozenTeacher', checkpoint=None), "teacher needs the key 'config'"),
-        (dict(type='kddense.EnsembleTeacher', members=[{}, {}], patch=1), "teacher has no key 'patch', only members"),
+        (dict(type='kddense.EnsembleTeacher', members=[{}, {}], patch=1), "teacher has no key 'patch', only by, members"),
     ],
 )  # fmt: skip
 def test_a_type_of_teacher_that_does_not_fit(teacher, expected):
