@@ -16,15 +16,26 @@ from kddense.registry import MODELS
 
 from ..helpers import plugins, tiny
 from ..helpers.two_processes import in_two_processes
-from .test_crd import CRD, data_with_ids
 from .test_crosskd import CrossKD, retinanet
 from .test_fgd_mgd import FGD, MGD
 from .test_review import Review
-from .test_several_teachers import Mutual
 
 STUDENT = tiny.segmentor('pspnet_r50-d8')
 DATA = tiny.segmentation_data()
 HINT = dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1])
+CRD = dict(type='kddense.CRDObjective', dim=8)
+MUTUAL = dict(
+    type='kddense.MutualObjective',
+    peer=dict(STUDENT, _scope_='mmseg'),
+    compare=dict(type='kddense.PixelWiseObjective', weight=2.0),
+)
+
+
+def data_with_ids(*ids):
+    data = tiny.segmentation_data(count=len(ids))
+    for sample, one in zip(data['data_samples'], ids, strict=True):
+        sample.set_metainfo(dict(img_path=one))
+    return data
 
 
 class Part(BaseModule):
@@ -108,11 +119,10 @@ def test_a_model_that_fails_on_a_tiny_image_is_probed_with_a_larger_one(what):
 
 
 def test_a_part_of_each_plug_in_is_found_in_the_checkpoint():
-    peer = dict(type=Mutual, peer=dict(STUDENT, _scope_='mmseg'))
-    model = tiny.distiller(STUDENT, STUDENT, dict(peer=peer, crd=dict(type=CRD, size=4)), 'mmseg')
+    model = tiny.distiller(STUDENT, STUDENT, dict(peer=MUTUAL, crd=dict(CRD, size=4)), 'mmseg')
     own = own_state_in(model.state_dict())
     assert own.keys() == own_state(model).keys()
-    assert {'peer.peer.backbone.stem.0.weight', 'crd.banks.0.vectors', 'crd.banks.1.ids'} <= {
+    assert {'peer.peer.model.backbone.stem.0.weight', 'crd.banks.0.vectors', 'crd.banks.1.ids'} <= {
         key.removeprefix('objectives.') for key in own
     }
 
@@ -123,8 +133,8 @@ def train_in_this_process(rank):
     wide = dict(width=16, fpn=32)
     review = dict(type=FeatureObjective, tap='backbone', connector=dict(type=Review))
     jobs = {
-        'crd': (STUDENT, STUDENT, dict(type=CRD, size=8), data_with_ids(f'{rank}.png', 'both.png'), 'mmseg'),
-        'mutual': (STUDENT, STUDENT, dict(type=Mutual, peer=dict(STUDENT, _scope_='mmseg')), DATA, 'mmseg'),
+        'crd': (STUDENT, STUDENT, dict(CRD, size=8), data_with_ids(f'{rank}.png', 'both.png'), 'mmseg'),
+        'mutual': (STUDENT, STUDENT, MUTUAL, DATA, 'mmseg'),
         'cross': (narrow, retinanet(width=16), dict(type=CrossKD), detection, 'mmdet'),
         'fgd': (narrow, retinanet(**wide), dict(type=FGD, tap='neck'), detection, 'mmdet'),
         'mgd': (narrow, retinanet(**wide), dict(type=MGD, tap='neck'), detection, 'mmdet'),
