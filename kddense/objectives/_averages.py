@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from mmengine import dist
+from torch import Tensor
 
 from kddense.exchange import DenseSample
 
@@ -32,3 +35,16 @@ def count_of(sample: DenseSample, average: str = 'positives') -> float:
     count = torch.tensor(float(sample.num_positive), device=sample.index.device)
     dist.all_reduce(count, op='mean')
     return max(count.item(), 1.0)
+
+
+def averaged(mean: Tensor, sample: Any, average: str) -> Tensor:
+    """Return a mean over all places of a dense head divided by what ``average`` says instead; that of other places as it is.
+
+    Args:
+        mean: Over the rows of the sample.
+        sample: The places.
+        average: See :func:`count_of`.
+    """
+    if not isinstance(sample, DenseSample):
+        return mean
+    return mean * (sample.num_sampled / count_of(sample, average))

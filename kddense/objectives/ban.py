@@ -10,7 +10,7 @@ from torch import Tensor
 from kddense.losses import BANLoss
 from kddense.registry import MODELS
 
-from ._averages import check_average, count_of
+from ._averages import averaged, check_average
 from ._shared_numbers import SharedNumbers
 from .classes import ClassObjective, Judged
 
@@ -57,6 +57,4 @@ class BANObjective(ClassObjective):
         if self.loss.mode == 'dkpp':
             numbers = SharedNumbers().draw(judged.student.numel(), judged.student.detach()).view_as(judged.student)
         loss = self.loss(judged.student, judged.teacher, judged.labels, numbers)
-        if self.kind != 'dense' or self.loss.mode == 'cwtm':
-            return loss
-        return loss * (judged.sample.num_sampled / count_of(judged.sample, self.average))
+        return loss if self.loss.mode == 'cwtm' else averaged(loss, judged.sample, self.average)

@@ -12,7 +12,7 @@ from kddense.losses.logit_std import check_standardize
 from kddense.registry import MODELS
 from kddense.views import ModelView
 
-from ._averages import check_average, count_of
+from ._averages import averaged, check_average
 from .classes import ClassObjective, Judged
 
 
@@ -71,6 +71,4 @@ class DKDObjective(ClassObjective):
         if self.standardize:
             logits = (standardize_logits(judged.student), standardize_logits(judged.teacher))
         loss = self.loss(*logits, judged.labels)
-        if self.kind != 'dense':
-            return loss
-        return loss * (judged.sample.num_sampled / count_of(judged.sample, self.average))
+        return averaged(loss, judged.sample, self.average)

@@ -11,7 +11,7 @@ from kddense.exchange import Answer
 from kddense.losses import HintonLoss
 from kddense.registry import MODELS
 
-from ._averages import check_average, count_of
+from ._averages import averaged, check_average
 from .base import Objective
 
 
@@ -48,5 +48,4 @@ class DenseHintonObjective(Objective):
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         (sample,), (own,), (other,) = (side['dense'] for side in (seen.samples, seen.opinions, taught.opinions))
-        per_place = self.loss(own.logits, other.logits)
-        return {'loss': per_place * (sample.num_sampled / count_of(sample, self.average))}
+        return {'loss': averaged(self.loss(own.logits, other.logits), sample, self.average)}

@@ -10,7 +10,7 @@ from torch import Tensor
 from kddense.losses import ImitationLoss
 from kddense.registry import MODELS
 
-from ._averages import check_average, count_of
+from ._averages import averaged, check_average
 from .classes import ClassObjective, Judged
 
 
@@ -52,6 +52,4 @@ class PrivilegedObjective(ClassObjective):
 
     def judge(self, judged: Judged) -> Tensor:
         loss = self.loss(judged.student, judged.teacher)
-        if self.kind != 'dense':
-            return loss
-        return loss * (judged.sample.num_sampled / count_of(judged.sample, self.average))
+        return averaged(loss, judged.sample, self.average)
