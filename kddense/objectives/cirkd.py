@@ -169,16 +169,15 @@ class CIRKDObjective(PlaceObjective):
     def _remember(self, index: int, features: Tensor, labels: Tensor) -> None:
         units = F.normalize(features.float(), dim=1).movedim(1, -1).flatten(0, 2)
         # What is chosen is found on the CPU, so that a GPU is waited for once and not for each class of each image.
-        group = (labels.cpu() + self.labels.classes * torch.arange(len(labels)).view(-1, 1, 1)).flatten()
-        known = (labels.cpu().flatten() >= 0).nonzero().flatten()
+        labels = labels.cpu()
+        group = (labels + self.labels.classes * torch.arange(len(labels)).view(-1, 1, 1)).flatten()
+        known = (labels.flatten() >= 0).nonzero().flatten()
         known = known[torch.randperm(len(known))]
         known = known[group[known].argsort(stable=True)]
         present, number = group[known].unique_consecutive(return_counts=True)
+        classes, region = present % self.labels.classes, torch.arange(len(present)).repeat_interleave(number)
         vectors = units[known.to(units.device)]
         chosen = ranks(number) < self.pixels_per_image
-        self.pixel_queues[index].add(
-            present.repeat_interleave(number)[chosen] % self.labels.classes, vectors[chosen.to(units.device)]
-        )
-        region = torch.arange(len(present)).repeat_interleave(number).to(units.device)
-        sums = units.new_zeros(len(present), units.shape[1]).index_add_(0, region, vectors)
-        self.region_queues[index].add(present % self.labels.classes, F.normalize(sums, dim=1))
+        self.pixel_queues[index].add(classes[region[chosen]], vectors[chosen.to(units.device)])
+        sums = units.new_zeros(len(present), units.shape[1]).index_add_(0, region.to(units.device), vectors)
+        self.region_queues[index].add(classes, F.normalize(sums, dim=1))

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from kddense.apps.measure.markdown import gain
+from kddense.apps.measure.markdown import SHORT, gain
 from kddense.apps.measure.table import read_table
 from kddense.configs import CONFIGS
 
@@ -95,7 +95,7 @@ class Choice:
         return f'{told} ({self.note})' if self.note else told
 
 
-_METRICS = {'coco/bbox_mAP': 'mAP', 'abs_rel': 'abs rel'}
+_METRICS = {**SHORT, 'abs_rel': 'abs rel'}
 _FCOS, _CAMVID, _NYU = 'skd/measured_bccd.json', 'measured_camvid.json', 'skd/measured_nyuv2.json'
 
 
