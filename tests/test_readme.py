@@ -179,11 +179,11 @@ def test_the_student_is_a_plain_detector(clone, trained, run):
 
 
 def test_your_own_loss(clone, run):
-    lines = next(block for block in blocks('python') if "'kddense.CosineLoss'" in block)
+    lines = next(block for block in blocks('python') if "'kddense.SmoothHintLoss'" in block)
     (clone / 'mine.py').write_text("_base_ = './my_detector.py'\n" + lines)
     options = 'train_cfg.max_epochs=1 train_cfg.val_interval=2'
     log = run(f'PYTHONPATH=. kddense train mine.py --cfg-options {options} default_hooks.logger.interval=1')
-    assert 'distill.cosine.loss' in log
+    assert 'distill.smooth.loss' in log
 
 
 def test_the_segmentor_builds_with_two_optimisers(clone, monkeypatch):

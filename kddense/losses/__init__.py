@@ -29,6 +29,7 @@ from kddense.losses.bounded_regression import (
 )
 from kddense.losses.cankd import InstanceNormalisedLoss, instance_normalised_distance
 from kddense.losses.cirkd import CrossImageLoss, cross_image_divergence, memory_divergence
+from kddense.losses.cosine import CosineLoss, cosine_distance
 from kddense.losses.crd import info_nce, noise_contrastive_estimation
 from kddense.losses.cwd import CWDLoss, channel_wise_divergence
 from kddense.losses.darkrank import DarkRankLoss, hard_rank_loss, similarity_scores, soft_rank_loss
@@ -71,6 +72,7 @@ __all__ = [
     'BoundedRegressionLoss',
     'BoxImitationLoss',
     'CWDLoss',
+    'CosineLoss',
     'CrossImageLoss',
     'DISTLoss',
     'DKDLoss',
@@ -106,6 +108,7 @@ __all__ = [
     'box_imitation',
     'channel_wise_divergence',
     'confidence_weighted',
+    'cosine_distance',
     'cross_image_divergence',
     'decoupled_divergence',
     'distance_relation',

@@ -70,6 +70,7 @@ LOSSES = {
     'reviewkd': (of_two(losses.HierarchicalContextLoss()), MAPS),
     'cirkd': (of_two(losses.CrossImageLoss()), MAPS),
     'cankd': (of_two(losses.InstanceNormalisedLoss()), MAPS),
+    'cosine': (of_two(losses.CosineLoss()), MAPS),
     'dist': (of_two(losses.DISTLoss()), ROWS),
     'dkd': (lambda student, teacher: losses.DKDLoss()(student, teacher, torch.arange(len(student)) % 4), ROWS),
     'hinton standardised': (of_two(losses.HintonLoss(standardize=True)), ROWS),
