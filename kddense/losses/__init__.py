@@ -44,6 +44,7 @@ from kddense.losses.depth import (
 from kddense.losses.dist import DISTLoss, relation_distance
 from kddense.losses.dkd import DKDLoss, decoupled_divergence
 from kddense.losses.fbkd import root_distance, spatial_attention
+from kddense.losses.fgd import FGDLoss, attention_difference, channel_attention, focal_distance, focal_masks
 from kddense.losses.fsp import FSPLoss, flow_distance, flow_matrix
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
@@ -77,6 +78,7 @@ __all__ = [
     'DISTLoss',
     'DKDLoss',
     'DarkRankLoss',
+    'FGDLoss',
     'FSPLoss',
     'HierarchicalContextLoss',
     'HintLoss',
@@ -98,6 +100,7 @@ __all__ = [
     'adversarial_loss',
     'angle_relation',
     'atss_thresholds',
+    'attention_difference',
     'attention_distance',
     'attention_map',
     'attention_weight',
@@ -106,6 +109,7 @@ __all__ = [
     'boundary_distance',
     'bounded_regression',
     'box_imitation',
+    'channel_attention',
     'channel_wise_divergence',
     'confidence_weighted',
     'cosine_distance',
@@ -115,6 +119,8 @@ __all__ = [
     'fitnets_distance',
     'flow_distance',
     'flow_matrix',
+    'focal_distance',
+    'focal_masks',
     'gradient_distance',
     'gradient_penalty',
     'hard_rank_loss',

@@ -15,6 +15,7 @@ from .dist import DISTObjective
 from .dkd import DKDObjective
 from .fbkd import FBKDObjective
 from .feature import FeatureObjective
+from .fgd import FGDObjective
 from .fsp import FSPObjective
 from .heads import HeadObjective
 from .hinton import DenseHintonObjective
@@ -47,6 +48,7 @@ __all__ = [
     'DKDObjective',
     'DenseHintonObjective',
     'FBKDObjective',
+    'FGDObjective',
     'FSPObjective',
     'FeatureObjective',
     'GradientATObjective',

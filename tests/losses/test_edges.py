@@ -19,6 +19,17 @@ def to_target(loss, **options):
     return lambda student, teacher: loss(student, teacher, torch.zeros_like(teacher), **options)
 
 
+def of_masks(loss):
+    """Each image has one box, of a quarter of it."""
+
+    def of_two_maps(student, teacher):
+        count, _, height, width = student.shape
+        masks = losses.focal_masks([torch.tensor([[0.0, 0, 0.5, 0.5]])] * count, [(1, 1)] * count, (height, width))
+        return loss(student, teacher, masks)
+
+    return of_two_maps
+
+
 # By name: the loss of a student's tensor and a teacher's, and the shape of one sample.
 LOSSES = {
     'hint': (of_two(losses.HintLoss()), MAPS),
@@ -71,6 +82,7 @@ LOSSES = {
     'cirkd': (of_two(losses.CrossImageLoss()), MAPS),
     'cankd': (of_two(losses.InstanceNormalisedLoss()), MAPS),
     'cosine': (of_two(losses.CosineLoss()), MAPS),
+    'fgd': (of_masks(lambda own, other, masks: sum(losses.FGDLoss()(own, other, *masks))), MAPS),
     'dist': (of_two(losses.DISTLoss()), ROWS),
     'dkd': (lambda student, teacher: losses.DKDLoss()(student, teacher, torch.arange(len(student)) % 4), ROWS),
     'hinton standardised': (of_two(losses.HintonLoss(standardize=True)), ROWS),

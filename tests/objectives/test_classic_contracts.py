@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from mmengine.config import Config
 
 from kddense.random_state import get_random_state
 
-from ..helpers import plugins, tiny
+from ..helpers import detectors, plugins, tiny
 
 SEGMENTOR = ('mmseg', lambda **sizes: tiny.segmentor('pspnet_r50-d8', **sizes), tiny.segmentation_data(count=3))
 DETECTOR = ('mmdet', tiny.faster_rcnn, tiny.detection_data())
+ONE_STAGE = ('mmdet', functools.partial(detectors.one_stage, 'gfl'), tiny.detection_data())
 RECIPES = {
     'at': ('at', SEGMENTOR, {}),
     'gradient attention': ('at_gradient', SEGMENTOR, {}),
@@ -35,6 +37,8 @@ RECIPES = {
     'cirkd': ('cirkd', SEGMENTOR, dict(pixel_samples=20, region_samples=10)),
     'logit standardisation': ('logit_std', SEGMENTOR, {}),
     'cankd': ('cankd', DETECTOR, {}),
+    'fgd, two-stage': ('fgd', DETECTOR, {}),
+    'fgd, one-stage': ('fgd_one_stage', ONE_STAGE, {}),
 }
 TASK = ('decode.loss_ce', 'decode.acc_seg')
 SYMMETRY = dict(symmetry=dict(type='kddense.GradientSymmetryObjective'))
