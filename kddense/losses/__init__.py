@@ -31,6 +31,12 @@ from kddense.losses.cankd import InstanceNormalisedLoss, instance_normalised_dis
 from kddense.losses.cirkd import CrossImageLoss, cross_image_divergence, memory_divergence
 from kddense.losses.cosine import CosineLoss, cosine_distance
 from kddense.losses.crd import info_nce, noise_contrastive_estimation
+from kddense.losses.crosskd import (
+    QualityFocalDivergenceLoss,
+    centerness,
+    matched_statistics,
+    quality_focal_divergence,
+)
 from kddense.losses.cwd import CWDLoss, channel_wise_divergence
 from kddense.losses.darkrank import DarkRankLoss, hard_rank_loss, similarity_scores, soft_rank_loss
 from kddense.losses.depth import (
@@ -94,6 +100,7 @@ __all__ = [
     'PKDLoss',
     'PairWiseLoss',
     'PixelWiseLoss',
+    'QualityFocalDivergenceLoss',
     'RKDLoss',
     'VirtualNormalLoss',
     'WeightedSoftTargetLoss',
@@ -109,6 +116,7 @@ __all__ = [
     'boundary_distance',
     'bounded_regression',
     'box_imitation',
+    'centerness',
     'channel_attention',
     'channel_wise_divergence',
     'confidence_weighted',
@@ -134,6 +142,7 @@ __all__ = [
     'intra_class_variation',
     'localization_distillation',
     'log_l1',
+    'matched_statistics',
     'memory_divergence',
     'negative_mean',
     'neuron_selectivity_distance',
@@ -145,6 +154,7 @@ __all__ = [
     'permuted_divergence',
     'permuted_targets',
     'pixel_wise_divergence',
+    'quality_focal_divergence',
     'relation_distance',
     'root_distance',
     'sample_error',

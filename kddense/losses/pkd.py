@@ -3,10 +3,10 @@ NeurIPS 2022)."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kddense.losses._channels import centred, channel_rows
 from kddense.losses._checks import check_choice, check_same_shape, full_precision
 from kddense.registry import MODELS
 
@@ -65,12 +65,8 @@ def _standardised(maps: Tensor) -> Tensor:
 
 
 def _standardised_as_code(maps: Tensor) -> Tensor:
-    channels = (maps - maps[:1, :, :1, :1].detach()).transpose(0, 1).flatten(1)
-    centred = channels - channels.mean(dim=1, keepdim=True)
-    variance = centred.square().sum(dim=1, keepdim=True) / (channels.shape[1] - 1)
-    # The root of 0 has no gradient.
-    deviation = torch.where(variance > 0, torch.where(variance > 0, variance, 1).sqrt(), 0)
-    return centred / (deviation + EPSILON)
+    values, deviation = centred(channel_rows(maps - maps[:1, :, :1, :1].detach()))
+    return values / (deviation + EPSILON)
 
 
 @MODELS.register_module()

@@ -10,6 +10,7 @@ from .chen2017 import ChenDenseObjective, ChenRoIObjective, ChenRPNObjective, Hi
 from .cirkd import CIRKDObjective
 from .classes import ClassObjective
 from .crd import CRDObjective
+from .crosskd import CrossKDObjective
 from .cwd import CWDObjective
 from .dist import DISTObjective
 from .dkd import DKDObjective
@@ -44,6 +45,7 @@ __all__ = [
     'ChenRPNObjective',
     'ChenRoIObjective',
     'ClassObjective',
+    'CrossKDObjective',
     'DISTObjective',
     'DKDObjective',
     'DenseHintonObjective',

@@ -82,6 +82,7 @@ LOSSES = {
     'cirkd': (of_two(losses.CrossImageLoss()), MAPS),
     'cankd': (of_two(losses.InstanceNormalisedLoss()), MAPS),
     'cosine': (of_two(losses.CosineLoss()), MAPS),
+    'crosskd': (of_two(losses.QualityFocalDivergenceLoss()), ROWS),
     'fgd': (of_masks(lambda own, other, masks: sum(losses.FGDLoss()(own, other, *masks))), MAPS),
     'dist': (of_two(losses.DISTLoss()), ROWS),
     'dkd': (lambda student, teacher: losses.DKDLoss()(student, teacher, torch.arange(len(student)) % 4), ROWS),

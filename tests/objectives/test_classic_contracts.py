@@ -39,6 +39,7 @@ RECIPES = {
     'cankd': ('cankd', DETECTOR, {}),
     'fgd, two-stage': ('fgd', DETECTOR, {}),
     'fgd, one-stage': ('fgd_one_stage', ONE_STAGE, {}),
+    'crosskd': ('crosskd_gfl', ONE_STAGE, {}),
 }
 TASK = ('decode.loss_ce', 'decode.acc_seg')
 SYMMETRY = dict(symmetry=dict(type='kddense.GradientSymmetryObjective'))

@@ -22,6 +22,7 @@ TWO_STAGE, ONE_STAGE, GFL, SEGMENTOR, DEPTH = FAMILIES = (
     'depth estimator',
 )
 DENSE = (ONE_STAGE, GFL)  # both have one dense head on a pyramid
+OF_GFL = ('ld', 'crosskd_gfl')  # whose teacher is a GFL as well
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Choice:
         if not self.same_family:
             return True
         alike = student == teacher or (student in DENSE and teacher in DENSE)
-        return student in self.students and alike and (self.recipe != 'ld' or teacher == GFL)
+        return student in self.students and alike and (self.recipe not in OF_GFL or teacher == GFL)
 
     def why(self) -> str:
         """Return what was measured of it, in a sentence."""
@@ -177,6 +178,9 @@ CHOICES = (
     Choice('fgd', (TWO_STAGE,)),
     Choice('fgd_one_stage', DENSE, note='compares pyramids alone; RetinaNet, ATSS, GFL'),
     Choice('fgd_anchor_free', (ONE_STAGE,), note='compares pyramids alone; FCOS and its kin'),
+    Choice('crosskd', (ONE_STAGE,), note='RetinaNet and ATSS; the teacher has the same head'),
+    Choice('crosskd_fcos', (ONE_STAGE,), note='FCOS alone; the teacher has the same head'),
+    Choice('crosskd_gfl', (GFL,), note='the teacher is a GFL too'),
     Choice('cirkd', FAMILIES),
     *(Choice(recipe, (SEGMENTOR,), _camvid(recipe)) for recipe in ('ab', 'nst', 'at', 'ifvd', 'fsp')),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
