@@ -57,6 +57,7 @@ from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, so
 from kddense.losses.ifvd import IFVDLoss, intra_class_similarity, intra_class_variation
 from kddense.losses.ld import LDLoss, atss_thresholds, localization_distillation, valuable_region
 from kddense.losses.logit_std import standardize_logits
+from kddense.losses.mgd import MGDLoss, generation_distance, without_places
 from kddense.losses.nst import NSTLoss, neuron_selectivity_distance
 from kddense.losses.ofd import OFDLoss, negative_mean, partial_distance
 from kddense.losses.pkd import PKDLoss, pearson_distance
@@ -94,6 +95,7 @@ __all__ = [
     'InstanceNormalisedLoss',
     'LDLoss',
     'LogL1Loss',
+    'MGDLoss',
     'NSTLoss',
     'OFDLoss',
     'OrderedCrossEntropyLoss',
@@ -129,6 +131,7 @@ __all__ = [
     'flow_matrix',
     'focal_distance',
     'focal_masks',
+    'generation_distance',
     'gradient_distance',
     'gradient_penalty',
     'hard_rank_loss',
@@ -169,4 +172,5 @@ __all__ = [
     'wasserstein_discriminator_loss',
     'weighted_soft_binary_cross_entropy',
     'weighted_soft_cross_entropy',
+    'without_places',
 ]

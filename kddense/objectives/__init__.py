@@ -23,6 +23,7 @@ from .hinton import DenseHintonObjective
 from .ifvd import IFVDObjective
 from .ld import LDObjective
 from .maps import MapObjective
+from .mgd import MGDObjective
 from .mutual import MutualObjective
 from .places import PlaceObjective
 from .privileged import PrivilegedObjective
@@ -60,6 +61,7 @@ __all__ = [
     'HolisticObjective',
     'IFVDObjective',
     'LDObjective',
+    'MGDObjective',
     'MapObjective',
     'MeasuresTeacher',
     'MutualObjective',

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from mmengine.dist import get_dist_info
@@ -21,13 +23,16 @@ class SharedNumbers:
         is_run = info.get('seed') is not None and 'iter' in info
         self._generator = np.random.default_rng((info['seed'], info['iter'])) if is_run else None
 
-    def draw(self, count: int, like: Tensor) -> Tensor:
-        """Return numbers from 0 to 1 for samples of this process, shape ``(count,)``, with the dtype and device of ``like``.
+    def draw(self, shape: int | Sequence[int], like: Tensor) -> Tensor:
+        """Return numbers from 0 to 1 for samples of this process, with the dtype and device of ``like``.
+
+        The first number of ``shape`` is that of the samples.
 
         With W processes, sample n of process r is number n·W + r of the batch, as mmengine's samplers deal them out.
         """
+        count, *rest = [shape] if isinstance(shape, int) else shape
         if self._generator is None:
-            return torch.rand(count, dtype=like.dtype, device=like.device)
+            return torch.rand(count, *rest, dtype=like.dtype, device=like.device)
         rank, processes = get_dist_info()
-        numbers = self._generator.random(count * processes)[rank::processes]
+        numbers = self._generator.random((count * processes, *rest))[rank::processes]
         return torch.from_numpy(numbers).to(like)

@@ -39,6 +39,9 @@ RECIPES = {
     'cankd': ('cankd', DETECTOR, {}),
     'fgd, two-stage': ('fgd', DETECTOR, {}),
     'fgd, one-stage': ('fgd_one_stage', ONE_STAGE, {}),
+    'mgd, two-stage': ('mgd', DETECTOR, {}),
+    'mgd, one-stage': ('mgd_one_stage', ONE_STAGE, {}),
+    'mgd, segmentor': ('mgd_segmentation', SEGMENTOR, {}),
     'crosskd': ('crosskd_gfl', ONE_STAGE, {}),
 }
 TASK = ('decode.loss_ce', 'decode.acc_seg')

@@ -25,6 +25,13 @@ def test_processes_share_the_numbers_of_one(processes, monkeypatch):
         assert torch.equal(step().draw(8 // processes, LIKE), whole[rank::processes])
 
 
+def test_samples_of_many_numbers_are_dealt_out_whole(monkeypatch):
+    whole = step().draw((4, 1, 2, 3), LIKE)
+    for rank in range(2):
+        monkeypatch.setattr(_shared_numbers, 'get_dist_info', lambda rank=rank: (rank, 2))
+        assert torch.equal(step().draw((2, 1, 2, 3), LIKE), whole[rank::2])
+
+
 def test_a_step_that_is_taken_again_draws_them_again():
     numbers = step()
     first, second = numbers.draw(4, LIKE), numbers.draw(4, LIKE)
