@@ -42,6 +42,7 @@ RECIPES = {
     'mgd, two-stage': ('mgd', DETECTOR, {}),
     'mgd, one-stage': ('mgd_one_stage', ONE_STAGE, {}),
     'mgd, segmentor': ('mgd_segmentation', SEGMENTOR, {}),
+    'cosine': ('cosine', ONE_STAGE, {}),
     'crosskd': ('crosskd_gfl', ONE_STAGE, {}),
 }
 TASK = ('decode.loss_ce', 'decode.acc_seg')

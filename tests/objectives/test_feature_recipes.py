@@ -21,6 +21,7 @@ RECIPES = {
     'crd': dict(size=20),
     'fbkd': {},
     'cankd': {},
+    'cosine': {},
     'at': {},
     'nst': {},
     'fsp': {},

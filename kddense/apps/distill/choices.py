@@ -187,7 +187,10 @@ CHOICES = (
     Choice('cirkd', FAMILIES),
     *(Choice(recipe, (SEGMENTOR,), _camvid(recipe)) for recipe in ('ab', 'nst', 'at', 'ifvd', 'fsp')),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
-    *(Choice(recipe, FAMILIES, same_family=False) for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank')),
+    *(
+        Choice(recipe, FAMILIES, same_family=False)
+        for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank', 'cosine')
+    ),
 )
 
 
