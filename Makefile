@@ -26,7 +26,7 @@ $(VENV)/.done: setup.cfg setup.py pyproject.toml requirements/constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt setuptools wheel
 	$(VENV)/bin/pip install --quiet --constraint requirements/constraints.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,weights,onnx,search,test,lint,docs]'
+	    --editable '.[detection,segmentation,lite,weights,foundation,onnx,search,test,lint,docs]'
 	$(VENV)/bin/python -m kddense.compat install
 	touch $@
 
@@ -54,7 +54,7 @@ $(LEGACY)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-lega
 	$(PYTHON) -m venv $(LEGACY)
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt setuptools wheel
 	$(LEGACY)/bin/pip install --quiet --constraint requirements/constraints-legacy.txt --no-build-isolation \
-	    --editable '.[detection,segmentation,lite,weights,onnx,test,docs]'
+	    --editable '.[detection,segmentation,lite,weights,foundation,onnx,test,docs]'
 	$(LEGACY)/bin/python -m kddense.compat install
 	touch $@
 
@@ -66,7 +66,7 @@ $(FORKS)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-forks
 	$(PYTHON) -m venv $(FORKS)
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt setuptools wheel
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt --no-build-isolation \
-	    --editable '.[forks,weights,onnx,search,test,docs]'
+	    --editable '.[forks,weights,foundation,onnx,search,test,docs]'
 	$(FORKS)/bin/pip install --quiet --constraint requirements/constraints-forks.txt --no-deps mmcv-lite
 	$(FORKS)/bin/python -m kddense.compat install
 	touch $@

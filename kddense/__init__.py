@@ -81,6 +81,7 @@ from kddense.teachers import (  # noqa: E402
     FrozenTeacher,
     ModuleTeacher,
     Teacher,
+    TimmTeacher,
 )
 from kddense.training import (  # noqa: E402
     AverageTeacherHook,
@@ -172,6 +173,7 @@ __all__ = [
     'ShrinkForStudent',
     'StagesHook',
     'Teacher',
+    'TimmTeacher',
     'UnlabelledImagesHook',
     'VariantDataset',
     'VariantSampler',

@@ -24,6 +24,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 # PyTorch 2.6: weights_only becomes the default, and an admitted class may be given under more than one name.
 _TORCH_READS_DATA = hasattr(torch.serialization, 'get_unsafe_globals_in_checkpoint')
@@ -86,7 +88,7 @@ def load_checkpoint(path: str | os.PathLike[str], trust_checkpoint: bool = False
     """Load a checkpoint onto the CPU, as data.
 
     Reads what mmengine's runner writes (``state_dict``, ``optimizer``, ``message_hub``, ``meta``, …) and what
-    ``torch.save(model.state_dict(), path)`` does.
+    ``torch.save(model.state_dict(), path)`` and safetensors do.
 
     Args:
         path: A file, or an ``http(s)://`` address, which is downloaded once to PyTorch's hub folder. A hash at the
@@ -126,6 +128,7 @@ def _load(path: str | os.PathLike[str], mend: str, trust: bool = False, **option
         LookupError,
         TypeError,
         AttributeError,
+        SafetensorError,
     ) as error:
         forbidden = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if forbidden:
@@ -146,6 +149,8 @@ def _reason(error: Exception) -> str:
 
 
 def _read(file: Path, trust: bool, options: dict[str, Any]) -> Any:
+    if file.suffix == '.safetensors':
+        return load_file(file)
     options = {'map_location': 'cpu', **options}
     with file.open('rb') as opened:
         starts_as_zip = opened.read(2) == b'PK'

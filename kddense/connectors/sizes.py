@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -55,7 +57,13 @@ def tokens_to_map(tokens: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def match_size(
-    student: Tensor, teacher: Tensor, resize: str = 'student', mode: str = 'bilinear'
+    student: Tensor,
+    teacher: Tensor,
+    resize: str = 'student',
+    mode: str = 'bilinear',
+    image: Sequence[int] | None = None,
+    cell: float | None = None,
+    stretched: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Bring two maps to one height and width; vectors, tokens and maps of equal size come back as they are.
 
@@ -65,6 +73,11 @@ def match_size(
         resize: Which of the two to resize to the other's size, ``'student'`` or ``'teacher'``.
         mode: As :func:`torch.nn.functional.interpolate` (corners not aligned). ``'area'`` averages when shrinking by
             much, where ``'bilinear'`` skips pixels.
+        image: Height and width of the student's input. A network of stride 8 makes 9 cells of 65 pixels, which end at pixel
+            72: with the image's size, cells are compared with those of the same pixels, wherever the two maps end; bilinear
+            whatever the mode. Without it, both are taken to end at the same pixel.
+        cell: Pixels of the image in a patch of the teacher, if it has patches: 14 pixels, say, which no stride is.
+        stretched: Whether the teacher's map ends where the image does, into which it was stretched.
 
     Returns:
         Both tensors.
@@ -82,12 +95,46 @@ def match_size(
         raise ValueError(f"resize must be one of 'student', 'teacher', got {resize!r}")
     if mode not in _RESIZE_MODES:
         raise ValueError(f'mode must be one of {", ".join(map(repr, _RESIZE_MODES))}, got {mode!r}')
-    if student.ndim != 4 or teacher.ndim != 4 or student.shape[2:] == teacher.shape[2:]:
+    if student.ndim != 4 or teacher.ndim != 4:
+        return student, teacher
+    if image is not None:
+        ours = [_reach(cells, pixels) for cells, pixels in zip(student.shape[2:], image, strict=True)]
+        theirs = [
+            _reach(cells, pixels, cell, stretched) for cells, pixels in zip(teacher.shape[2:], image, strict=True)
+        ]
+        if ours != theirs:
+            if resize == 'student':
+                return _resampled(student, ours, teacher.shape[2:], theirs), teacher
+            return student, _resampled(teacher, theirs, student.shape[2:], ours)
+    if student.shape[2:] == teacher.shape[2:]:
         return student, teacher
     align_corners = False if mode in ('bilinear', 'bicubic') else None
     if resize == 'student':
         return F.interpolate(student, teacher.shape[2:], mode=mode, align_corners=align_corners), teacher
     return student, F.interpolate(teacher, student.shape[2:], mode=mode, align_corners=align_corners)
+
+
+def _reach(cells: int, pixels: int, cell: float | None = None, stretched: bool = False) -> float:
+    """Return the pixel where a map of an image ends: its last patch, or the last cell of a stride of 2, 4, 8 and so on."""
+    strides = [] if stretched else [*([cell] if cell else []), *(2**power for power in range(pixels.bit_length() + 1))]
+    return next((cells * stride for stride in strides if math.ceil(round(pixels / stride, 6)) == cells), pixels)
+
+
+def _resampled(value: Tensor, reach: Sequence[float], size: Sequence[int], wanted: Sequence[float]) -> Tensor:
+    """Return a map that reaches to some pixel at the middles of cells of a map that reaches to another."""
+    for dim, own, cells, end in zip((2, 3), reach, size, wanted, strict=True):
+        middles = (torch.arange(cells, device=value.device) + 0.5) * (end / cells)
+        value = _at_places(value, dim, middles * (value.shape[dim] / own) - 0.5)
+    return value
+
+
+def _at_places(value: Tensor, dim: int, places: Tensor) -> Tensor:
+    """Interpolate a map along a dimension, 0 being the middle of its first cell; outside, the nearest cell is read."""
+    places = places.clamp(0, value.shape[dim] - 1)
+    first = places.floor().long()
+    second = (first + 1).clamp(max=value.shape[dim] - 1)
+    share = (places - first).to(value.dtype).view(-1, *[1] * (value.dim() - 1 - dim))
+    return torch.lerp(value.index_select(dim, first), value.index_select(dim, second), share)
 
 
 _RESIZE_MODES = ('bilinear', 'bicubic', 'nearest', 'nearest-exact', 'area')

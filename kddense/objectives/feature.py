@@ -27,8 +27,8 @@ class FeatureObjective(MapObjective):
     Args:
         tap: Where to listen in the student, such as ``'neck'`` or ``'decode_head'``; see :mod:`kddense.taps`. By default
             what all heads share: the neck's output, or the backbone's where there is no neck.
-        teacher_tap: Where to listen in the teacher; the same place by default, or what its heads share. ``''`` is what
-            the teacher itself returns.
+        teacher_tap: Where to listen in the teacher; by default the same place, or what its heads share. ``''`` is what the
+            teacher itself returns: the default for a plain backbone, which has none inside.
         loss: A loss of two tensors ``(student, teacher) -> scalar``. One whose class has ``takes_any_channels = True``
             gets no connector where ``connector`` is ``'auto'``.
         connector: See :class:`MapObjective`; ``'auto'`` by default.
@@ -49,6 +49,7 @@ class FeatureObjective(MapObjective):
         super().__init__(connector=connector, **kwargs)
         self.tap = UNKNOWN if tap is None else tap
         self.teacher_tap = self.tap if teacher_tap is None else teacher_tap
+        self._names_teacher_tap = teacher_tap is not None
         self.loss: Any = MODELS.build(dict(loss or dict(type='kddense.HintLoss')))
 
     @property
@@ -70,7 +71,10 @@ class FeatureObjective(MapObjective):
         if self.tap == '':
             raise ValueError("tap '': what the student itself returns in training are its losses; tap one of its parts")
         self.tap = shared_feature(student) if self.tap == UNKNOWN else self.tap
-        self.teacher_tap = shared_feature(teacher) if self.teacher_tap == UNKNOWN else self.teacher_tap
+        if self.teacher_tap == UNKNOWN:
+            self.teacher_tap = shared_feature(teacher)
+        elif self.teacher_tap == 'backbone' and not (self._names_teacher_tap or _has_backbone(teacher)):
+            self.teacher_tap = ''
         super().bind(student, teacher)
 
     def probed(self, view: ModelView, side: str) -> list[Tensor]:
@@ -117,5 +121,11 @@ class FeatureObjective(MapObjective):
 
 
 def shared_feature(view: ModelView) -> str:
-    """Return the tap of what all heads of a model share."""
+    """Return the tap of what all heads of a model share; of a plain backbone what it returns."""
+    if not _has_backbone(view):
+        return ''
     return 'neck' if getattr(view.model, 'neck', None) is not None else 'backbone'
+
+
+def _has_backbone(view: ModelView) -> bool:
+    return getattr(view.model, 'backbone', None) is not None

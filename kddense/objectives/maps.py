@@ -64,6 +64,7 @@ class MapObjective(Objective):
         self.connect = connect
         self.trains_alone = alone
         self.connectors = nn.ModuleList()
+        self._teacher_cells: dict[str, Any] = {}
 
     @property
     def asks_teacher(self) -> bool:
@@ -71,6 +72,7 @@ class MapObjective(Objective):
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         super().bind(student, teacher)
+        self._teacher_cells = dict(cell=teacher.cell_size, stretched=teacher.is_stretched)
         ours, theirs = self.probed(student, 'student'), self.probed(teacher, 'teacher')
         self._check_repeats(len(ours), len(theirs))
         ours, theirs = self.chosen(ours, 'student'), self.chosen(theirs, 'teacher')
@@ -170,7 +172,11 @@ class MapObjective(Objective):
             ours = self.connected(ours)
         else:
             theirs = self.connected(theirs)
-        return [match_size(own, other, self.resize) for own, other in zip(ours, theirs, strict=True)]
+        image = None if seen.batch is None else seen.batch.inputs.shape[-2:]
+        return [
+            match_size(own, other, self.resize, image=image, **self._teacher_cells)
+            for own, other in zip(ours, theirs, strict=True)
+        ]
 
     def connected(self, maps: list[Tensor]) -> list[Tensor]:
         """Return the maps of one side behind their connectors."""

@@ -12,6 +12,7 @@ from .ensemble import EnsembleTeacher
 from .frozen import FrozenTeacher
 from .module import ModuleTeacher
 from .one_model import ModelTeacher
+from .timm_model import TimmTeacher
 from .weights import load_weights
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'ModelTeacher',
     'ModuleTeacher',
     'Teacher',
+    'TimmTeacher',
     'build_teacher',
     'is_one_teacher',
     'load_weights',

@@ -23,13 +23,22 @@ class TeacherImages:
         scale: Size of the image that it sees, relative to the student's.
         key: The key in ``metainfo`` of the image that it is given instead of the student's, ``None`` for the student's.
         name: What messages call the teacher.
+        size: Height and width of the only images that it takes: the student's, padding included, are stretched to it.
     """
 
-    def __init__(self, image_format: ImageFormat, scale: float, key: str | None, name: str) -> None:
+    def __init__(
+        self,
+        image_format: ImageFormat,
+        scale: float,
+        key: str | None,
+        name: str,
+        size: Sequence[int] | None = None,
+    ) -> None:
         self.image_format = image_format
         self.scale = scale
         self.key = key
         self.name = name
+        self.size = size
 
     def of(self, batch: Batch) -> tuple[Tensor, tuple[int, ...]]:
         """Return the teacher's inputs, and the height and width of the part that the student's inputs cover."""
@@ -43,6 +52,9 @@ class TeacherImages:
         else:
             sizes = [_size(sample, batch) for sample in batch.data_samples]
             images = rescale(translate(batch.inputs.float(), batch.image_format, own, sizes), self.scale)
+        if self.size is not None:
+            images = F.interpolate(images, size=tuple(self.size), mode='bilinear', align_corners=False, antialias=True)
+            return images, tuple(self.size)
         covered = tuple(images.shape[-2:])
         return pad_to_divisor(images, own.size_divisor, own.pad_value), covered
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mmengine.model import BaseModule
 from torch import nn
 
 from kddense.errors import ConfigError, sentence_of
@@ -21,12 +22,14 @@ IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 class ModuleTeacher(ModelTeacher):
     """Any ``nn.Module`` of any library as a teacher of features: torchvision's, timm's, a user's own.
 
-    It is given normalised images ``(N, C, H, W)``; ``teacher_tap=''`` of an objective is what it returns.
+    It is given normalised images ``(N, C, H, W)``; ``teacher_tap=''`` of an objective is what it returns. A backbone of
+    OpenMMLab, or :class:`kddense.EfficientNetLite`, is such a module too.
 
     Args:
         module: ``dict(type=…, **arguments)``; the type is a registered name, or the dotted name of a callable that returns a
             module, such as ``'torchvision.models.resnet50'``.
-        checkpoint: Path or URL of its weights; ``None`` leaves those that the callable gives.
+        checkpoint: Path or URL of its weights; ``None`` leaves those that the callable gives, or that ``init_weights`` of a
+            module of OpenMMLab does.
         mean: Subtracted from each channel of images in 0..255; ImageNet's by default.
         std: Divided by.
         rgb: Whether it takes RGB; ``False`` for BGR, or for images that are no colours.
@@ -67,6 +70,7 @@ class ModuleTeacher(ModelTeacher):
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise ValueError(f'{name}.{key} must be a whole number of pixels, at least 1, got {value!r}')
         self._module = dict(module)
+        self._is_pretrained = checkpoint is None
         self._key = name
         self.view_options = dict(patch_size=patch_size)
         self._format = ImageFormat(
@@ -83,6 +87,8 @@ class ModuleTeacher(ModelTeacher):
         try:
             with forked_random_state():
                 built = make(**arguments)
+                if isinstance(built, BaseModule) and self._is_pretrained:
+                    built.init_weights()
         except Exception as error:  # a callable of any library
             raise ConfigError(f' cannot be built: {sentence_of(error)}', f'{self._key}.module') from error
         if not isinstance(built, nn.Module):

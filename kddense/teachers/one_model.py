@@ -54,6 +54,7 @@ class ModelTeacher(Teacher):
     """
 
     view_options: Mapping[str, Any] = {}
+    is_trained_as_built = False
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class ModelTeacher(Teacher):
         model = self._loaded(checkpoint)
         self.class_map = None if class_map is None else _class_indices(class_map, self.classes, name)
         self.image_format = self.format_of(model)
-        self.images = TeacherImages(self.image_format, self.input_scale, image, name)
+        self.images = self.images_of(model, image)
         self.view = build_view(
             model,
             owner=name,
@@ -101,14 +102,22 @@ class ModelTeacher(Teacher):
         """Return how images become the model's inputs."""
         return ImageFormat.of(getattr(model, 'data_preprocessor', None))
 
+    def images_of(self, model: Any, key: str | None) -> TeacherImages:
+        """Return what makes the model's inputs of a student's batch, ``key`` naming an image that the pipeline kept."""
+        return TeacherImages(self.image_format, self.input_scale, key, self.name)
+
     def _loaded(self, checkpoint: str | None) -> nn.Module:
         model = self.build_model()
-        if checkpoint is None:
+        if checkpoint is not None:
+            self.classes = self.take_weights(model, checkpoint) or self.classes
+        elif not self.is_trained_as_built:
             print_log(f'{self.name}.checkpoint is None: the teacher is untrained', logger='current', level=30)
-        else:
-            self.classes = load_weights(model, checkpoint, self.trust_checkpoint, self.name) or self.classes
         self.checkpoint = checkpoint
         return model
+
+    def take_weights(self, model: nn.Module, checkpoint: str) -> tuple[str, ...] | None:
+        """Load a checkpoint into the model; return the names of its classes, if it says."""
+        return load_weights(model, checkpoint, self.trust_checkpoint, self.name)
 
     def _install(self, model: Any) -> None:
         """Freeze a model, fold and cast it, and look at it from now on."""

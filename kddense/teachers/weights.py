@@ -53,7 +53,7 @@ def load_weights(
             f"{name}.checkpoint '{checkpoint}' is of another architecture than {name}.config ({type(model).__name__}): "
             + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys)
         )
-    _check_finite(model, f"{name}.checkpoint '{checkpoint}'")
+    check_finite(model, f"{name}.checkpoint '{checkpoint}'")
     meta = contents.get('meta') or {}
     return class_names((meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES'))
 
@@ -103,7 +103,7 @@ def _is_count(key: str) -> bool:
     return key.endswith('num_batches_tracked')
 
 
-def _check_finite(model: nn.Module, what: str) -> None:
+def check_finite(model: nn.Module, what: str) -> None:
     values = {key: value for key, value in model.state_dict().items() if value.is_floating_point()}
     bad = [key for key, value in values.items() if not bool(torch.isfinite(value).all())]
     if bad:

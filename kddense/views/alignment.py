@@ -30,9 +30,8 @@ def map_of_patches(value: Tensor, image: Sequence[int], patch_size: int | None) 
 def cut_to(value: Tensor, image: Sequence[int], covered: Sequence[int], divisor: int = 1) -> Tensor:
     """Cut a map of an image to its covered part.
 
-    A convolutional network with strides of 2 makes of the covered part alone the first cells of the map. The cells of
-    patches, of 14 pixels say, are resampled where the covered part ends inside one of them, so that equal positions stay
-    equal positions.
+    A convolutional network with strides of 2 makes of the covered part alone the first cells of the map. The last cell may
+    reach beyond the covered part: :func:`kddense.connectors.match_size` knows where.
 
     Args:
         value: A map ``(N, C, h, w)``; anything else is returned as it is.
@@ -53,15 +52,7 @@ def cut_to(value: Tensor, image: Sequence[int], covered: Sequence[int], divisor:
 def _cut(value: Tensor, dim: int, pixels: int, covered: int, divisor: int) -> Tensor:
     cells = value.shape[dim]
     stride = _stride(cells, pixels, divisor)
-    kept = min(math.ceil(round(covered / stride, 6)), cells)
-    if math.log2(stride).is_integer() or kept * stride == covered:
-        return value.narrow(dim, 0, kept)
-    middles = (torch.arange(kept, device=value.device) + 0.5) * (covered / kept / stride) - 0.5
-    middles = middles.clamp(0, cells - 1)
-    first = middles.floor().long()
-    second = (first + 1).clamp(max=cells - 1)
-    share = (middles - first).to(value.dtype).view(-1, *[1] * (value.dim() - 1 - dim))
-    return torch.lerp(value.index_select(dim, first), value.index_select(dim, second), share)
+    return value.narrow(dim, 0, min(math.ceil(round(covered / stride, 6)), cells))
 
 
 def _stride(cells: int, pixels: int, divisor: int) -> float:

@@ -16,7 +16,7 @@ from kddense.taps import Recording, Tap, TapError, Taps, map_tensors, tensors_of
 
 from ._models import explain, is_unlabelled, speakers
 from .alignment import cut_to, in_float32, map_of_patches
-from .probing import blank_batches, run_on_blank
+from .probing import blank_batches, explained, run_on_blank
 
 
 class ModelView:
@@ -30,11 +30,13 @@ class ModelView:
         image_format: How its inputs are made of images; read off its data preprocessor by default.
         frozen: Whether it is a teacher's: then deep copies share it.
         patch_size: Of a transformer, height and width of a patch in pixels: its tokens are then shown as maps.
+        stretched: Whether it is given images of one size alone, into which the student's are stretched.
 
     Attributes:
         explains: What messages call each kind of knowledge that the family shows.
         sampled_kinds: Those of them that a teacher cannot give before it is told what the student sampled.
         shows_depth: Whether its heads estimate depth.
+        is_stretched: Whether its maps end where the student's image does, and not where their last cell does.
         norms: Norm layers as they were trained, by path, of a model that has folded them into its convolutions.
     """
 
@@ -51,6 +53,7 @@ class ModelView:
         image_format: ImageFormat | None = None,
         frozen: bool = False,
         patch_size: int | None = None,
+        stretched: bool = False,
     ) -> None:
         self.model: Any = model  # a class of another library
         self.owner = owner
@@ -59,6 +62,7 @@ class ModelView:
         self.image_format = image_format or ImageFormat.of(getattr(model, 'data_preprocessor', None))
         self.frozen = frozen
         self.patch_size = patch_size
+        self.is_stretched = stretched
         self.norms: dict[str, nn.Module] = {}
         self._speakers: list[nn.Module] = speakers(model)
 
@@ -69,6 +73,11 @@ class ModelView:
         memo[id(self)] = other
         other.__dict__.update({key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()})
         return other
+
+    @property
+    def cell_size(self) -> float | None:
+        """Pixels of the student's image in a patch, ``None`` for a model without patches."""
+        return self.patch_size / self.input_scale if self.patch_size else None
 
     @property
     def kinds(self) -> frozenset[str]:
@@ -243,27 +252,14 @@ class ModelView:
         """Run the whole model and return its own output."""
         if not hasattr(self.model, 'data_preprocessor'):
             return self.model(images)
-        with self._explained(''):
+        with explained(self.model, self.owner, ''):
             return self.model(images, None, mode='tensor')
 
     def run_head(self, part: str, features: Any, question: Question) -> dict[str, list[Any]]:
         """Run one head on the features."""
-        with self._explained(part):
+        with explained(self.model, self.owner, part):
             getattr(self.model, part)(features)
         return {}
-
-    @contextmanager
-    def _explained(self, part: str) -> Iterator[None]:
-        """Context manager: a part that needs more than features ends in one sentence."""
-        try:
-            yield
-        except (TypeError, AttributeError, KeyError, IndexError) as error:
-            what = type(self.model.get_submodule(part)).__name__
-            alone = [name for name in ('backbone', 'neck') if hasattr(self.model, name)]
-            raise ViewError(
-                f"tap '{part}': this part of the {self.owner} ({what}) cannot run alone, it needs more than features; "
-                f'tap {" or ".join(map(repr, alone)) or "another part"} instead, or a part of these'
-            ) from error
 
     def probe_samples(self, kinds: Iterable[str]) -> dict[str, list[Any]]:
         """Return made-up samples with which :meth:`probe` can run the parts that need some."""

@@ -96,3 +96,17 @@ def _runnable(model: nn.Module) -> Iterator[None]:
     finally:
         for tensor in halves:
             tensor.data = tensor.data.half()
+
+
+@contextmanager
+def explained(model: nn.Module, owner: str, part: str) -> Iterator[None]:
+    """Context manager: a part of a model that needs more than features ends in one sentence."""
+    try:
+        yield
+    except (TypeError, AttributeError, KeyError, IndexError) as error:
+        what = type(model.get_submodule(part)).__name__
+        alone = [name for name in ('backbone', 'neck') if hasattr(model, name)]
+        raise ViewError(
+            f"tap '{part}': this part of the {owner} ({what}) cannot run alone, it needs more than features; "
+            f'tap {" or ".join(map(repr, alone)) or "another part"} instead, or a part of these'
+        ) from error

@@ -1,11 +1,11 @@
-"""Foundation models: a plain module of another library, patches of 14 pixels, tokens."""
+"""A plain module of another library as a teacher: patches of 14 pixels, tokens, published weights."""
 
 import pytest
 import torch
 from torch import nn
 
 from kddense.connectors import match_size
-from kddense.exchange import Batch, Question
+from kddense.exchange import Answer, Batch, Question
 from kddense.registry import MODELS
 
 from ..helpers import plugins, tiny
@@ -102,20 +102,42 @@ def test_a_teacher_that_asserts_its_patches_needs_its_patch_size():
         distiller(teacher_of(14, patch_size=None))
 
 
-@pytest.mark.parametrize('size', [(64, 64), (96, 64), (64, 160)])
-@pytest.mark.parametrize('patch', [8, 14, 16])
-def test_the_teacher_speaks_of_the_places_where_the_student_is(patch, size):
-    """Each cell of the student is compared with the position, in pixels, of its own middle."""
+@pytest.mark.parametrize('patch', [14, 16])
+def test_teacher_and_student_speak_of_the_same_place_at_every_size(patch):
+    """Within half a cell of the student, for all sizes from 64 to 640; at the border the nearest patch speaks."""
     module = dict(type='kddense.Positions', patch=patch)
     teacher = dict(type='kddense.ModuleTeacher', module=module, patch_size=patch, mean=[0.0] * 3, std=[1.0] * 3)
+    service = distiller(teacher).teachers['teacher']
+    for size in range(64, 641):
+        batch = Batch(torch.zeros(1, 3, 64, size), tiny.segmentation_data((64, size), count=1)['data_samples'])
+        answer = service.answer(Question(frozenset({''})), batch)
+        for stride in (8, 16, 32):
+            cells = -(-size // stride)
+            student = torch.zeros(1, 1, 64 // stride, cells)
+            _, spoken = match_size(student, answer.taps[''], 'teacher', image=(64, size), cell=service.view.cell_size)
+            middles = torch.arange(cells) * stride + stride / 2
+            expected = middles.clamp(patch / 2, (-(-size // patch) - 0.5) * patch)
+            assert (spoken[0, 0, 0] - expected).abs().max() <= stride / 2, (size, stride)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (96, 64), (64, 160), (65, 99)])
+@pytest.mark.parametrize('scale', [0.875, 1.0, 2.0])
+@pytest.mark.parametrize('patch', [8, 14, 16])
+def test_objectives_compare_the_same_places(patch, scale, size):
+    """The student's half is what the objective itself hands to its loss."""
+    module = dict(type='kddense.Positions', patch=patch)
+    options = dict(mean=[0.0] * 3, std=[1.0] * 3, input_scale=scale)
+    teacher = dict(type='kddense.ModuleTeacher', module=module, patch_size=patch, **options)
+    model = distiller(teacher, resize='teacher')
     batch = Batch(torch.zeros(1, 3, *size), tiny.segmentation_data(size, count=1)['data_samples'])
-    answer = distiller(teacher).teachers['teacher'].answer(Question(frozenset({''})), batch)
-    student = torch.zeros(1, 2, *(length // 8 for length in size))
-    _, spoken = match_size(student, answer.taps[''], resize='teacher')
+    taught = model.teachers['teacher'].answer(Question(frozenset({''})), batch)
+    student = torch.zeros(1, 64, *(-(-length // 8) for length in size)).requires_grad_()
+    ((_, spoken),) = model.objectives['hint'].pairs(Answer(taps={'backbone': [student]}, batch=batch), taught)
     for axis, length in enumerate(size[::-1]):
-        middles = torch.arange(length // 8) * 8 + 4
-        found = spoken[0, axis].movedim(1 - axis, 0)[:, 0]
-        inside = (middles >= patch / 2) & (middles <= length - patch / 2)
+        middles = torch.arange(-(-length // 8)) * 8 + 4
+        found = spoken[0, axis].movedim(1 - axis, 0)[:, 0] / scale
+        cell = patch / scale
+        inside = (middles >= cell / 2) & (middles <= (-(-round(length * scale) // patch) - 0.5) * cell)
         assert (found - middles)[inside].abs().max() <= 0.5
 
 
