@@ -40,6 +40,8 @@ def untrained(teacher: Mapping[str, Any]) -> dict[str, Any]:
         changed['config'] = without_pretrained(read_config(teacher['config'], 'teacher'))
     if 'checkpoint' in teacher or ('config' in teacher and 'type' not in teacher):
         changed['checkpoint'] = None
+    if 'pretrained' in teacher:  # of timm
+        changed['pretrained'] = False
     if 'members' in teacher:  # of an ensemble
         changed['members'] = [untrained(one) for one in teacher['members']]
     return changed

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import timm
 import torch
 import yaml
 from mmengine.config import Config
@@ -127,6 +128,9 @@ def test_what_it_refers_to_is_there(path):
         else:
             assert teacher.checkpoint.startswith('https://download.openmmlab.com/')
             assert path_of(teacher.checkpoint) in map(path_of, weights_published_for(teacher.config))
+    teacher = read(path).model.get('teacher', {})
+    if teacher.get('type') == 'kddense.TimmTeacher':
+        assert teacher.model in timm.list_pretrained()
 
 
 @pytest.mark.parametrize('path', PROGRAMMES, ids=lambda path: path.stem)
@@ -262,6 +266,8 @@ def build(config: Config) -> Any:
     config = unmeasured(config)
     for teacher in teachers_of(config):
         teacher.checkpoint = None
+    if config.model.get('teacher', {}).get('pretrained'):  # by timm, from the network
+        config.model.teacher.pretrained = False
     with DefaultScope.overwrite_default_scope(config.default_scope):
         return MODELS.build({'data_preprocessor': config.get('data_preprocessor'), **config.model})
 

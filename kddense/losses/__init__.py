@@ -70,6 +70,7 @@ from kddense.losses.weighted_soft_target import (
     weighted_soft_binary_cross_entropy,
     weighted_soft_cross_entropy,
 )
+from kddense.losses.whitened import WhitenedLoss, whitened_distance
 
 __all__ = [
     'ABLoss',
@@ -106,6 +107,7 @@ __all__ = [
     'RKDLoss',
     'VirtualNormalLoss',
     'WeightedSoftTargetLoss',
+    'WhitenedLoss',
     'adversarial_loss',
     'angle_relation',
     'atss_thresholds',
@@ -173,4 +175,5 @@ __all__ = [
     'weighted_soft_binary_cross_entropy',
     'weighted_soft_cross_entropy',
     'without_places',
+    'whitened_distance',
 ]

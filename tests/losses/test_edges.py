@@ -84,6 +84,8 @@ LOSSES = {
     'cosine': (of_two(losses.CosineLoss()), MAPS),
     'crosskd': (of_two(losses.QualityFocalDivergenceLoss()), ROWS),
     'mgd': (of_two(losses.MGDLoss()), MAPS),
+    'whitened': (of_two(losses.WhitenedLoss()), MAPS),
+    'whitened squares': (of_two(losses.WhitenedLoss(beta=None)), MAPS),
     'fgd': (of_masks(lambda own, other, masks: sum(losses.FGDLoss()(own, other, *masks))), MAPS),
     'dist': (of_two(losses.DISTLoss()), ROWS),
     'dkd': (lambda student, teacher: losses.DKDLoss()(student, teacher, torch.arange(len(student)) % 4), ROWS),

@@ -37,6 +37,8 @@ RECIPES = {
     'cirkd': ('cirkd', SEGMENTOR, dict(pixel_samples=20, region_samples=10)),
     'logit standardisation': ('logit_std', SEGMENTOR, {}),
     'cankd': ('cankd', DETECTOR, {}),
+    'foundation': ('foundation', SEGMENTOR, {}),
+    'foundation, levels': ('foundation_levels', DETECTOR, {}),
     'fgd, two-stage': ('fgd', DETECTOR, {}),
     'fgd, one-stage': ('fgd_one_stage', ONE_STAGE, {}),
     'mgd, two-stage': ('mgd', DETECTOR, {}),

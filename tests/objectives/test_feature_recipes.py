@@ -27,6 +27,8 @@ RECIPES = {
     'fsp': {},
     'ab': {},
     'ofd': {},
+    'foundation': {},
+    'foundation_levels': {},
 }
 
 
