@@ -191,6 +191,8 @@ CHOICES = (
         Choice(recipe, FAMILIES, same_family=False)
         for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank', 'cosine')
     ),
+    *(Choice(recipe, FAMILIES, same_family=False) for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank')),
+    *(Choice(recipe, FAMILIES, same_family=False) for recipe in ('foundation', 'foundation_levels')),
 )
 
 
