@@ -54,14 +54,15 @@ class TimmFeatures(nn.Module):
     ) -> None:
         super().__init__()
         _check_name(name)
-        self.model: Any = _created(name, image_size, pretrained, dict(options or {}))
-        if not hasattr(self.model, 'forward_intermediates'):
+        model: Any = _created(name, image_size, pretrained, dict(options or {}))
+        if not hasattr(model, 'forward_intermediates'):
             raise ValueError(
                 f"model '{name}' of timm gives no maps of its stages: take another, or kddense.ModuleTeacher"
             )
-        reductions = [int(level['reduction']) for level in self.model.feature_info]
+        reductions = [int(level['reduction']) for level in model.feature_info]
         if not levels or not all(-len(reductions) <= level < len(reductions) for level in levels):
             raise ValueError(f"levels must name some of the {len(reductions)} of '{name}', got {list(levels)}")
+        self.model = model
         self.levels = [level % len(reductions) for level in levels]
         self.norm = norm
         # In the order that was asked for: timm returns them from the first to the last.
@@ -69,7 +70,7 @@ class TimmFeatures(nn.Module):
         self.patch_size = reductions[0] if len(set(reductions)) == 1 else None
         self.size_divisor = max(reductions)
         self.img_size = None if image_size is None else tuple(image_size)
-        trained: Any = self.model.pretrained_cfg
+        trained = model.pretrained_cfg
         self.mean = tuple(255 * one for one in trained['mean'])
         self.std = tuple(255 * one for one in trained['std'])
 
