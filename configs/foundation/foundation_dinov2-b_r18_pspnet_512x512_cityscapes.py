@@ -1,6 +1,6 @@
 """PSPNet with ResNet-18 on Cityscapes learns from DINOv2, base size."""
 
-_base_ = ['../skd/pspnet_r18_512x512_cityscapes.py', '../_base_/recipes/foundation.py']
+_base_ = ['../skd/pspnet_r18_512x512_cityscapes.py', '../_base_/recipes/cosine.py']
 
 model = dict(
     student=_base_.model,

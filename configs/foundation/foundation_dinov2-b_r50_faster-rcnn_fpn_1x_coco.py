@@ -1,6 +1,6 @@
 """Faster R-CNN with ResNet-50 on COCO learns from DINOv2, base size."""
 
-_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', '../_base_/recipes/foundation.py']
+_base_ = ['mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py', '../_base_/recipes/cosine.py']
 
 model = dict(
     student=_base_.model,

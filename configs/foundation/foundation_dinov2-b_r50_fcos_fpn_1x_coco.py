@@ -1,6 +1,6 @@
 """FCOS with ResNet-50 on COCO learns from DINOv2, base size."""
 
-_base_ = ['mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', '../_base_/recipes/foundation.py']
+_base_ = ['mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py', '../_base_/recipes/cosine.py']
 
 model = dict(
     student=_base_.model,

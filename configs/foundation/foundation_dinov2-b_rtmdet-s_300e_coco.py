@@ -1,6 +1,6 @@
 """RTMDet-s on COCO learns from DINOv2, base size."""
 
-_base_ = ['mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py', '../_base_/recipes/foundation.py']
+_base_ = ['mmdet::rtmdet/rtmdet_s_8xb32-300e_coco.py', '../_base_/recipes/cosine.py']
 
 model = dict(
     student=_base_.model,

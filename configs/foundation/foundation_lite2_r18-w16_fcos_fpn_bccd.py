@@ -1,6 +1,6 @@
 """The cosine on BCCD, from EfficientNet-Lite2 as ImageNet left it."""
 
-_base_ = ['../skd/fcos_r18-w16_fpn_bccd.py', '../_base_/recipes/foundation.py']
+_base_ = ['../skd/fcos_r18-w16_fpn_bccd.py', '../_base_/recipes/cosine.py']
 
 model = dict(
     student=_base_.model,

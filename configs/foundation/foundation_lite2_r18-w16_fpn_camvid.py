@@ -1,6 +1,6 @@
 """The cosine on CamVid, from EfficientNet-Lite2 as ImageNet left it: the teacher has never seen a label of CamVid."""
 
-_base_ = ['../skd/fpn_r18-w16_camvid.py', '../_base_/recipes/foundation.py']
+_base_ = ['../skd/fpn_r18-w16_camvid.py', '../_base_/recipes/cosine.py']
 
 model = dict(
     student=_base_.model,

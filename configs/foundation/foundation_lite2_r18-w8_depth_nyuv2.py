@@ -1,6 +1,6 @@
 """The cosine on NYUv2, from EfficientNet-Lite2 as ImageNet left it."""
 
-_base_ = ['../skd/depth_r18-w8_nyuv2.py', '../_base_/recipes/foundation.py']
+_base_ = ['../skd/depth_r18-w8_nyuv2.py', '../_base_/recipes/cosine.py']
 
 model = dict(
     student=_base_.model,

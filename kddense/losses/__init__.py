@@ -174,6 +174,6 @@ __all__ = [
     'wasserstein_discriminator_loss',
     'weighted_soft_binary_cross_entropy',
     'weighted_soft_cross_entropy',
-    'without_places',
     'whitened_distance',
+    'without_places',
 ]

@@ -1,4 +1,4 @@
-"""A foundation encoder as teacher, for any model with a backbone: the cosine of each place with its last map."""
+"""A foundation encoder as teacher, for any model with a backbone: its last map, whitened (Wei et al. 2022)."""
 
 __import__('kddense')  # what custom_imports would do, which a student's config may have of its own
 objectives = dict(
@@ -7,7 +7,7 @@ objectives = dict(
         tap='backbone',
         levels=[-1],
         connector=dict(type='kddense.Connector'),  # a projection is learned even where the channels agree
-        loss=dict(type='kddense.CosineLoss'),
+        loss=dict(type='kddense.WhitenedLoss'),
         weight=10,
     )
 )

@@ -191,7 +191,6 @@ CHOICES = (
         Choice(recipe, FAMILIES, same_family=False)
         for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank', 'cosine')
     ),
-    *(Choice(recipe, FAMILIES, same_family=False) for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank')),
     *(Choice(recipe, FAMILIES, same_family=False) for recipe in ('foundation', 'foundation_levels')),
 )
 

@@ -1,0 +1,15 @@
+"""The whitened last map on CamVid, from EfficientNet-Lite2 as ImageNet left it."""
+
+_base_ = ['../skd/fpn_r18-w16_camvid.py', '../_base_/recipes/foundation.py']
+
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        type='kddense.ModuleTeacher',
+        module=dict(type='kddense.EfficientNetLite', arch='lite2'),
+        mean=[127.0] * 3,
+        std=[128.0] * 3,
+        size_divisor=32,
+    ),
+    **_base_.distiller,
+)
