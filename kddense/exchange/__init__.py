@@ -11,6 +11,7 @@ from .boxes import AnchorSample, BoxOpinion, RoISample
 from .dense import DenseOpinion, DenseSample
 from .errors import ViewError
 from .maps import DepthOpinion, DepthSample, MapOpinion, MapSample
+from .queries import Queries, QueryOpinion
 
 __all__ = [
     'AnchorSample',
@@ -24,6 +25,8 @@ __all__ = [
     'ImageFormat',
     'MapOpinion',
     'MapSample',
+    'Queries',
+    'QueryOpinion',
     'Question',
     'RoISample',
     'Shown',

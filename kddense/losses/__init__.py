@@ -47,6 +47,7 @@ from kddense.losses.depth import (
     ordered_cross_entropy,
     virtual_normal_distance,
 )
+from kddense.losses.detrdistill import MatchedLoss, match_predictions, matched_distance
 from kddense.losses.dist import DISTLoss, relation_distance
 from kddense.losses.dkd import DKDLoss, decoupled_divergence
 from kddense.losses.fbkd import root_distance, spatial_attention
@@ -55,6 +56,7 @@ from kddense.losses.fsp import FSPLoss, flow_distance, flow_matrix
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
 from kddense.losses.ifvd import IFVDLoss, intra_class_similarity, intra_class_variation
+from kddense.losses.kd_detr import QueryDistance, SharedQueryLoss, shared_query_distance
 from kddense.losses.ld import LDLoss, atss_thresholds, localization_distillation, valuable_region
 from kddense.losses.logit_std import standardize_logits
 from kddense.losses.mgd import MGDLoss, generation_distance, without_places
@@ -97,6 +99,7 @@ __all__ = [
     'LDLoss',
     'LogL1Loss',
     'MGDLoss',
+    'MatchedLoss',
     'NSTLoss',
     'OFDLoss',
     'OrderedCrossEntropyLoss',
@@ -104,7 +107,9 @@ __all__ = [
     'PairWiseLoss',
     'PixelWiseLoss',
     'QualityFocalDivergenceLoss',
+    'QueryDistance',
     'RKDLoss',
+    'SharedQueryLoss',
     'VirtualNormalLoss',
     'WeightedSoftTargetLoss',
     'WhitenedLoss',
@@ -148,6 +153,8 @@ __all__ = [
     'localization_distillation',
     'log_l1',
     'matched_statistics',
+    'match_predictions',
+    'matched_distance',
     'memory_divergence',
     'negative_mean',
     'neuron_selectivity_distance',
@@ -163,6 +170,7 @@ __all__ = [
     'relation_distance',
     'root_distance',
     'sample_error',
+    'shared_query_distance',
     'sigmoid_soft_target_divergence',
     'similarity_scores',
     'soft_rank_loss',

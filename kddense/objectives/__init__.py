@@ -12,6 +12,7 @@ from .classes import ClassObjective
 from .crd import CRDObjective
 from .crosskd import CrossKDObjective
 from .cwd import CWDObjective
+from .detrdistill import DETRDistillObjective
 from .dist import DISTObjective
 from .dkd import DKDObjective
 from .fbkd import FBKDObjective
@@ -21,12 +22,14 @@ from .fsp import FSPObjective
 from .heads import HeadObjective
 from .hinton import DenseHintonObjective
 from .ifvd import IFVDObjective
+from .kd_detr import KDDETRObjective
 from .ld import LDObjective
 from .maps import MapObjective
 from .mgd import MGDObjective
 from .mutual import MutualObjective
 from .places import PlaceObjective
 from .privileged import PrivilegedObjective
+from .queries import QueryObjective
 from .relations import RelationObjective
 from .self_attention import SelfAttentionObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
@@ -47,6 +50,7 @@ __all__ = [
     'ChenRoIObjective',
     'ClassObjective',
     'CrossKDObjective',
+    'DETRDistillObjective',
     'DISTObjective',
     'DKDObjective',
     'DenseHintonObjective',
@@ -60,6 +64,7 @@ __all__ = [
     'HintObjective',
     'HolisticObjective',
     'IFVDObjective',
+    'KDDETRObjective',
     'LDObjective',
     'MGDObjective',
     'MapObjective',
@@ -71,6 +76,7 @@ __all__ = [
     'PixelWiseObjective',
     'PlaceObjective',
     'PrivilegedObjective',
+    'QueryObjective',
     'RelationObjective',
     'SelfAttentionObjective',
 ]

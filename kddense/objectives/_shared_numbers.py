@@ -36,3 +36,9 @@ class SharedNumbers:
         rank, processes = get_dist_info()
         numbers = self._generator.random((count * processes, *rest))[rank::processes]
         return torch.from_numpy(numbers).to(like)
+
+    def draw_for_all(self, shape: Sequence[int], like: Tensor) -> Tensor:
+        """Return normally distributed numbers that all processes share, with the dtype and device of ``like``."""
+        if self._generator is None:
+            return torch.randn(*shape, dtype=like.dtype, device=like.device)
+        return torch.from_numpy(self._generator.standard_normal(tuple(shape))).to(like)

@@ -32,6 +32,7 @@ from .build import build_teacher
 from .member_weights import by_image, errors_of, weights_by_error
 
 WEIGHTED = ('pixels', 'auxiliary', 'roi', 'rpn')
+MATCHED = ('queries', 'predictions')
 
 
 @TEACHERS.register_module()
@@ -121,6 +122,11 @@ class _EnsembleView(ModelView):
     def check_teacher(self, kind: str) -> None:
         for member in self.members:
             member.check_teacher(kind)
+        if kind in MATCHED:
+            raise ViewError(
+                f'{self.owner} is an ensemble, and what its members say of queries has no mean, each has its own: give the '
+                'objective one of them as its teacher'
+            )
         if self.by_error and (kind not in WEIGHTED or (self.is_sigmoid(kind) and kind != 'rpn')):
             raise ViewError(
                 f"{self.owner}.by='error' weights softmax classes of pixels and RoIs, and features; what a head says of "

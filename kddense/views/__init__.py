@@ -12,6 +12,7 @@ from .base import ModelView
 from .compiled import CompiledParts
 from .dense_head import DenseHeadView
 from .depth import DepthView, check_depth_scale
+from .detr import DETRView
 from .differentiable import twice_differentiable
 from .probing import in_eval_mode
 from .segmentor import SegmentorView
@@ -20,6 +21,7 @@ from .two_stage import TwoStageView
 __all__ = [
     'CompiledParts',
     'DenseHeadView',
+    'DETRView',
     'DepthView',
     'ModelView',
     'SegmentorView',

@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import torch
 from mmengine.config import ConfigDict
 
 from . import tiny
 
 
-def deformable_detr(width=8, dim=16, *changes):
-    """Return Deformable DETR with one layer of encoder, two of decoder, and ten queries."""
+FAMILY = {
+    'detr': 'detr/detr_r50_8xb2-150e_coco',
+    'conditional': 'conditional_detr/conditional-detr_r50_8xb2-50e_coco',
+    'dab': 'dab_detr/dab-detr_r50_8xb2-50e_coco',
+    'deformable': 'deformable_detr/deformable-detr_r50_16xb2-50e_coco',
+    'deformable two-stage': 'deformable_detr/deformable-detr-refine-twostage_r50_16xb2-50e_coco',
+    'dino': 'dino/dino-4scale_r50_8xb2-12e_coco',
+}
+WIDE = ('conditional', 'deformable two-stage', 'dino')  # they encode positions in 256 numbers, whatever their own width
+
+
+def detr(name, width=8, *changes):
+    """Return a detector of the family with one layer of encoder, two of decoder, and ten queries."""
+    dim = 256 if name in WIDE else 16
     layers, channels = tiny.backbone('resnet', width)
-    layers['out_indices'] = (1, 2, 3)
-    attention = {'embed_dims': dim, 'num_levels': 3, 'num_heads': 4}
+    several = name in ('deformable', 'deformable two-stage', 'dino')
+    layers['out_indices'] = (1, 2, 3) if several else (3,)
     config = tiny.edit(
-        tiny._stock('mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py'),
+        tiny._stock(f'mmdet::{FAMILY[name]}.py'),
         {
             'num_queries': 10,
-            'num_feature_levels': 3,
-            'neck.in_channels': channels[1:],
+            'neck.in_channels': channels[1:] if several else channels[3:],
             'neck.out_channels': dim,
-            'neck.num_outs': 3,
-            'neck.norm_cfg': dict(type='GN', num_groups=4),
+            'neck.num_outs': 3 if several else 1,
+            **({'num_feature_levels': 3, 'neck.norm_cfg': dict(type='GN', num_groups=4)} if several else {}),
             'encoder.num_layers': 1,
             'decoder.num_layers': 2,
             'bbox_head.num_classes': 3,
             'bbox_head.embed_dims': dim,
             'positional_encoding.num_feats': dim // 2,
-            **{f'encoder.layer_cfg.self_attn_cfg.{key}': value for key, value in attention.items()},
-            **{f'decoder.layer_cfg.cross_attn_cfg.{key}': value for key, value in attention.items()},
-            'decoder.layer_cfg.self_attn_cfg.embed_dims': dim,
-            'decoder.layer_cfg.self_attn_cfg.num_heads': 4,
+            **_attention('encoder', 'self_attn_cfg', dim, several),
+            **_attention('decoder', 'self_attn_cfg', dim, False),
+            **_attention('decoder', 'cross_attn_cfg', dim, several),
             **{f'{part}.layer_cfg.ffn_cfg.embed_dims': dim for part in ('encoder', 'decoder')},
             **{f'{part}.layer_cfg.ffn_cfg.feedforward_channels': 32 for part in ('encoder', 'decoder')},
         },
@@ -37,3 +48,17 @@ def deformable_detr(width=8, dim=16, *changes):
     )
     config.backbone = ConfigDict(layers)
     return config
+
+
+def _attention(part, name, dim, several):
+    settings = {'embed_dims': dim, 'num_heads': 4, **({'num_levels': 3} if several else {})}
+    return {f'{part}.layer_cfg.{name}.{key}': value for key, value in settings.items()}
+
+
+def distiller(student, teacher, objectives, **options):
+    """Build a distiller; mmdet leaves what tells levels apart as the memory was, until weights are initialised."""
+    model = tiny.distiller(student, teacher, objectives, **options)
+    for one in (model.student, *(each.model for each in model.teachers.values())):
+        if hasattr(one, 'level_embed'):
+            torch.nn.init.normal_(one.level_embed)
+    return model

@@ -28,6 +28,18 @@ def of_masks(loss):
         return loss(student, teacher, masks)
 
     return of_two_maps
+def of_queries(compare):
+    """Let a row be classes and a box of a query."""
+
+    def loss(student, teacher):
+        sides = [(one[:, :5], one[:, 5:].sigmoid()) for one in (student, teacher)]
+        return sum(compare(*sides[0], *sides[1]))
+
+    return loss
+
+
+def shared(*sides):
+    return losses.shared_query_distance(*(one[None] for one in sides), torch.ones(1, len(sides[0])))
 
 
 # By name: the loss of a student's tensor and a teacher's, and the shape of one sample.
@@ -87,6 +99,9 @@ LOSSES = {
     'whitened': (of_two(losses.WhitenedLoss()), MAPS),
     'whitened squares': (of_two(losses.WhitenedLoss(beta=None)), MAPS),
     'fgd': (of_masks(lambda own, other, masks: sum(losses.FGDLoss()(own, other, *masks))), MAPS),
+    'kd_detr': (of_queries(shared), (9,)),
+    'detrdistill': (of_queries(losses.matched_distance), (9,)),
+    'detrdistill softmax': (of_queries(lambda *sides: losses.matched_distance(*sides, sigmoid=False)), (9,)),
     'dist': (of_two(losses.DISTLoss()), ROWS),
     'dkd': (lambda student, teacher: losses.DKDLoss()(student, teacher, torch.arange(len(student)) % 4), ROWS),
     'hinton standardised': (of_two(losses.HintonLoss(standardize=True)), ROWS),
@@ -94,7 +109,11 @@ LOSSES = {
     'hinge': (of_two(adversarial.hinge_discriminator_loss), ()),
     'adversarial': (lambda student, teacher: adversarial.adversarial_loss(student), ()),
 }
-OF_CLASSES = [name for name in LOSSES if name.startswith(('hinton', 'cwd', 'pixel', 'weighted', 'ld', 'dist', 'dkd'))]
+OF_CLASSES = [
+    name
+    for name in LOSSES
+    if name.startswith(('hinton', 'cwd', 'pixel', 'weighted', 'ld', 'dist', 'dkd', 'kd', 'detr'))
+]
 every = pytest.mark.parametrize('name', LOSSES)
 
 

@@ -12,8 +12,10 @@ from mmengine.config import Config
 from kddense.random_state import get_random_state
 
 from ..helpers import detectors, plugins, tiny
+from ..helpers import plugins, tiny, transformers
 
 SEGMENTOR = ('mmseg', lambda **sizes: tiny.segmentor('pspnet_r50-d8', **sizes), tiny.segmentation_data(count=3))
+QUERIES = ('mmdet', lambda width=8, fpn=16: transformers.detr('dab', width), tiny.detection_data())
 DETECTOR = ('mmdet', tiny.faster_rcnn, tiny.detection_data())
 ONE_STAGE = ('mmdet', functools.partial(detectors.one_stage, 'gfl'), tiny.detection_data())
 RECIPES = {
@@ -46,6 +48,8 @@ RECIPES = {
     'mgd, segmentor': ('mgd_segmentation', SEGMENTOR, {}),
     'cosine': ('cosine', ONE_STAGE, {}),
     'crosskd': ('crosskd_gfl', ONE_STAGE, {}),
+    'kd_detr': ('kd_detr', QUERIES, {}),
+    'detrdistill': ('detrdistill', QUERIES, {}),
 }
 TASK = ('decode.loss_ce', 'decode.acc_seg')
 SYMMETRY = dict(symmetry=dict(type='kddense.GradientSymmetryObjective'))

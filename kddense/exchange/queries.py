@@ -1,0 +1,91 @@
+"""Detectors of the DETR family: the queries that a decoder is given, and what heads say about them, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from .errors import ViewError
+from .maps import PerImage
+
+
+@dataclass(frozen=True)
+class Queries(PerImage):
+    """What a decoder asks of the images. Which fields there are, and their widths, depends on the family.
+
+    Attributes:
+        query: Contents, shape ``(N, Q, C)``.
+        query_pos: Their positions: an embedding ``(N, Q, C)``; of DAB-DETR boxes before their sigmoid, ``(N, Q, 4)``;
+            ``None`` where the decoder makes it of the reference points (DINO).
+        reference_points: Where they look, relative to the image, in 0..1: points ``(N, Q, 2)`` or boxes ``(N, Q, 4)`` as
+            centre and size; ``None`` where there are none (DETR, Conditional and DAB-DETR).
+    """
+
+    query: Tensor
+    query_pos: Tensor | None = None
+    reference_points: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """The queries of one image, Q."""
+        return self.query.shape[1]
+
+
+@dataclass(frozen=True)
+class QueryOpinion:
+    """What a detector of the DETR family says about queries.
+
+    Attributes:
+        logits: Of each of L decoder layers, shape ``(N, L, Q, K)``, in float32; ``(N, L, Q, K + 1)`` with the background
+            last where classes exclude one another.
+        boxes: Centre and size relative to the image without its padding, in 0..1, shape ``(N, L, Q, 4)``, in float32.
+        sigmoid: Whether each class is decided on its own.
+        queries: The queries.
+        decoder: Judges other queries of the same images: maps :class:`Queries` to a :class:`QueryOpinion`, of the student
+            with gradients. ``None`` once the opinion is about single images.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    sigmoid: bool
+    queries: Queries
+    decoder: Callable[[Queries], QueryOpinion] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def scores(self) -> Tensor:
+        """The probability of the likeliest class that is no background, shape ``(N, L, Q)``."""
+        classes = self.logits.sigmoid() if self.sigmoid else self.logits.softmax(-1)[..., :-1]
+        return classes.amax(-1)
+
+    def judge(self, queries: Queries) -> QueryOpinion:
+        """Return what the same model says about other queries of the same images.
+
+        Raises:
+            ViewError: If this opinion is no longer bound to the images.
+        """
+        if self.decoder is None:
+            raise ViewError('an opinion of single images judges no other queries: ask the model itself')
+        return self.decoder(queries)
+
+    def cut(self, images: int) -> list[QueryOpinion]:
+        """Return the opinions on the single images."""
+        return [
+            replace(
+                self, logits=self.logits[row : row + 1], boxes=self.boxes[row : row + 1], queries=queries, decoder=None
+            )
+            for row, queries in enumerate(self.queries.cut(images))
+        ]
+
+    @classmethod
+    def join(cls, opinions: Sequence[QueryOpinion]) -> QueryOpinion:
+        """Put the opinions on single images together."""
+        return replace(
+            opinions[0],
+            logits=torch.cat([one.logits for one in opinions]),
+            boxes=torch.cat([one.boxes for one in opinions]),
+            queries=Queries.join([one.queries for one in opinions]),
+            decoder=None,
+        )
