@@ -29,8 +29,8 @@ def match_predictions(
 ) -> tuple[Tensor, Tensor]:
     """Match the predictions of two models for one image, each with at most one of the other's, at the least cost.
 
-    The cost of a pair is ``λ_cls · H(t, s) + λ_L1 · Σ |b_s - b_t| - λ_iou · GIoU``, with H the cross-entropy of the student's
-    classes with the teacher's probabilities, summed over classes.
+    The cost of a pair is ``λ_cls · H(t, s) + λ_L1 · Σ |b_s - b_t| - λ_iou · GIoU``, with H the cross-entropy of the
+    student's classes with the teacher's probabilities, summed over classes.
 
     Args:
         student_logits: Shape ``(S, K)``.
@@ -48,8 +48,8 @@ def match_predictions(
     """
     from scipy.optimize import linear_sum_assignment
 
-    for cost in costs:
-        check_not_negative('costs', cost)
+    for one in costs:
+        check_not_negative('costs', one)
     own, other, boxes, targets = full_precision(student_logits, teacher_logits, student_boxes, teacher_boxes)
     by_classes, by_distance, by_overlap = costs
     cost = by_classes * _pair_cross_entropy(own, other, sigmoid) + by_distance * torch.cdist(boxes, targets, p=1)
@@ -79,8 +79,8 @@ def matched_distance(
     ``boxes = Σ |b_s - b_t| / P``, ``overlaps = Σ (1 - GIoU) / P`` for P pairs; classes and the four numbers of a box are
     summed. Where classes exclude one another, the KL of the softmax with the background.
 
-    From the released code, whose term of classes is the binary cross-entropy: that is this one and the teacher's own entropy,
-    with the same gradient; this one is 0 where both agree.
+    From the released code, whose term of classes is the binary cross-entropy: that is this one and the teacher's own
+    entropy, with the same gradient; this one is 0 where both agree.
 
     Args:
         student_logits: Shape ``(P, K)``, of any floating dtype; computed in float32, or in float64 if an input is.
@@ -177,9 +177,9 @@ class MatchedLoss(nn.Module):
         divisor: Tensor | float | None = None,
     ) -> QueryDistance:
         """Return three scalars, of classes, boxes and overlaps, for rows that are matched."""
-        own = [value.flatten(0, 1)[pairs[0]] for value in student]
-        other = [value.flatten(0, 1)[pairs[1]] for value in teacher]
-        return matched_distance(*own, *other, sigmoid, divisor)
+        logits, boxes = (value.flatten(0, 1)[pairs[0]] for value in student)
+        target_logits, targets = (value.flatten(0, 1)[pairs[1]] for value in teacher)
+        return matched_distance(logits, boxes, target_logits, targets, sigmoid, divisor)
 
     def extra_repr(self) -> str:
         return f'costs={self.costs}'

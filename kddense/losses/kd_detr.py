@@ -1,4 +1,4 @@
-"""KD-DETR (Wang et al., "KD-DETR: Knowledge Distillation for Detection Transformer with Consistent Distillation Points Sampling", CVPR 2024)."""
+"""KD-DETR (Wang et al., "Detection Transformer with Consistent Distillation Points Sampling", CVPR 2024)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wang et al., KD-DETR: Knowledge Distillation for Detection Transformer with Consistent Distillation Points Sampling, CVPR 2024."""
+"""Wang et al., KD-DETR: Detection Transformer with Consistent Distillation Points Sampling, CVPR 2024."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ class KDDETRObjective(QueryObjective):
 
 def _moved(queries: Queries, count: int) -> Queries:
     """Return so many queries that look somewhere else: at random places, the same in all images and processes."""
-    numbered = Queries(**{name: _repeated(value, count) for name, value in vars(queries).items()})
+    values: dict[str, Any] = {name: _repeated(value, count) for name, value in vars(queries).items()}
+    numbered = replace(queries, **values)
     name = 'query_pos' if queries.reference_points is None else 'reference_points'
     before: Tensor = getattr(numbered, name)
     drawn = SharedNumbers().draw_for_all(before.shape[1:], before.float()).expand_as(before)

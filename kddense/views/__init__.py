@@ -20,8 +20,8 @@ from .two_stage import TwoStageView
 
 __all__ = [
     'CompiledParts',
-    'DenseHeadView',
     'DETRView',
+    'DenseHeadView',
     'DepthView',
     'ModelView',
     'SegmentorView',

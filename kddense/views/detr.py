@@ -122,8 +122,8 @@ class DETRView(ModelView):
         def decoder(others: Queries) -> QueryOpinion:
             with self._speaking(others):
                 given = {name: self._cast(value) for name in FIELDS if (value := getattr(others, name)) is not None}
-                outputs = self.model.bbox_head(**self.model.forward_decoder(**given, **rest))
-            return self._said(*outputs, others, rest)
+                logits, boxes = self.model.bbox_head(**self.model.forward_decoder(**given, **rest))
+            return self._said(logits, boxes, others, rest)
 
         logits, boxes = (value.float().transpose(0, 1) for value in (logits, boxes))
         if self.class_map is not None:

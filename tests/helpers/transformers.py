@@ -7,7 +7,6 @@ from mmengine.config import ConfigDict
 
 from . import tiny
 
-
 FAMILY = {
     'detr': 'detr/detr_r50_8xb2-150e_coco',
     'conditional': 'conditional_detr/conditional-detr_r50_8xb2-50e_coco',

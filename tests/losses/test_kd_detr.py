@@ -117,7 +117,7 @@ def test_boxes_that_are_points_are_finite():
 
 
 def test_low_precision_is_computed_in_float32():
-    logits, boxes, weight = said(dtype=torch.float32)
+    logits, boxes, _ = said(dtype=torch.float32)
     low = shared_query_distance(logits.bfloat16(), boxes.bfloat16(), *said(seed=1, dtype=torch.float32))
     wide = shared_query_distance(
         logits.bfloat16().float(), boxes.bfloat16().float(), *said(seed=1, dtype=torch.float32)

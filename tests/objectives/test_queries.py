@@ -137,7 +137,7 @@ def test_random_queries_look_at_random_places(family, count, monkeypatch):
     assert not torch.isclose(places[:, :4], before[:, :4]).any()
     assert torch.equal(general.query[:, :4], specific.query[:, :4])
     if where == 'reference_points':
-        assert ((0 < places) & (places < 1)).all()
+        assert ((places > 0) & (places < 1)).all()
 
 
 def test_random_places_change_by_the_iteration_alone(monkeypatch):

@@ -58,7 +58,7 @@ def test_twins_say_the_same_of_their_own_queries_and_of_each_others(family):
     assert own.sigmoid == (family != 'detr')
     assert own.logits.shape == (2, LAYERS, QUERIES, CLASSES + (not own.sigmoid))
     assert own.boxes.shape == (2, LAYERS, QUERIES, 4)
-    assert ((0 <= own.scores) & (own.scores <= 1)).all()
+    assert ((own.scores >= 0) & (own.scores <= 1)).all()
     assert_same(own, other)
     again = own.judge(other.queries)
     assert_same(again, other)
@@ -73,7 +73,7 @@ def test_the_last_layer_is_what_the_model_predicts(family):
     teacher = model.teachers['teacher'].model
     data = teacher.data_preprocessor(tiny.detection_data(), False)
     with torch.no_grad():
-        predicted = teacher.predict(**{'batch_inputs': data['inputs'], 'batch_data_samples': data['data_samples']})
+        predicted = teacher.predict(batch_inputs=data['inputs'], batch_data_samples=data['data_samples'])
     for row, sample in enumerate(predicted):
         classes = other.logits[row, -1]
         scores = classes.sigmoid() if other.sigmoid else classes.softmax(-1)[:, :-1].amax(-1)
