@@ -153,7 +153,7 @@ def _detached(seen: Answer) -> Answer:
 
 
 def _leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().requires_grad_()
+    return tensor.detach().requires_grad_(tensor.is_floating_point())
 
 
 def _peak_memory(step: Callable[[], object], device: str) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,15 +45,19 @@ class QueryOpinion:
         boxes: Centre and size relative to the image without its padding, in 0..1, shape ``(N, L, Q, 4)``, in float32.
         sigmoid: Whether each class is decided on its own.
         queries: The queries.
-        decoder: Judges other queries of the same images: maps :class:`Queries` to a :class:`QueryOpinion`, of the student
-            with gradients. ``None`` once the opinion is about single images.
+        given: What the decoder is given of the images besides: what the encoder made of them, masks, sizes.
+        decoder: Judges queries: maps :class:`Queries` and such a ``given`` to a :class:`QueryOpinion`, of the student with
+            gradients. ``None`` once the opinion is about single images.
     """
 
     logits: Tensor
     boxes: Tensor
     sigmoid: bool
     queries: Queries
-    decoder: Callable[[Queries], QueryOpinion] | None = field(default=None, repr=False, compare=False)
+    given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    decoder: Callable[[Queries, Mapping[str, Any]], QueryOpinion] | None = field(
+        default=None, repr=False, compare=False
+    )
 
     @property
     def scores(self) -> Tensor:
@@ -68,24 +73,21 @@ class QueryOpinion:
         """
         if self.decoder is None:
             raise ViewError('an opinion of single images judges no other queries: ask the model itself')
-        return self.decoder(queries)
+        return self.decoder(queries, self.given)
 
     def cut(self, images: int) -> list[QueryOpinion]:
         """Return the opinions on the single images."""
         return [
-            replace(
-                self, logits=self.logits[row : row + 1], boxes=self.boxes[row : row + 1], queries=queries, decoder=None
-            )
+            QueryOpinion(self.logits[row : row + 1], self.boxes[row : row + 1], self.sigmoid, queries)
             for row, queries in enumerate(self.queries.cut(images))
         ]
 
     @classmethod
     def join(cls, opinions: Sequence[QueryOpinion]) -> QueryOpinion:
         """Put the opinions on single images together."""
-        return replace(
-            opinions[0],
-            logits=torch.cat([one.logits for one in opinions]),
-            boxes=torch.cat([one.boxes for one in opinions]),
-            queries=Queries.join([one.queries for one in opinions]),
-            decoder=None,
+        return cls(
+            torch.cat([one.logits for one in opinions]),
+            torch.cat([one.boxes for one in opinions]),
+            opinions[0].sigmoid,
+            Queries.join([one.queries for one in opinions]),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from typing import Any
@@ -118,18 +118,19 @@ class DETRView(ModelView):
         count = self.model.num_queries if added else given['query'].shape[1]
         return Queries(**{name: given[name][:, -count:].float() for name in FIELDS if name in given})
 
-    def _said(self, logits: Tensor, boxes: Tensor, queries: Queries, rest: dict[str, Any]) -> QueryOpinion:
-        def decoder(others: Queries) -> QueryOpinion:
-            with self._speaking(others):
-                given = {name: self._cast(value) for name in FIELDS if (value := getattr(others, name)) is not None}
-                logits, boxes = self.model.bbox_head(**self.model.forward_decoder(**given, **rest))
-            return self._said(logits, boxes, others, rest)
+    def _judge(self, queries: Queries, rest: Mapping[str, Any]) -> QueryOpinion:
+        """Return what the model says of any queries, beside its own run."""
+        with self._speaking(queries):
+            given = {name: self._cast(value) for name in FIELDS if (value := getattr(queries, name)) is not None}
+            logits, boxes = self.model.bbox_head(**self.model.forward_decoder(**given, **rest))
+        return self._said(logits, boxes, queries, rest)
 
+    def _said(self, logits: Tensor, boxes: Tensor, queries: Queries, rest: Mapping[str, Any]) -> QueryOpinion:
         logits, boxes = (value.float().transpose(0, 1) for value in (logits, boxes))
         if self.class_map is not None:
             kept = [*self.class_map, *([] if self.is_sigmoid('queries') else [self.model.bbox_head.num_classes])]
             logits = logits[..., kept]
-        return QueryOpinion(logits, boxes, self.is_sigmoid('queries'), queries, decoder)
+        return QueryOpinion(logits, boxes, self.is_sigmoid('queries'), queries, rest, self._judge)
 
     def _cast(self, value: Tensor) -> Tensor:
         """Return embeddings in the type of the layers; points and boxes stay in float32."""
