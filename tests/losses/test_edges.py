@@ -28,6 +28,8 @@ def of_masks(loss):
         return loss(student, teacher, masks)
 
     return of_two_maps
+
+
 def of_queries(compare):
     """Let a row be classes and a box of a query."""
 

@@ -11,8 +11,7 @@ from mmengine.config import Config
 
 from kddense.random_state import get_random_state
 
-from ..helpers import detectors, plugins, tiny
-from ..helpers import plugins, tiny, transformers
+from ..helpers import detectors, plugins, tiny, transformers
 
 SEGMENTOR = ('mmseg', lambda **sizes: tiny.segmentor('pspnet_r50-d8', **sizes), tiny.segmentation_data(count=3))
 QUERIES = ('mmdet', lambda width=8, fpn=16: transformers.detr('dab', width), tiny.detection_data())
