@@ -39,6 +39,7 @@ from kddense.losses.crosskd import (
 )
 from kddense.losses.cwd import CWDLoss, channel_wise_divergence
 from kddense.losses.darkrank import DarkRankLoss, hard_rank_loss, similarity_scores, soft_rank_loss
+from kddense.losses.defeat import DecoupledLoss, covered_mask, decoupled_distance
 from kddense.losses.depth import (
     LogL1Loss,
     OrderedCrossEntropyLoss,
@@ -52,6 +53,7 @@ from kddense.losses.dist import DISTLoss, relation_distance
 from kddense.losses.dkd import DKDLoss, decoupled_divergence
 from kddense.losses.fbkd import root_distance, spatial_attention
 from kddense.losses.fgd import FGDLoss, attention_difference, channel_attention, focal_distance, focal_masks
+from kddense.losses.fgfi import MaskedImitationLoss, masked_imitation, near_object_mask
 from kddense.losses.fsp import FSPLoss, flow_distance, flow_matrix
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
@@ -88,6 +90,7 @@ __all__ = [
     'DISTLoss',
     'DKDLoss',
     'DarkRankLoss',
+    'DecoupledLoss',
     'FGDLoss',
     'FSPLoss',
     'HierarchicalContextLoss',
@@ -99,6 +102,7 @@ __all__ = [
     'LDLoss',
     'LogL1Loss',
     'MGDLoss',
+    'MaskedImitationLoss',
     'MatchedLoss',
     'NSTLoss',
     'OFDLoss',
@@ -130,7 +134,9 @@ __all__ = [
     'channel_wise_divergence',
     'confidence_weighted',
     'cosine_distance',
+    'covered_mask',
     'cross_image_divergence',
+    'decoupled_distance',
     'decoupled_divergence',
     'distance_relation',
     'fitnets_distance',
@@ -152,10 +158,12 @@ __all__ = [
     'intra_class_variation',
     'localization_distillation',
     'log_l1',
+    'masked_imitation',
     'match_predictions',
     'matched_distance',
     'matched_statistics',
     'memory_divergence',
+    'near_object_mask',
     'negative_mean',
     'neuron_selectivity_distance',
     'noise_contrastive_estimation',

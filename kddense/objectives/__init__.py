@@ -12,12 +12,14 @@ from .classes import ClassObjective
 from .crd import CRDObjective
 from .crosskd import CrossKDObjective
 from .cwd import CWDObjective
+from .defeat import DeFeatClassObjective, DeFeatObjective
 from .detrdistill import DETRDistillObjective
 from .dist import DISTObjective
 from .dkd import DKDObjective
 from .fbkd import FBKDObjective
 from .feature import FeatureObjective
 from .fgd import FGDObjective
+from .fgfi import FGFIObjective
 from .fsp import FSPObjective
 from .heads import HeadObjective
 from .hinton import DenseHintonObjective
@@ -53,9 +55,12 @@ __all__ = [
     'DETRDistillObjective',
     'DISTObjective',
     'DKDObjective',
+    'DeFeatClassObjective',
+    'DeFeatObjective',
     'DenseHintonObjective',
     'FBKDObjective',
     'FGDObjective',
+    'FGFIObjective',
     'FSPObjective',
     'FeatureObjective',
     'GradientATObjective',

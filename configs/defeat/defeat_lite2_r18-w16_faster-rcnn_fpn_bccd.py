@@ -1,0 +1,13 @@
+"""DeFeat for Faster R-CNN on BCCD, from a teacher with ImageNet weights."""
+
+_base_ = ['../chen2017/faster-rcnn_r18-w16_fpn_bccd.py', '../_base_/recipes/defeat.py']
+
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        config='kddense::chen2017/faster-rcnn_lite2_fpn_bccd.py',
+        checkpoint='work_dirs/bccd_lite2/teacher/epoch_12.pth',
+        precision='fp32',
+    ),
+    **_base_.distiller,
+)

@@ -1,0 +1,13 @@
+"""DeFeat of features for FCOS on BCCD, from a teacher with ImageNet weights."""
+
+_base_ = ['../skd/fcos_r18-w16_fpn_bccd.py', '../_base_/recipes/defeat_one_stage.py']
+
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        config='kddense::skd/fcos_lite2_fpn_bccd.py',
+        checkpoint='work_dirs/bccd_fcos_lite2/teacher/epoch_12.pth',
+        precision='fp32',
+    ),
+    **_base_.distiller,
+)
