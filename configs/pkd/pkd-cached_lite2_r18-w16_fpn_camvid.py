@@ -1,0 +1,12 @@
+"""The same with a teacher that is asked once about each of two variants of every image, a quarter of the epochs and a little."""
+
+_base_ = './pkd_lite2_r18-w16_fpn_camvid.py'
+
+variants = 2
+model = dict(teacher=dict(type='kddense.CachedTeacher', folder='work_dirs/camvid_fpn/answers_pkd', variants=variants))
+train_dataloader = dict(
+    sampler=dict(type='kddense.InfiniteVariantSampler'),
+    dataset=dict(
+        _delete_=True, type='kddense.VariantDataset', variants=variants, dataset={{_base_.train_dataloader.dataset}}
+    ),
+)
