@@ -3,7 +3,9 @@
 _base_ = './hinton_lite2_r18-w16_fpn_camvid.py'
 
 variants = 2
-model = dict(teacher=dict(type='kddense.CachedTeacher', folder='work_dirs/camvid_fpn/answers_hinton', variants=variants))
+model = dict(
+    teacher=dict(type='kddense.CachedTeacher', folder='work_dirs/camvid_fpn/answers_hinton', variants=variants)
+)
 train_dataloader = dict(
     sampler=dict(type='kddense.InfiniteVariantSampler'),
     dataset=dict(

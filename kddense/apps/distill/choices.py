@@ -22,6 +22,7 @@ TWO_STAGE, ONE_STAGE, GFL, SEGMENTOR, DEPTH = FAMILIES = (
     'depth estimator',
 )
 DENSE = (ONE_STAGE, GFL)  # both have one dense head on a pyramid
+ANY = ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank', 'cosine', 'foundation', 'foundation_levels')
 OF_GFL = ('ld', 'crosskd_gfl')  # whose teacher is a GFL as well
 
 
@@ -100,8 +101,12 @@ _METRICS = {**SHORT, 'abs_rel': 'abs rel'}
 _FCOS, _CAMVID, _NYU = 'skd/measured_bccd.json', 'measured_camvid.json', 'skd/measured_nyuv2.json'
 
 
-def _camvid(method: str, file: str = '') -> tuple[Measured, ...]:
-    return (Measured('semantic FPN', f'{method}/{_CAMVID}', f'{file or method}_lite2_r18-w16_fpn_camvid.py'),)
+def _camvid(method: str, file: str = '', record: str = _CAMVID) -> tuple[Measured, ...]:
+    return (Measured('semantic FPN', f'{method}/{record}', f'{file or method}_lite2_r18-w16_fpn_camvid.py'),)
+
+
+def _faster_rcnn(method: str) -> Measured:
+    return Measured('Faster R-CNN', f'{method}/measured_bccd.json', f'{method}_lite2_r18-w16_faster-rcnn_fpn_bccd.py')
 
 
 def _bccd(method: str) -> tuple[Measured, ...]:
@@ -159,7 +164,11 @@ CHOICES = (
         'the teacher is a GFL too',
     ),
     Choice('dkd', DENSE, _bccd('dkd')),
-    Choice('skd_detection', DENSE, (Measured('FCOS', _FCOS, 'skd_r18_r18-w16_fcos_fpn_bccd.py'),)),
+    Choice(
+        'skd_detection',
+        DENSE,
+        (Measured('FCOS', 'skd/measured_bccd_lite2.json', 'skd_lite2_r18-w16_fcos_fpn_bccd.py'),),
+    ),
     Choice('crd', DENSE, _bccd('crd')),
     Choice('fbkd', DENSE, _bccd('fbkd')),
     Choice(
@@ -168,9 +177,15 @@ CHOICES = (
         (Measured('ResNet-18', _NYU, 'skd_r18_r18-w8_depth_nyuv2.py'),),
         'with a discriminator, which has an optimiser of its own',
     ),
-    Choice('dist', (TWO_STAGE, *DENSE)),
+    Choice('dist', (TWO_STAGE,), (_faster_rcnn('dist'),)),
+    Choice('dist', DENSE),
     Choice('dkd', (TWO_STAGE, SEGMENTOR)),
-    Choice('at_gradient', (SEGMENTOR,), _camvid('at', 'at-gradient'), 'differentiates twice: twice the time of a step'),
+    Choice(
+        'at_gradient',
+        (SEGMENTOR,),
+        _camvid('at', 'at-gradient', 'measured_camvid_gradient.json'),
+        'differentiates twice: twice the time of a step',
+    ),
     Choice('at_gradient', (*DENSE, DEPTH), note='differentiates twice: twice the time of a step'),
     Choice('ofd_deeplabv3plus', (SEGMENTOR,), note='DeepLabV3+ alone'),
     *(Choice(recipe, (TWO_STAGE, *DENSE, DEPTH)) for recipe in ('cankd', 'ifvd')),
@@ -187,14 +202,14 @@ CHOICES = (
     Choice('defeat', (TWO_STAGE,)),
     Choice('defeat_one_stage', DENSE, note='compares pyramids alone'),
     Choice('fgfi', (TWO_STAGE, *DENSE), note='compares pyramids alone, of detectors with anchors'),
-    Choice('cirkd', FAMILIES),
-    *(Choice(recipe, (SEGMENTOR,), _camvid(recipe)) for recipe in ('ab', 'nst', 'at', 'ifvd', 'fsp')),
-    Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
+    *(Choice(recipe, (SEGMENTOR,), _camvid(recipe)) for recipe in ('cirkd', 'ab', 'nst', 'at', 'ifvd', 'fsp')),
+    Choice('cirkd', (TWO_STAGE, *DENSE, DEPTH)),
     *(
-        Choice(recipe, FAMILIES, same_family=False)
-        for recipe in ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank', 'cosine')
+        Choice(recipe, (TWO_STAGE, SEGMENTOR), (_faster_rcnn(recipe), *_camvid(recipe)))
+        for recipe in ('rkd', 'darkrank')
     ),
-    *(Choice(recipe, FAMILIES, same_family=False) for recipe in ('foundation', 'foundation_levels')),
+    Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
+    *(Choice(recipe, FAMILIES, same_family=False) for recipe in ANY),
 )
 
 
