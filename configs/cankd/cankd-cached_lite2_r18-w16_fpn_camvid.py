@@ -1,4 +1,4 @@
-"""The same with a teacher that is asked once about each of two variants of every image, a quarter of the epochs and a little."""
+"""The same with a teacher that is asked once about each of two variants of an image: about a quarter of the epochs."""
 
 _base_ = './cankd_lite2_r18-w16_fpn_camvid.py'
 

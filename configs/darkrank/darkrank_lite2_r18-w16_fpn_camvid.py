@@ -1,4 +1,4 @@
-"""DarkRank on CamVid: how each image of a batch ranks the others, of the same student from the same teacher as structured distillation there.
+"""DarkRank on CamVid: how each image ranks the others of its batch; student and teacher of structured distillation.
 
 The teacher is trained first: see README.md.
 """

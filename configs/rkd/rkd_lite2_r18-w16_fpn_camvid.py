@@ -1,4 +1,4 @@
-"""RKD on CamVid: how the images of a batch lie to each other, of the same student from the same teacher as structured distillation there.
+"""RKD on CamVid: how the images of a batch lie to each other, of the student and teacher of structured distillation there.
 
 The teacher is trained first: see README.md.
 """

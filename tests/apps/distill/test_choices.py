@@ -35,8 +35,14 @@ def test_the_gains_are_those_of_the_records(choice, measured):
     'choice, measured', MEASURED, ids=lambda one: getattr(one, 'config', getattr(one, 'recipe', ''))
 )
 def test_what_was_measured_was_made_by_the_recipe(choice, measured):
-    text = (ROOT / measured.row['config']).read_text()
-    assert f'/recipes/{choice.recipe}.py' in text
+    assert f'/recipes/{choice.recipe}.py' in ''.join(_lineage(ROOT / measured.row['config']))
+
+
+def _lineage(config):
+    """Return the texts of a config and of those in its folder that it inherits from."""
+    text = config.read_text()
+    inherited = re.search(r"_base_ = '\./(.*?)'", text)
+    return [text, *(_lineage(config.parent / inherited[1]) if inherited else [])]
 
 
 @pytest.mark.parametrize('choice', CHOICES, ids=lambda one: one.recipe)

@@ -8,6 +8,7 @@ import re
 import time
 
 import pytest
+from mmengine.config import Config
 
 from kddense.apps.program.links import read_programme
 from kddense.apps.program.run import run
@@ -28,9 +29,9 @@ def test_a_link_learns_from_another_and_nothing_is_done_twice(toy, capsys):
     assert toy.run(file) == 0
     said = capsys.readouterr().out
     folders = {name: toy.last('work', name) for name in CHAIN}
-    trained = (folders['student'] / 'config/link.py').read_text()
-    assert f"checkpoint='{folders['teacher']}/iter_4.pth'" in trained
-    assert f"config='{folders['teacher']}/config/link.py'" in trained
+    teacher = Config.fromfile(folders['student'] / 'config/link.py', import_custom_modules=False).model.teacher
+    assert teacher.checkpoint == f'{folders["teacher"]}/iter_4.pth'
+    assert teacher.config == f'{folders["teacher"]}/config/link.py'
     results = {name: json.loads((folder / 'result.json').read_text()) for name, folder in folders.items()}
     assert results['student']['learns_from'] == ['teacher']
     assert results['student']['seed'] == 1
