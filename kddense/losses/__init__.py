@@ -55,6 +55,13 @@ from kddense.losses.fbkd import root_distance, spatial_attention
 from kddense.losses.fgd import FGDLoss, attention_difference, channel_attention, focal_distance, focal_masks
 from kddense.losses.fgfi import MaskedImitationLoss, masked_imitation, near_object_mask
 from kddense.losses.fsp import FSPLoss, flow_distance, flow_matrix
+from kddense.losses.gid import (
+    general_instances,
+    instance_distance,
+    instance_relation,
+    near_instances,
+    response_distance,
+)
 from kddense.losses.hint import HintLoss, fitnets_distance, hint_distance
 from kddense.losses.hinton import HintonLoss, sigmoid_soft_target_divergence, soft_target_divergence
 from kddense.losses.ifvd import IFVDLoss, intra_class_similarity, intra_class_variation
@@ -144,6 +151,7 @@ __all__ = [
     'flow_matrix',
     'focal_distance',
     'focal_masks',
+    'general_instances',
     'generation_distance',
     'gradient_distance',
     'gradient_penalty',
@@ -153,7 +161,9 @@ __all__ = [
     'hint_distance',
     'imitation',
     'info_nce',
+    'instance_distance',
     'instance_normalised_distance',
+    'instance_relation',
     'intra_class_similarity',
     'intra_class_variation',
     'localization_distillation',
@@ -163,6 +173,7 @@ __all__ = [
     'matched_distance',
     'matched_statistics',
     'memory_divergence',
+    'near_instances',
     'near_object_mask',
     'negative_mean',
     'neuron_selectivity_distance',
@@ -176,6 +187,7 @@ __all__ = [
     'pixel_wise_divergence',
     'quality_focal_divergence',
     'relation_distance',
+    'response_distance',
     'root_distance',
     'sample_error',
     'shared_query_distance',

@@ -21,6 +21,7 @@ from .feature import FeatureObjective
 from .fgd import FGDObjective
 from .fgfi import FGFIObjective
 from .fsp import FSPObjective
+from .gid import GIDObjective
 from .heads import HeadObjective
 from .hinton import DenseHintonObjective
 from .ifvd import IFVDObjective
@@ -63,6 +64,7 @@ __all__ = [
     'FGFIObjective',
     'FSPObjective',
     'FeatureObjective',
+    'GIDObjective',
     'GradientATObjective',
     'GradientSymmetryObjective',
     'HeadObjective',

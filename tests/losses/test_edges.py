@@ -102,6 +102,8 @@ LOSSES = {
     'whitened squares': (of_two(losses.WhitenedLoss(beta=None)), MAPS),
     'fgfi': (of_masks(lambda own, other, masks: losses.MaskedImitationLoss()(own, other, masks[0] > 0)), MAPS),
     'defeat': (of_masks(lambda own, other, masks: sum(losses.DecoupledLoss()(own, other, masks[0] > 0))), MAPS),
+    'gid features': (of_two(losses.instance_distance), MAPS),
+    'gid relations': (of_two(losses.instance_relation), MAPS),
     'fgd': (of_masks(lambda own, other, masks: sum(losses.FGDLoss()(own, other, *masks))), MAPS),
     'kd_detr': (of_queries(shared), (9,)),
     'detrdistill': (of_queries(losses.matched_distance), (9,)),

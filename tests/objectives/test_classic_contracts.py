@@ -48,6 +48,7 @@ RECIPES = {
     'fgfi': ('fgfi', DETECTOR, dict(weight=0.01)),
     'defeat': ('defeat', DETECTOR, {}),
     'defeat, one-stage': ('defeat_one_stage', ONE_STAGE, {}),
+    'gid': ('gid', ONE_STAGE, dict(smallest=1.0)),
     'cosine': ('cosine', ONE_STAGE, {}),
     'crosskd': ('crosskd_gfl', ONE_STAGE, {}),
     'kd_detr': ('kd_detr', QUERIES, {}),

@@ -202,6 +202,7 @@ CHOICES = (
     Choice('defeat', (TWO_STAGE,)),
     Choice('defeat_one_stage', DENSE, note='compares pyramids alone'),
     Choice('fgfi', (TWO_STAGE, *DENSE), note='compares pyramids alone, of detectors with anchors'),
+    Choice('gid', DENSE, note='the teacher has the same head'),
     *(Choice(recipe, (SEGMENTOR,), _camvid(recipe)) for recipe in ('cirkd', 'ab', 'nst', 'at', 'ifvd', 'fsp')),
     Choice('cirkd', (TWO_STAGE, *DENSE, DEPTH)),
     *(
