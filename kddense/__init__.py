@@ -75,6 +75,7 @@ from kddense.objectives import (  # noqa: E402
     PlaceObjective,
     PrivilegedObjective,
     RelationObjective,
+    RelativeDepthObjective,
     SelfAttentionObjective,
 )
 from kddense.report.hook import DistillVisualizationHook  # noqa: E402
@@ -174,6 +175,7 @@ __all__ = [
     'PrivilegedObjective',
     'RandomStateHook',
     'RelationObjective',
+    'RelativeDepthObjective',
     'RestHook',
     'ReviewConnector',
     'RouteHook',

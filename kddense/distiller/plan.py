@@ -179,7 +179,7 @@ def make_plan(
         weights,
         taps=_union(objective.student_taps for objective in active)
         | {one.on for objective in active for one in objective.measuring},
-        kinds=_union(objective.kinds for objective in active) | _union(sampled.values()),
+        kinds=_union(objective.kinds | objective.student_kinds for objective in active) | _union(sampled.values()),
         early={name: question for name, question in questions.items() if not sampled[name]},
         late={name: question for name, question in questions.items() if sampled[name]},
         differentiates=any(objective.differentiates_losses for objective in active),

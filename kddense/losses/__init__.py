@@ -73,6 +73,12 @@ from kddense.losses.nst import NSTLoss, neuron_selectivity_distance
 from kddense.losses.ofd import OFDLoss, negative_mean, partial_distance
 from kddense.losses.pkd import PKDLoss, pearson_distance
 from kddense.losses.privileged import ImitationLoss, imitation
+from kddense.losses.relative_depth import (
+    DepthGradientLoss,
+    ScaleShiftInvariantLoss,
+    depth_gradient_distance,
+    scale_shift_invariant_distance,
+)
 from kddense.losses.review import HierarchicalContextLoss, hierarchical_context_distance
 from kddense.losses.rkd import RKDLoss, angle_relation, distance_relation
 from kddense.losses.skd import PairWiseLoss, PixelWiseLoss, pair_wise_similarity, pixel_wise_divergence
@@ -98,6 +104,7 @@ __all__ = [
     'DKDLoss',
     'DarkRankLoss',
     'DecoupledLoss',
+    'DepthGradientLoss',
     'FGDLoss',
     'FSPLoss',
     'HierarchicalContextLoss',
@@ -121,6 +128,7 @@ __all__ = [
     'QueryDistance',
     'RKDLoss',
     'SharedQueryLoss',
+    'ScaleShiftInvariantLoss',
     'VirtualNormalLoss',
     'WeightedSoftTargetLoss',
     'WhitenedLoss',
@@ -145,6 +153,7 @@ __all__ = [
     'cross_image_divergence',
     'decoupled_distance',
     'decoupled_divergence',
+    'depth_gradient_distance',
     'distance_relation',
     'fitnets_distance',
     'flow_distance',
@@ -191,6 +200,7 @@ __all__ = [
     'root_distance',
     'sample_error',
     'shared_query_distance',
+    'scale_shift_invariant_distance',
     'sigmoid_soft_target_divergence',
     'similarity_scores',
     'soft_rank_loss',

@@ -34,6 +34,7 @@ from .places import PlaceObjective
 from .privileged import PrivilegedObjective
 from .queries import QueryObjective
 from .relations import RelationObjective
+from .relative_depth import RelativeDepthObjective
 from .self_attention import SelfAttentionObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 
@@ -85,5 +86,6 @@ __all__ = [
     'PrivilegedObjective',
     'QueryObjective',
     'RelationObjective',
+    'RelativeDepthObjective',
     'SelfAttentionObjective',
 ]

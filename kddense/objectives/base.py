@@ -40,6 +40,7 @@ class Objective(nn.Module):
 
     Attributes:
         kinds: Knowledge of the model family that it compares, such as ``'rpn'`` or ``'roi'``; see :mod:`kddense.views`.
+        student_kinds: Knowledge that the student alone must show.
         student_taps: Places in the student that it listens to.
         teacher_taps: Places in the teacher.
         gradient_taps: Places in the teacher where it asks for the gradient of the teacher's own loss, or of some of its
@@ -60,6 +61,7 @@ class Objective(nn.Module):
     share: GradientShare | None
     stop: AgreementStop | None
     kinds: frozenset[str] = frozenset()
+    student_kinds: frozenset[str] = frozenset()
     student_taps: frozenset[str] = frozenset()
     teacher_taps: frozenset[str] = frozenset()
     gradient_taps: frozenset[str] = frozenset()
@@ -157,7 +159,7 @@ class Objective(nn.Module):
                 raise ValueError(
                     "weight is measured by the task's gradient, which is 0 while alone=True: give a number"
                 )
-        for kind in sorted(self.kinds):
+        for kind in sorted(self.kinds | self.student_kinds):
             student.check(kind)
         for view in teacher.values() if isinstance(teacher, Mapping) else filter(None, [teacher]):
             self._check_teacher(student, view)

@@ -8,6 +8,7 @@ from kddense.exchange import ViewError
 from kddense.registry import VIEWS
 
 from ._models import is_a, is_unlabelled
+from ._pixels import inside_images
 from .base import ModelView
 from .compiled import CompiledParts
 from .dense_head import DenseHeadView
@@ -30,6 +31,7 @@ __all__ = [
     'build_view',
     'check_depth_scale',
     'in_eval_mode',
+    'inside_images',
     'is_a',
     'is_unlabelled',
     'twice_differentiable',

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from kddense.exchange import Answer, MapOpinion, MapSample, Question, ViewError
 from kddense.registry import VIEWS
-from kddense.taps import Call, Recording, Tap, Taps, map_tensors, shadowed
+from kddense.taps import Call, Recording, Tap, Taps, map_tensors, shadowed, tensors_of
 
 from ._models import is_a, is_unlabelled
 from ._pixels import inside_images
@@ -123,8 +123,6 @@ class SegmentorView(ModelView):
         if len(labelled) == len(data_samples):
             yield
             return
-        if not labelled:
-            raise ViewError('every image of the batch is unlabelled: the student needs some with labels too')
         with ExitStack() as stack:
             for path, head in self.model.named_modules():
                 if is_a(head, 'PointHead'):
@@ -132,7 +130,9 @@ class SegmentorView(ModelView):
                         f'{self.owner}.{path} samples labelled points: it cannot learn from unlabelled images'
                     )
                 if hasattr(head, 'loss_by_feat'):
-                    stack.enter_context(shadowed(head, 'loss_by_feat', _only_of(labelled)))
+                    stack.enter_context(
+                        shadowed(head, 'loss_by_feat', _only_of(labelled) if labelled else _zeros_of(head))
+                    )
             yield
 
     def fit_opinions(self, kind: str, opinions: list[Any], fit: Callable[[Tensor], Tensor]) -> list[Any]:
@@ -203,5 +203,19 @@ def _only_of(labelled: list[int]) -> Callable[[Callable], Callable]:
             return loss_by_feat(kept, [data_samples[index] for index in labelled], *args, **kwargs)
 
         return of_labelled
+
+    return wrap
+
+
+def _zeros_of(head: Any) -> Callable[[Callable], Callable]:
+    """Return what a head without any label is to return: its losses' names, zeros that reach all it computed."""
+    names = {getattr(loss, 'loss_name', 'loss') for loss in _losses_of(head)}
+
+    def wrap(loss_by_feat: Callable) -> Callable:
+        def without_labels(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+            zero = sum(0 * value.float().sum() for value in tensors_of(outputs))
+            return dict.fromkeys(names, zero)
+
+        return without_labels
 
     return wrap

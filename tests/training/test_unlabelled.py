@@ -224,12 +224,21 @@ def test_detectors_cannot_learn_from_them():
         tiny.step(model, without_labels(tiny.detection_data(), 1))
 
 
-def test_some_images_must_have_labels():
-    model = tiny.distiller(tiny.segmentor('pspnet_r50-d8'), tiny.segmentor('pspnet_r50-d8'), {}, scope='mmseg')
-    with pytest.raises(
-        ValueError, match=r'^every image of the batch is unlabelled: the student needs some with labels'
-    ):
-        tiny.step(model, without_labels(tiny.segmentation_data(), 0, 1))
+@pytest.mark.parametrize('student', ['pspnet_r50-d8', 'ocrnet_r50-d8'])
+def test_a_batch_may_be_wholly_unlabelled(student):
+    """Then the student's own losses are zeros under their names that reach every weight, and objectives teach it."""
+    hint = dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1]))
+    model = tiny.distiller(tiny.segmentor(student), tiny.segmentor('pspnet_r50-d8', width=12), hint, scope='mmseg')
+    expected = {name for name in tiny.step(model, tiny.segmentation_data()) if 'loss' in name}
+    losses = tiny.step(model, without_labels(tiny.segmentation_data(), 0, 1))
+    assert set(losses) == expected
+    assert all((value == 0) == (name != 'distill.hint.loss') for name, value in losses.items())
+    tiny.total(losses).backward()
+    weights = dict(model.student.named_parameters())
+    assert not [name for name, one in weights.items() if one.grad is None]
+    assert all(
+        one.grad.any() == name.startswith('backbone') for name, one in weights.items() if name.endswith('conv1.weight')
+    )
 
 
 @pytest.mark.parametrize('name, loss', [('encnet', 'decode.loss_ce'), ('ocrnet', 'decode_1.loss_ce')])
