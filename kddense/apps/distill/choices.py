@@ -209,6 +209,7 @@ CHOICES = (
         Choice(recipe, (TWO_STAGE, SEGMENTOR), (_faster_rcnn(recipe), *_camvid(recipe)))
         for recipe in ('rkd', 'darkrank')
     ),
+    Choice('depth_any', (DEPTH,)),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
     *(Choice(recipe, FAMILIES, same_family=False) for recipe in ANY),
 )
