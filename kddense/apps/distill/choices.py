@@ -76,6 +76,7 @@ class Choice:
         measured: What is recorded of it, for these students.
         note: What else speaks for it or against it.
         same_family: Whether the teacher must be of the student's family (one-stage detectors count as one family).
+        of_strangers: What is recorded of it where the teacher has another kind of backbone.
     """
 
     recipe: str
@@ -83,6 +84,12 @@ class Choice:
     measured: tuple[Measured, ...] = ()
     note: str = ''
     same_family: bool = True
+    of_strangers: tuple[Measured, ...] = ()
+
+    @property
+    def harms_by_strangers(self) -> bool:
+        """Whether it was seen to harm where the teacher has another kind of backbone."""
+        return any(one.verdict == 'harms' for one in self.of_strangers)
 
     def fits(self, student: str | None, teacher: str | None) -> bool:
         """Tell whether it fits a student and a teacher, each of a family or of none that is known."""
@@ -93,7 +100,8 @@ class Choice:
 
     def why(self) -> str:
         """Return what was measured of it, in a sentence."""
-        told = '; '.join(map(str, self.measured)) or 'never measured here'
+        strangers = [f'from another kind of backbone, {one}' for one in self.of_strangers]
+        told = '; '.join([*map(str, self.measured), *strangers]) or 'never measured here'
         return f'{told} ({self.note})' if self.note else told
 
 
@@ -120,7 +128,9 @@ CHOICES = (
         'chen2017',
         (TWO_STAGE,),
         (Measured('Faster R-CNN', 'chen2017/measured_bccd.json', 'chen_r18_r18-w16_fpn_bccd.py'),),
+        of_strangers=(Measured('Faster R-CNN', 'chen2017/measured_bccd_lite2.json', 'chen_lite2_r18-w16_fpn_bccd.py'),),
     ),
+    Choice('dist', (TWO_STAGE,), (_faster_rcnn('dist'),), 'compares classes alone'),
     Choice(
         'pkd_one_stage',
         DENSE,
@@ -150,7 +160,14 @@ CHOICES = (
         'nothing was shown to help depth estimators yet',
     ),
     Choice('pkd', (TWO_STAGE,), note='compares pyramids alone'),
-    Choice('chen2017_dense', DENSE, (Measured('FCOS', _FCOS, 'chen2017/chen_r18_r18-w16_fcos_fpn_bccd.py'),)),
+    Choice(
+        'chen2017_dense',
+        DENSE,
+        (Measured('FCOS', _FCOS, 'chen2017/chen_r18_r18-w16_fcos_fpn_bccd.py'),),
+        of_strangers=(
+            Measured('FCOS', 'skd/measured_bccd_lite2.json', 'chen2017/chen_lite2_r18-w16_fcos_fpn_bccd.py'),
+        ),
+    ),
     Choice('reviewkd', DENSE, _bccd('reviewkd')),
     Choice('ail_boxes', DENSE, (Measured('FCOS', _FCOS, 'ail/ail_r18_r18-w16_fcos_fpn_bccd.py'),)),
     Choice('ail_boxes', (TWO_STAGE,)),
@@ -177,7 +194,6 @@ CHOICES = (
         (Measured('ResNet-18', _NYU, 'skd_r18_r18-w8_depth_nyuv2.py'),),
         'with a discriminator, which has an optimiser of its own',
     ),
-    Choice('dist', (TWO_STAGE,), (_faster_rcnn('dist'),)),
     Choice('dist', DENSE),
     Choice('dkd', (TWO_STAGE, SEGMENTOR)),
     Choice(
@@ -215,16 +231,23 @@ CHOICES = (
 )
 
 
-def fitting(student: str | None, teacher: str | None) -> list[Choice]:
-    """Return what fits a student and a teacher, the best first; a recipe once."""
+def fitting(student: str | None, teacher: str | None, strangers: bool = False) -> list[Choice]:
+    """Return what fits a student and a teacher, the best first; a recipe once.
+
+    Args:
+        student: The student's family, ``None`` if it is of none that is known.
+        teacher: The teacher's.
+        strangers: Whether their backbones are of different kinds. What harms such students then stands behind the others
+            of the family.
+    """
     fit: dict[str, Choice] = {}
     for choice in CHOICES:
         if choice.fits(student, teacher):
             fit.setdefault(choice.recipe, choice)
-    return list(fit.values())
+    return sorted(fit.values(), key=lambda one: (not one.same_family, strangers and one.harms_by_strangers))
 
 
-def choose(recipe: str | None, student: str | None, teacher: str | None) -> Choice:
+def choose(recipe: str | None, student: str | None, teacher: str | None, strangers: bool = False) -> Choice:
     """Return the recipe that a student is taught by.
 
     Args:
@@ -232,11 +255,12 @@ def choose(recipe: str | None, student: str | None, teacher: str | None) -> Choi
             it can be built.
         student: The student's family, ``None`` if it is of none that is known.
         teacher: The teacher's.
+        strangers: Whether their backbones are of different kinds.
 
     Raises:
         ValueError: If it does not fit, or nothing does.
     """
-    fit = fitting(student, teacher)
+    fit = fitting(student, teacher, strangers)
     if recipe is None:
         if fit[0].same_family:
             return fit[0]

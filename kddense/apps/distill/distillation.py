@@ -25,7 +25,7 @@ from kddense.training.runs import COMMAND
 
 from .choices import Choice, choose, fitting
 from .folder import Folder, digest
-from .models import Looked, look_at_student, look_at_teacher, swapped
+from .models import Looked, are_strangers, look_at_student, look_at_teacher, swapped
 from .quality import chance, fault_of, headline, tested
 from .writing import DISTILLED, PLAIN, Style, distilled_text, plain_text, read_recipe, split_options
 
@@ -97,7 +97,7 @@ class Distillation:
         warning = swapped(student, teacher)
         if warning:
             self.say(f'warning: {warning}')
-        choice = choose(self.recipe, student.family, teacher.family)
+        choice = choose(self.recipe, student.family, teacher.family, are_strangers(student, teacher))
         self._tell(choice, student, teacher)
         settings = self._settings(student, choice)
         self.folder.check(settings)
@@ -145,7 +145,8 @@ class Distillation:
 
     def _tell(self, choice: Choice, student: Looked, teacher: Looked) -> None:
         self.say(f'recipe: {choice.recipe}; {choice.why()}')
-        others = [one for one in fitting(student.family, teacher.family) if one.recipe != choice.recipe]
+        fit = fitting(student.family, teacher.family, are_strangers(student, teacher))
+        others = [one for one in fit if one.recipe != choice.recipe]
         for one in filter(lambda one: one.measured, others):
             self.say(f'  or --recipe {one.recipe}; {one.why()}')
         self.say(f'  or, never measured here: {", ".join(one.recipe for one in others if not one.measured)}')

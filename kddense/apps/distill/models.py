@@ -109,6 +109,12 @@ def family_of(model: nn.Module) -> str | None:
     return next((family for kind, family in families.items() if isinstance(view, kind)), None)
 
 
+def are_strangers(student: Looked, teacher: Looked) -> bool:
+    """Tell whether their backbones are of different kinds: neither class is the other's, or made from it."""
+    own, other = (type(getattr(one.model, 'backbone', None)) for one in (student, teacher))
+    return not (issubclass(own, other) or issubclass(other, own))
+
+
 def swapped(student: Looked, teacher: Looked) -> str | None:
     """Return a warning if the teacher is the smaller of the two."""
     if teacher.parameters >= student.parameters:

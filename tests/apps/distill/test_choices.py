@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kddense.apps.distill.choices import CHOICES, DEPTH, FAMILIES, GFL, ONE_STAGE, SEGMENTOR, TWO_STAGE, choose
+from kddense.apps.distill.choices import CHOICES, DEPTH, FAMILIES, GFL, ONE_STAGE, SEGMENTOR, TWO_STAGE, choose, fitting
 from kddense.configs import recipe_names
 from kddense.report.metrics import LOWER_IS_BETTER
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / 'docs' / 'which-method.md').read_text()
-MEASURED = [(choice, one) for choice in CHOICES for one in choice.measured]
+MEASURED = [(choice, one) for choice in CHOICES for one in (*choice.measured, *choice.of_strangers)]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def _lineage(config):
 def test_the_page_says_what_the_table_says(choice):
     lines = [line for line in PAGE.splitlines() if line.startswith('|') and f'`{choice.recipe}`' in line]
     assert lines, choice.recipe
-    for measured in choice.measured:
+    for measured in (*choice.measured, *choice.of_strangers):
         assert any(measured.gain in line and measured.verdict in line for line in lines), measured
 
 
@@ -83,10 +83,21 @@ def test_what_is_chosen_harmed_nowhere_and_nothing_that_fits_gained_more(family)
     assert 'harms' not in {one.verdict for one in chosen.measured}
 
 
+@pytest.mark.parametrize('family', FAMILIES)
+def test_what_harms_by_strangers_is_not_chosen_for_them(family):
+    assert not choose(None, family, family, strangers=True).harms_by_strangers
+    assert {one.recipe for one in fitting(family, family, True)} == {one.recipe for one in fitting(family, family)}
+
+
+def test_a_stranger_teaches_a_two_stage_detector_by_its_classes():
+    assert choose(None, TWO_STAGE, TWO_STAGE).recipe == 'chen2017'
+    assert choose(None, TWO_STAGE, TWO_STAGE, strangers=True).recipe == 'dist'
+
+
 @pytest.mark.parametrize(
     'recipe, student, teacher, expected',
     [
-        ('ld', TWO_STAGE, TWO_STAGE, 'the recipe ld does not fit a two-stage detector .* these do: chen2017, pkd,'),
+        ('ld', TWO_STAGE, TWO_STAGE, 'the recipe ld does not fit a two-stage detector .* these do: chen2017, dist, pkd,'),
         ('ld', GFL, ONE_STAGE, 'the recipe ld does not fit a GFL detector with a one-stage detector for a teacher'),
         ('chen2017', TWO_STAGE, ONE_STAGE, 'does not fit a two-stage detector with a one-stage detector'),
         ('skd', DEPTH, DEPTH, 'does not fit a depth estimator .* these do: ail_depth, skd_depth, .*fitnets'),
