@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten
 
 from kddense.losses import NSTLoss, neuron_selectivity_distance
 
@@ -89,7 +89,7 @@ class Sizes(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        for one in tree_leaves(result):
+        for one in tree_flatten(result)[0]:
             if isinstance(one, torch.Tensor):
                 self.made[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
         return result

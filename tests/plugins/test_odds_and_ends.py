@@ -16,8 +16,6 @@ from kddense.registry import MODELS
 
 from ..helpers import plugins, tiny
 from ..helpers.two_processes import in_two_processes
-from .test_crosskd import CrossKD, retinanet
-from .test_fgd_mgd import FGD, MGD
 from .test_review import Review
 
 STUDENT = tiny.segmentor('pspnet_r50-d8')
@@ -29,6 +27,10 @@ MUTUAL = dict(
     peer=dict(STUDENT, _scope_='mmseg'),
     compare=dict(type='kddense.PixelWiseObjective', weight=2.0),
 )
+
+
+def retinanet(**options):
+    return tiny.single_stage('retinanet', {'bbox_head.stacked_convs': 2}, **options)
 
 
 def data_with_ids(*ids):
@@ -135,9 +137,9 @@ def train_in_this_process(rank):
     jobs = {
         'crd': (STUDENT, STUDENT, dict(CRD, size=8), data_with_ids(f'{rank}.png', 'both.png'), 'mmseg'),
         'mutual': (STUDENT, STUDENT, MUTUAL, DATA, 'mmseg'),
-        'cross': (narrow, retinanet(width=16), dict(type=CrossKD), detection, 'mmdet'),
-        'fgd': (narrow, retinanet(**wide), dict(type=FGD, tap='neck'), detection, 'mmdet'),
-        'mgd': (narrow, retinanet(**wide), dict(type=MGD, tap='neck'), detection, 'mmdet'),
+        'cross': (narrow, retinanet(width=16), dict(type='kddense.CrossKDObjective'), detection, 'mmdet'),
+        'fgd': (narrow, retinanet(**wide), dict(type='kddense.FGDObjective'), detection, 'mmdet'),
+        'mgd': (narrow, retinanet(**wide), dict(type='kddense.MGDObjective'), detection, 'mmdet'),
         'review': (narrow, retinanet(width=16), review, detection, 'mmdet'),
         'waiting': (STUDENT, STUDENT, dict(HINT, connector={}, weight=dict(value=1.0, start=9)), DATA, 'mmseg'),
     }
