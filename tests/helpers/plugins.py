@@ -92,6 +92,11 @@ def _size(state):
 def make_twins(model):
     """Give the teacher the student's weights, and let the student draw and count nothing: its norms and dropout rest."""
     model.teachers['teacher'].model.load_state_dict(model.student.state_dict())
+    make_calm(model)
+
+
+def make_calm(model):
+    """Train, but let the student draw and count nothing: its norms and dropout rest."""
     model.train()
     restless = (nn.modules.batchnorm._BatchNorm, nn.Dropout, nn.Dropout2d, nn.MultiheadAttention)
     for module in model.student.modules():

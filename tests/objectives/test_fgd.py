@@ -91,6 +91,22 @@ def test_twins_have_no_loss():
     assert terms(plugins.losses_of(model, DATA)) == pytest.approx(dict.fromkeys(TERMS, 0.0), abs=1e-9)
 
 
+def test_a_student_may_begin_with_its_teachers_neck_and_head(tmp_path):
+    """As the configs on COCO say: stock `init_cfg`, part by part, of what fits."""
+    teacher = tiny.build(tiny.single_stage('retinanet', width=16), seed=5)
+    weights = teacher.state_dict()
+    torch.save(dict(state_dict=weights), tmp_path / 'teacher.pth')
+    student = tiny.single_stage('retinanet')
+    for part in ('neck', 'bbox_head'):
+        student[part].init_cfg = dict(type='Pretrained', prefix=part, checkpoint=str(tmp_path / 'teacher.pth'))
+    model = build(student, tiny.single_stage('retinanet', width=16))
+    model.init_weights()
+    begun = {name: value for name, value in model.student.state_dict().items() if not name.startswith('backbone')}
+    fits = {name for name, value in begun.items() if value.shape == weights[name].shape}
+    assert {'bbox_head.retina_cls.bias', 'neck.fpn_convs.0.conv.weight'} <= fits < begun.keys()
+    assert all(torch.equal(begun[name], weights[name]) for name in fits)
+
+
 def test_what_it_does_not_serve_is_refused():
     pspnet = tiny.segmentor('pspnet_r50-d8')
     with pytest.raises(ValueError, match=r'student \(EncoderDecoder\) has no ground-truth boxes, by which FGD weighs'):
