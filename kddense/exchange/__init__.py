@@ -11,6 +11,7 @@ from .boxes import AnchorSample, BoxOpinion, RoISample
 from .dense import DenseOpinion, DenseSample
 from .errors import ViewError
 from .maps import DepthOpinion, DepthSample, MapOpinion, MapSample
+from .masks import MaskOpinion, MaskSample
 from .queries import Queries, QueryOpinion
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     'ImageFormat',
     'MapOpinion',
     'MapSample',
+    'MaskOpinion',
+    'MaskSample',
     'Queries',
     'QueryOpinion',
     'Question',

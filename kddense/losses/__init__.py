@@ -49,6 +49,7 @@ from kddense.losses.depth import (
     virtual_normal_distance,
 )
 from kddense.losses.detrdistill import MatchedLoss, match_predictions, matched_distance
+from kddense.losses.dice import DiceLoss, dice_distance
 from kddense.losses.dist import DISTLoss, relation_distance
 from kddense.losses.dkd import DKDLoss, decoupled_divergence
 from kddense.losses.fbkd import root_distance, spatial_attention
@@ -105,6 +106,7 @@ __all__ = [
     'DarkRankLoss',
     'DecoupledLoss',
     'DepthGradientLoss',
+    'DiceLoss',
     'FGDLoss',
     'FSPLoss',
     'HierarchicalContextLoss',
@@ -154,6 +156,7 @@ __all__ = [
     'decoupled_distance',
     'decoupled_divergence',
     'depth_gradient_distance',
+    'dice_distance',
     'distance_relation',
     'fitnets_distance',
     'flow_distance',

@@ -28,6 +28,7 @@ from .ifvd import IFVDObjective
 from .kd_detr import KDDETRObjective
 from .ld import LDObjective
 from .maps import MapObjective
+from .masks import MaskObjective
 from .mgd import MGDObjective
 from .mutual import MutualObjective
 from .places import PlaceObjective
@@ -76,6 +77,7 @@ __all__ = [
     'LDObjective',
     'MGDObjective',
     'MapObjective',
+    'MaskObjective',
     'MeasuresTeacher',
     'MutualObjective',
     'OFDObjective',

@@ -20,6 +20,7 @@ from kddense.exchange import (
     DepthOpinion,
     ImageFormat,
     MapOpinion,
+    MaskOpinion,
     Question,
     ViewError,
 )
@@ -218,6 +219,8 @@ def _mean_opinion(opinions: Sequence[Any], sigmoid: bool, weight: Tensor | None 
     if isinstance(first, MapOpinion):
         logits = over(_log_mean_sigmoid if sigmoid else softmax, 'logits')
         return replace(first, logits=logits, feature=over(_mean, 'feature'))
+    if isinstance(first, MaskOpinion):
+        return replace(first, logits=_log_mean_sigmoid([one.logits[:, None] for one in opinions])[:, 0])
     if isinstance(first, BoxOpinion):
         if weight is None:
             return replace(first, logits=over(softmax, 'logits'), deltas=over(_mean, 'deltas'))

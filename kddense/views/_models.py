@@ -17,6 +17,11 @@ def is_a(value: Any, name: str) -> bool:
     return any(base.__name__ == name for base in type(value).__mro__)
 
 
+def owner_of(value: Any, method: str) -> str | None:
+    """Return the name of the class that a value has a method from."""
+    return next((base.__name__ for base in type(value).__mro__ if method in vars(base)), None)
+
+
 def is_unlabelled(sample: Any) -> bool:
     """Tell whether a data sample is of an image that has no labels."""
     return bool(sample.metainfo.get('unlabelled', False))

@@ -281,7 +281,8 @@ class ModelView:
 
     def probe_opinions(self, kind: str) -> list[Any]:
         """Run a tiny blank batch and return what the heads say about it, as :meth:`probe` does for taps."""
-        return list(self.answer_to_blank(Question(opinions=frozenset({kind}))).opinions[kind])
+        question = Question(samples=self.probe_samples({kind}), opinions=frozenset({kind}))
+        return list(self.answer_to_blank(question).opinions[kind])
 
     def answer_to_blank(self, question: Question) -> Answer:
         """Answer a question about a tiny blank batch; the model comes out as it went in."""

@@ -13,7 +13,7 @@ from kddense.registry import VIEWS
 from kddense.taps import Call, Recording
 
 from ._boxes import as_tensor, coder_of, differing, prior_differences
-from ._models import is_a
+from ._models import is_a, owner_of
 from ._pixels import inside_images
 from .base import ModelView
 
@@ -48,8 +48,7 @@ class DenseHeadView(ModelView):
     @property
     def _trained_as(self) -> str | None:
         """The head of mmdet whose targets and losses the head has."""
-        head = type(self.model.bbox_head)
-        owners = {_owner(head, method) for method in ('get_targets', 'loss_by_feat')}
+        owners = {owner_of(self.model.bbox_head, method) for method in ('get_targets', 'loss_by_feat')}
         return owners.pop() if len(owners) == 1 else None
 
     def check(self, kind: str) -> None:
@@ -190,10 +189,6 @@ class DenseHeadView(ModelView):
         if 'scores' in question.opinions:
             opinions['scores'] = _levels(features, [self._mapped(scores) for scores in outputs[0]])
         return opinions
-
-
-def _owner(head: type, method: str) -> str | None:
-    return next((base.__name__ for base in head.__mro__ if method in vars(base)), None)
 
 
 def _levels(features: Sequence[Tensor], scores: Sequence[Tensor]) -> list[MapOpinion]:

@@ -17,7 +17,7 @@ from kddense.registry import VIEWS
 from kddense.taps import Call, Recording, Tap, Taps, map_tensors
 
 from ._boxes import differing
-from ._models import is_a
+from ._models import is_a, owner_of
 from .alignment import cut_to
 from .base import ModelView
 
@@ -56,7 +56,7 @@ class DETRView(ModelView):
             (self.model, ('pre_transformer', 'pre_decoder', 'forward_decoder', 'forward_transformer'), FAMILIES),
             (head, ('forward', 'loss'), HEADS),
         ):
-            if not all(_owner(part, method) in known for method in methods):
+            if not all(owner_of(part, method) in known for method in methods):
                 raise ViewError(
                     f'{self.owner} is a {type(self.model).__name__}, which makes or decodes queries in a way of its own: '
                     'only detectors that do it as DETR, ConditionalDETR, DABDETR, DeformableDETR or DINO can be compared'
@@ -83,7 +83,7 @@ class DETRView(ModelView):
         """What two models must have in common to judge each other's queries, by its key in the config."""
         model = self.model
         return {
-            'the decoder': f'as of {_owner(model, "forward_decoder")}',
+            'the decoder': f'as of {owner_of(model, "forward_decoder")}',
             'as_two_stage': getattr(model, 'as_two_stage', None),
             'encoder.layer_cfg.self_attn_cfg.embed_dims': model.embed_dims,
             'decoder.query_dim': getattr(model.decoder, 'query_dim', None),
@@ -196,10 +196,6 @@ class DETRView(ModelView):
             outputs = self.model.bbox_head(**given)
         opinion = self._opinion(recording[DECODES], outputs)
         return {kind: [opinion] for kind in question.opinions}
-
-
-def _owner(part: Any, method: str) -> str | None:
-    return next((base.__name__ for base in type(part).__mro__ if method in vars(base)), None)
 
 
 def _part(tap: str) -> str:

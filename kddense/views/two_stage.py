@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +16,7 @@ from kddense.taps import Call, Recording, shadowed
 from ._boxes import as_tensor, coder_of, differing, prior_differences
 from ._models import is_a
 from .base import ModelView
+from .masks import blank_masks, check_masks, mask_differences, mask_taps, read_masks, run_masks
 
 UNFIT_ROI_HEADS = {
     'DynamicRoIHead': 'changes its box coder while it trains: its boxes cannot be compared with others',
@@ -30,6 +31,7 @@ class TwoStageView(ModelView):
     explains = {
         'rpn': 'region proposal network; only two-stage detectors have one',
         'roi': 'RoI head; only two-stage detectors have one',
+        'masks': 'mask head on RoIs; only Mask R-CNN and its kin have one',
     }
     sampled_kinds = frozenset(explains)
 
@@ -49,8 +51,10 @@ class TwoStageView(ModelView):
         self._check_branches()
         if kind == 'rpn':
             self._check_rpn()
-        else:
+        elif kind == 'roi':
             self._check_roi()
+        else:
+            check_masks(self.model, self.owner)
 
     def probe(self, taps: Iterable[str]) -> dict[str, list[Tensor]]:
         self._check_branches()
@@ -99,6 +103,8 @@ class TwoStageView(ModelView):
                 f'{teacher.owner}.input_scale is {teacher.input_scale:g}, and the anchors of two image sizes are not the '
                 'same boxes: remove this objective (RoIs are scaled along, they can be distilled), or the input_scale'
             )
+        if kind == 'masks':
+            return mask_differences(self.model, teacher.model, teacher.class_map)
         return self._rpn_differences(teacher) if kind == 'rpn' else self._roi_differences(teacher)
 
     def _rpn_differences(self, teacher: TwoStageView) -> list[str]:
@@ -120,14 +126,17 @@ class TwoStageView(ModelView):
         return differing(fields)
 
     def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
-        return frozenset({'roi'} if any(tap.startswith('roi_head') for tap in taps) else ())
+        found = {'masks' if tap.startswith('roi_head.mask') else 'roi' for tap in taps if tap.startswith('roi_head')}
+        return frozenset(found)
 
     def sources_of(self, kinds: Iterable[str]) -> list[str]:
-        return sorted({'rpn': 'rpn_head', 'roi': 'extract_feat()'}[kind] for kind in kinds)
+        return sorted({'rpn_head' if kind == 'rpn' else 'extract_feat()' for kind in kinds})
 
     def taps_of(self, kind: str) -> list[str]:
         if kind == 'rpn':
             return ['rpn_head', 'rpn_head.get_targets()']
+        if kind == 'masks':
+            return mask_taps(self.model)
         if isinstance(self.model.roi_head.bbox_head, nn.ModuleList):
             return [f'roi_head.bbox_head.{stage}.loss_and_target()' for stage in range(len(self.box_heads))]
         return ['roi_head.bbox_head.loss_and_target()']
@@ -136,6 +145,8 @@ class TwoStageView(ModelView):
         if kind == 'rpn':
             sample, opinion = self._read_rpn(recording['rpn_head'], recording['rpn_head.get_targets()'])
             return [sample], [opinion]
+        if kind == 'masks':
+            return read_masks(self.model, recording)
         weights = getattr(self.model.roi_head, 'stage_loss_weights', [1.0])
         first, *later = self.taps_of('roi')
         # A cascade ends early where no box is left; its first stage always runs.
@@ -175,15 +186,24 @@ class TwoStageView(ModelView):
         return sample, _roi_opinion(head, call.arguments['cls_score'], call.arguments['bbox_pred'], sample)
 
     def parts_of(self, kinds: Iterable[str]) -> set[str]:
-        return {f'{kind}_head' for kind in kinds}
+        return {'rpn_head' if kind == 'rpn' else 'roi_head' for kind in kinds}
 
     def run_head(self, part: str, features: Any, question: Question) -> dict[str, list[Any]]:
         if part == 'rpn_head':
             outputs = self.model.rpn_head(features)
             return {'rpn': [self._rpn_opinion(outputs, sample) for sample in question.samples.get('rpn', [])]}
         if part == 'roi_head':
-            return {'roi': self._run_box_heads(features, question.samples['roi'])}
+            return self._run_roi_head(features, question.samples)
         return super().run_head(part, features, question)
+
+    def _run_roi_head(self, features: Sequence[Tensor], samples: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+        opinions: dict[str, list[Any]] = {}
+        if 'roi' in samples:
+            opinions['roi'] = self._run_box_heads(features, samples['roi'])
+        if 'masks' in samples:
+            masks = run_masks(self.model, features, samples['masks'], self.class_map, _extract_in_float32)
+            opinions['masks'] = masks
+        return opinions
 
     def _run_box_heads(self, features: Sequence[Tensor], samples: list[RoISample]) -> list[BoxOpinion]:
         roi_head = self.model.roi_head
@@ -199,12 +219,13 @@ class TwoStageView(ModelView):
         return opinions
 
     def probe_samples(self, kinds: Iterable[str]) -> dict[str, list[Any]]:
+        samples: dict[str, list[Any]] = {'masks': blank_masks(self.model)} if 'masks' in kinds else {}
         if 'roi' not in kinds:
-            return {}
+            return samples
         device = next(self.model.parameters()).device
         rois = torch.tensor([[0.0, 8.0, 8.0, 40.0, 40.0]], device=device)
         nothing = torch.zeros(0, dtype=torch.long, device=device)
-        return {'roi': [RoISample(rois, nothing, nothing, rois.new_zeros(0, 4))] * len(self.box_heads)}
+        return {**samples, 'roi': [RoISample(rois, nothing, nothing, rois.new_zeros(0, 4))] * len(self.box_heads)}
 
 
 def _roi_opinion(

@@ -188,6 +188,22 @@ def test_deform_conv_agrees_with_a_loop():
     torch.testing.assert_close(ops.modulated_deform_conv2d(x, offset, mask, weight, None, 1, 1)[0], modulated)
 
 
+def test_offsets_of_a_larger_map_are_read_by_the_outputs_size():
+    """As mmcv's kernels run through memory: the first numbers of each image, whatever their height and width."""
+    x, weight = randn(2, 2, 3, 4), randn(3, 2, 3, 3, seed=2)
+    grads = []
+    for larger in (True, False):
+        offset, mask = randn(2, 18, 6, 8, seed=1).requires_grad_(), randn(2, 9, 6, 8, seed=3).requires_grad_()
+        given = (offset, mask)
+        if not larger:
+            given = tuple(one.flatten(1)[:, : one.shape[1] * 12].view(2, -1, 3, 4) for one in given)
+        out = ops.modulated_deform_conv2d(x, *given, weight, None, 1, 1)
+        out.square().sum().backward()
+        grads.append((out, offset.grad, mask.grad))
+    torch.testing.assert_close(*grads)
+    assert grads[0][1].any()
+
+
 def test_deform_conv_without_offsets_is_a_convolution_also_in_its_gradients():
     grads = []
     for deform in (True, False):

@@ -27,10 +27,14 @@ class Overhears(Objective):
 
 
 DETECTION = tiny.detection_data(sizes=((64, 64), (48, 60), (64, 40)), boxes=(tiny.BOXES, (), tiny.BOXES[1:2]))
+WITH_MASKS = tiny.detection_data(
+    sizes=((64, 64), (48, 60), (64, 40)), boxes=(tiny.BOXES, (), tiny.BOXES[1:2]), masks=True
+)
 SEGMENTATION = tiny.segmentation_data(count=3)
 PIXELS = ('pixels', 'auxiliary')
 FAMILIES = {
     'faster_rcnn': (tiny.faster_rcnn(), 'mmdet', ('rpn', 'roi'), ('neck',), DETECTION),
+    'mask_rcnn': (tiny.mask_rcnn(), 'mmdet', ('roi', 'masks'), (), WITH_MASKS),
     'cascade_rcnn': (tiny.cascade_rcnn(), 'mmdet', ('rpn', 'roi'), (), DETECTION),
     **{
         head: (detectors.one_stage(head), 'mmdet', ('dense', 'scores'), ('bbox_head',), DETECTION)

@@ -37,6 +37,7 @@ ROOMS = {
 PARTS = {
     'rpn': 'rpn_head',
     'roi': 'roi_head',
+    'masks': 'roi_head',
     'dense': 'bbox_head',
     'scores': 'bbox_head',
     'predictions': 'bbox_head',

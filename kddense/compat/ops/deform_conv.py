@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torchvision  # noqa: F401  registers torch.ops.torchvision
 from torch import Tensor
+from torch.nn import functional as F
 
 from ._common import compute_dtype
 
@@ -59,6 +60,19 @@ def _tensors(input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None,
     if bias is None:
         bias = input.new_zeros(weight.shape[0])
     return [tensor.to(compute_dtype(input)) for tensor in (input, weight, offset, mask, bias)]
+
+
+def _as_read(values: Tensor, output: Tensor) -> Tensor:
+    """Return offsets or weights of kernel points as mmcv's kernels read them.
+
+    For each image they run through memory by the output's height and width, whatever the values' own are. mmdet's DyHead
+    depends on it: it gives the offsets of one level to the next smaller one.
+    """
+    size = output.shape[-2:]
+    if values.shape[-2:] == size or values.shape[-2:].numel() < size.numel():
+        return values
+    channels = values.shape[1]
+    return values.flatten(1)[:, : channels * size.numel()].unflatten(1, (channels, *size))
 
 
 def deform_conv_forward(
@@ -136,6 +150,7 @@ def modulated_deform_conv_forward(
         **options: ``stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group``; others are
             not used.
     """
+    offset, mask = (_as_read(values, output) for values in (offset, mask))
     _forward(output, input, weight, offset, mask, bias if with_bias else None, _v2_geometry(options))
 
 
@@ -157,8 +172,10 @@ def modulated_deform_conv_backward(
     **options: Any,
 ) -> None:
     """Fill the five gradients; the arguments are those of :func:`modulated_deform_conv_forward`."""
+    offset, mask = (_as_read(values, grad_output) for values in (offset, mask))
     grads = _backward(grad_output, input, weight, offset, mask, _v2_geometry(options))
     for filled, grad in zip((grad_input, grad_weight, grad_offset, grad_mask), grads[:4], strict=True):
-        filled.copy_(grad)
+        rest = filled[0].numel() - grad[0].numel()  # of offsets that are not read
+        filled.copy_(F.pad(grad.flatten(1), (0, rest)).view(filled.shape))
     if with_bias:
         grad_bias.copy_(grads[4])
