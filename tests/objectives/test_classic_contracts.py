@@ -14,6 +14,7 @@ from kddense.random_state import get_random_state
 from ..helpers import detectors, plugins, tiny, transformers
 
 SEGMENTOR = ('mmseg', lambda **sizes: tiny.segmentor('pspnet_r50-d8', **sizes), tiny.segmentation_data(count=3))
+MASKS = ('mmdet', tiny.mask_rcnn, tiny.detection_data(masks=True))
 QUERIES = ('mmdet', lambda width=8, fpn=16: transformers.detr('dab', width), tiny.detection_data())
 DETECTOR = ('mmdet', tiny.faster_rcnn, tiny.detection_data())
 ONE_STAGE = ('mmdet', functools.partial(detectors.one_stage, 'gfl'), tiny.detection_data())
@@ -51,6 +52,7 @@ RECIPES = {
     'gid': ('gid', ONE_STAGE, dict(smallest=1.0)),
     'cosine': ('cosine', ONE_STAGE, {}),
     'crosskd': ('crosskd_gfl', ONE_STAGE, {}),
+    'masks': ('masks', MASKS, {}),
     'kd_detr': ('kd_detr', QUERIES, {}),
     'detrdistill': ('detrdistill', QUERIES, {}),
 }

@@ -175,7 +175,7 @@ def modulated_deform_conv_backward(
     offset, mask = (_as_read(values, grad_output) for values in (offset, mask))
     grads = _backward(grad_output, input, weight, offset, mask, _v2_geometry(options))
     for filled, grad in zip((grad_input, grad_weight, grad_offset, grad_mask), grads[:4], strict=True):
-        rest = filled[0].numel() - grad[0].numel()  # of offsets that are not read
+        rest = filled.shape[1:].numel() - grad.shape[1:].numel()  # of offsets that are not read
         filled.copy_(F.pad(grad.flatten(1), (0, rest)).view(filled.shape))
     if with_bias:
         grad_bias.copy_(grads[4])

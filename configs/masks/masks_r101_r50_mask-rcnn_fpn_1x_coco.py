@@ -1,0 +1,12 @@
+"""Soft masks on COCO: Mask R-CNN with ResNet-50 learns from ResNet-101."""
+
+_base_ = ['mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', '../_base_/recipes/masks.py']
+
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        config='mmdet::mask_rcnn/mask-rcnn_r101_fpn_2x_coco.py',
+        checkpoint='https://download.openmmlab.com/mmdetection/v2.0/mask_rcnn/mask_rcnn_r101_fpn_2x_coco/mask_rcnn_r101_fpn_2x_coco_bbox_mAP-0.408__segm_mAP-0.366_20200505_071027-14b391c7.pth',
+    ),
+    **_base_.distiller,
+)
