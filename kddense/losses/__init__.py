@@ -49,7 +49,7 @@ from kddense.losses.depth import (
     virtual_normal_distance,
 )
 from kddense.losses.detrdistill import MatchedLoss, match_predictions, matched_distance
-from kddense.losses.dice import DiceLoss, dice_distance
+from kddense.losses.dice import SoftDiceLoss, dice_distance
 from kddense.losses.dist import DISTLoss, relation_distance
 from kddense.losses.dkd import DKDLoss, decoupled_divergence
 from kddense.losses.fbkd import root_distance, spatial_attention
@@ -106,7 +106,6 @@ __all__ = [
     'DarkRankLoss',
     'DecoupledLoss',
     'DepthGradientLoss',
-    'DiceLoss',
     'FGDLoss',
     'FSPLoss',
     'HierarchicalContextLoss',
@@ -131,6 +130,7 @@ __all__ = [
     'RKDLoss',
     'ScaleShiftInvariantLoss',
     'SharedQueryLoss',
+    'SoftDiceLoss',
     'VirtualNormalLoss',
     'WeightedSoftTargetLoss',
     'WhitenedLoss',

@@ -42,7 +42,7 @@ def dice_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class DiceLoss(nn.Module):
+class SoftDiceLoss(nn.Module):
     """:func:`dice_distance`, averaged over masks."""
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from kddense.losses import DiceLoss, dice_distance
+from kddense.losses import SoftDiceLoss, dice_distance
 
 SURE = torch.tensor([[[30.0, -30.0], [30.0, -30.0]]])
 
@@ -42,7 +42,7 @@ def test_gradients():
 
 def test_low_precision_is_computed_in_float32():
     low = masks().bfloat16()
-    found = DiceLoss()(low, masks(seed=1, dtype=torch.float32))
+    found = SoftDiceLoss()(low, masks(seed=1, dtype=torch.float32))
     assert found.dtype == torch.float32
     assert found == dice_distance(low.float(), masks(seed=1, dtype=torch.float32))
 

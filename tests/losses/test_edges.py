@@ -108,7 +108,7 @@ LOSSES = {
     'gid features': (of_two(losses.instance_distance), MAPS),
     'gid relations': (of_two(losses.instance_relation), MAPS),
     'fgd': (of_masks(lambda own, other, masks: sum(losses.FGDLoss()(own, other, *masks))), MAPS),
-    'dice': (of_two(losses.DiceLoss()), (5, 6)),
+    'dice': (of_two(losses.SoftDiceLoss()), (5, 6)),
     'kd_detr': (of_queries(shared), (9,)),
     'detrdistill': (of_queries(losses.matched_distance), (9,)),
     'detrdistill softmax': (of_queries(lambda *sides: losses.matched_distance(*sides, sigmoid=False)), (9,)),
