@@ -57,7 +57,7 @@ def test_a_backbone_that_takes_one_image_size_is_probed_with_it():
 
 def test_a_cross_entropy_beside_another_loss_says_how_classes_are_decided():
     entropy = dict(type='CrossEntropyLoss', use_sigmoid=False)
-    dice = dict(type='SoftDiceLoss', loss_weight=3.0)
+    dice = dict(type='DiceLoss', loss_weight=3.0)
     both = [dict(entropy, loss_name='loss_ce'), dict(dice, loss_name='loss_dice')]
     for losses in (entropy, both, both[::-1]):
         student = copy.deepcopy(PSP)

@@ -291,7 +291,7 @@ def test_whether_the_classes_exclude_each_other(name, sigmoid):
 
 CE = dict(type='CrossEntropyLoss')
 BCE = dict(type='CrossEntropyLoss', use_sigmoid=True)
-DICE = dict(type='SoftDiceLoss')
+DICE = dict(type='DiceLoss')
 
 
 @pytest.mark.parametrize(
