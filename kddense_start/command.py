@@ -38,6 +38,7 @@ SUBCOMMANDS = {
     'benchmark': Subcommand('kddense.apps.benchmark', "time a distillation step beside the plain student's"),
     'gradients': Subcommand('kddense.apps.measure.gradients', "compare each objective's gradient with the task's"),
     'diagnose': Subcommand('kddense.apps.diagnose', 'say what a run tells of why it helps or harms'),
+    'label': Subcommand('kddense.apps.label', 'label images with a trained model: boxes, classes of pixels, depth'),
     'search': Subcommand('kddense.apps.search', 'search for the student that learns best from a teacher'),
     'teacher-errors': Subcommand(
         'kddense.apps.teacher_errors', 'measure how wrong a teacher is, for attentive imitation'

@@ -84,7 +84,7 @@ class UnlabelledImagesHook(AddedHook):
 
 def pipeline_without_labels(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a training pipeline without the steps that need labels."""
-    labels = ('LoadAnnotations', 'LoadDepthAnnotation')
+    labels = ('LoadAnnotations', 'LoadDepthAnnotation', 'LoadPanopticAnnotations', 'FilterAnnotations')
     kept = [dict(step) for step in pipeline if name_of(step['type']) not in labels]
     for step in kept:
         if 'cat_max_ratio' in step:  # looks for a crop whose labels are mixed

@@ -1,0 +1,247 @@
+"""kddense label: what is written by each family, interruptions, shards, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kddense.apps.label import main
+from kddense.apps.label.images import find_images
+
+TASKS = ('detector', 'segmentor', 'depth')
+LEAST = {'detector': '0.27', 'segmentor': '0.3'}
+MARKS = {'detector': 'records/**/*.json', 'segmentor': 'labels/**/*.png', 'depth': 'depth/**/*.png'}
+
+
+@pytest.fixture(scope='session')
+def frames(toy_data, tmp_path_factory):
+    """Eleven images in two folders, one of which cannot be read."""
+    folder = tmp_path_factory.mktemp('frames')
+    for index in range(10):
+        place = folder / ('a' if index % 2 else 'b/c') / f'{index}.png'
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(toy_data / 'images' / f'{index % 8}.png', place)
+    (folder / 'a' / 'broken.png').write_bytes(b'no image')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def models(request, toy_data, tmp_path_factory):
+    """Configs and checkpoints by task, of models that are untrained."""
+    folder = tmp_path_factory.mktemp('models')
+    found = {}
+    for name in TASKS:
+        task = request.getfixturevalue(name)
+        config = task.plain()
+        if name == 'detector':
+            config.model.test_cfg.rcnn.score_thr = 0.05
+        config.dump(folder / f'{name}.py')
+        torch.manual_seed(4)
+        meta = dict(dataset_meta=dict(classes=['disc', 'square', 'cross'], palette=[[0, 0, 0]] * 3))
+        torch.save(dict(state_dict=task.build(config.model).state_dict(), meta=meta), folder / f'{name}.pth')
+        found[name] = [str(folder / f'{name}.py'), str(folder / f'{name}.pth')]
+    return found
+
+
+def label(models, task, source, out, *options):
+    scores = [] if task == 'depth' or {'--threshold', '--precision'} & set(options) else ['--threshold', LEAST[task]]
+    return main([*models[task], str(source), '--out', str(out), '--device', 'cpu', *scores, *options])
+
+
+def contents(folder):
+    """Return all files of a folder by their path."""
+    return {str(one.relative_to(folder)): one.read_bytes() for one in sorted(folder.rglob('*')) if one.is_file()}
+
+
+@pytest.fixture(scope='session')
+def whole(models, frames, tmp_path_factory):
+    """What an uninterrupted run writes, by task."""
+    folders = {task: tmp_path_factory.mktemp(task) / 'labels' for task in TASKS}
+    for task, folder in folders.items():
+        label(models, task, frames, folder)
+    return folders
+
+
+def test_boxes_are_cocos(whole, frames, detector):
+    from mmdet.datasets import CocoDataset
+    from pycocotools.coco import COCO
+
+    coco = COCO(str(whole['detector'] / 'annotations.json'))
+    assert [one['name'] for one in coco.dataset['categories']] == ['disc', 'square', 'cross']
+    assert len(coco.dataset['images']) == 10
+    assert coco.dataset['annotations']
+    for one in coco.dataset['annotations']:
+        x, y, width, height = one['bbox']
+        assert one['score'] >= 0.27
+        assert one['area'] == pytest.approx(width * height)
+        assert 0 <= x < x + width <= 64.01
+        assert 0 <= y < y + height <= 64.01
+    dataset = CocoDataset(
+        ann_file=str(whole['detector'] / 'annotations.json'),
+        data_prefix=dict(img=str(frames)),
+        metainfo=dict(classes=('disc', 'square', 'cross')),
+        pipeline=[],
+    )
+    assert Path(dataset.get_data_info(0)['img_path']).is_file()
+
+
+def test_boxes_are_what_the_stock_function_finds(whole, models, frames):
+    from mmdet.apis import inference_detector, init_detector
+
+    model = init_detector(*models['detector'], device='cpu')
+    found = inference_detector(model, str(frames / 'a' / '1.png')).pred_instances.numpy()
+    record = json.loads((whole['detector'] / 'records/a/1.json').read_text())
+    np.testing.assert_allclose(record['boxes'], found.bboxes, rtol=1e-5)
+    np.testing.assert_allclose(record['scores'], found.scores, rtol=1e-5)
+    assert record['labels'] == found.labels.tolist()
+
+
+def test_classes_of_pixels_are_kept_where_they_are_sure(whole, models, frames):
+    from mmseg.apis import inference_model, init_model
+
+    model = init_model(*models['segmentor'], device='cpu')
+    found = inference_model(model, str(frames / 'a' / '3.png'))
+    labels, scores = (np.array(Image.open(whole['segmentor'] / part / 'a/3.png')) for part in ('labels', 'scores'))
+    share = found.seg_logits.data.softmax(0).max(0).values.numpy()
+    np.testing.assert_allclose(scores, np.floor(share * 256).clip(max=255), atol=1)
+    kept = scores >= round(0.3 * 256)
+    assert (labels[kept] == found.pred_sem_seg.data[0].numpy()[kept]).all()
+    assert (labels[~kept] == 255).all()
+
+
+def test_depth_is_in_millimetres(whole, models, frames):
+    from mmseg.apis import inference_model, init_model
+
+    model = init_model(*models['depth'], device='cpu')
+    found = inference_model(model, str(frames / 'b/c' / '2.png')).pred_depth_map.data.numpy()
+    stored = np.array(Image.open(whole['depth'] / 'depth/b/c/2.png'))
+    assert stored.dtype == np.uint16 or stored.dtype == np.int32
+    np.testing.assert_allclose(stored, 1000 * found.reshape(64, 64), atol=0.51)
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_unreadable_images_are_named_skipped_and_counted(whole, models, frames, task, capsys):
+    assert label(models, task, frames, whole[task]) == 0  # nothing is left to do
+    said = capsys.readouterr().out
+    assert '10 of 11 images are labelled' in said
+    assert '1 could not be read: a/broken.png' in said
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_shards_come_to_the_same(whole, models, frames, task, tmp_path, capsys):
+    label(models, task, frames, tmp_path / 'labels', '--shard', '2/3')
+    assert 'left to other shards' in capsys.readouterr().out
+    for shard in ('1/3', '3/3'):
+        label(models, task, frames, tmp_path / 'labels', '--shard', shard)
+    assert contents(tmp_path / 'labels') == contents(whole[task])
+
+
+@pytest.mark.parametrize('task', TASKS)
+def test_a_killed_run_goes_on_and_comes_to_the_same(models, toy_data, task, tmp_path):
+    frames = tmp_path / 'frames'
+    frames.mkdir()
+    for index in range(60):
+        shutil.copy(toy_data / 'images' / f'{index % 8}.png', frames / f'{index:03d}.png')
+    out = tmp_path / 'killed'
+    scores = [] if task == 'depth' else ['--threshold', LEAST[task]]
+    command = [sys.executable, '-m', 'kddense', 'label', *models[task], str(frames), '--out', str(out), *scores]
+    process = subprocess.Popen([*command, '--device', 'cpu'], stdout=subprocess.DEVNULL, env={**os.environ})
+    deadline = time.monotonic() + 120
+    while len(list(out.glob(MARKS[task]))) < 5 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(list(out.glob(MARKS[task])))
+    assert 5 <= done < 60, 'it was killed in the middle'
+    label(models, task, frames, out)
+    label(models, task, frames, tmp_path / 'whole')
+    left = {name for name in contents(out) if name.endswith('.part')}  # what was being written, which nobody reads
+    assert {key: one for key, one in contents(out).items() if key not in left} == contents(tmp_path / 'whole')
+
+
+@pytest.mark.parametrize('task', ['detector', 'segmentor'])
+def test_least_scores_are_chosen_on_validation_images(models, frames, task, tmp_path, capsys):
+    label(models, task, frames, tmp_path / 'labels', '--precision', '0.0')
+    chosen = json.loads((tmp_path / 'labels' / 'thresholds.json').read_text())
+    assert chosen['images'] == 8
+    assert chosen['precision'] == 0
+    assert any(value is not None for value in chosen['classes'].values())
+    assert 'choosing the least scores on 8 validation images' in capsys.readouterr().out
+
+
+def test_a_class_that_is_never_right_gets_no_labels(models, frames, tmp_path, capsys):
+    label(models, 'detector', frames, tmp_path / 'labels', '--precision', '1.0')
+    coco = json.loads((tmp_path / 'labels' / 'annotations.json').read_text())
+    chosen = json.loads((tmp_path / 'labels' / 'thresholds.json').read_text())['classes']
+    without = [name for name, value in chosen.items() if value is None]
+    assert without, 'an untrained detector is hardly ever right'
+    ids = {one['id'] for one in coco['categories'] if one['name'] in without}
+    assert not ids & {one['category_id'] for one in coco['annotations']}
+    assert f'{without[0]}: no score is sure enough' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    'options, sentence',
+    [
+        (['--threshold', '0.4'], r"--out '.*labels' holds labels that were made with thresholds of another kind"),
+        (['--cfg-options', 'test_dataloader.dataset.pipeline=[]'], 'test_dataloader.dataset has no pipeline'),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(whole, models, frames, options, sentence):
+    with pytest.raises(SystemExit, match=f'^error: {sentence}'):
+        label(models, 'segmentor', frames, whole['segmentor'], *options)
+
+
+def test_another_models_folder_is_refused(whole, models, frames, tmp_path):
+    state = torch.load(models['depth'][1], weights_only=True)['state_dict']
+    torch.save(
+        {key: value + 1 if value.is_floating_point() else value for key, value in state.items()}, tmp_path / 'x.pth'
+    )
+    with pytest.raises(SystemExit, match='holds labels that were made with weights of another kind'):
+        main([models['depth'][0], str(tmp_path / 'x.pth'), str(frames), '--out', str(whole['depth'])])
+
+
+def test_without_validation_images_a_threshold_is_asked_for(models, frames, tmp_path):
+    with pytest.raises(SystemExit, match='^error: --precision: the config has no validation images .* or --threshold'):
+        label(models, 'detector', frames, tmp_path / 'x', '--precision', '0.5', '--cfg-options', 'val_dataloader=None')
+    with pytest.raises(SystemExit, match='^error: --threshold: depth has no scores'):
+        label(models, 'depth', frames, tmp_path / 'y', '--threshold', '0.5')
+
+
+@pytest.mark.parametrize('shard', ['0/2', '3/2', '2', 'a/b'])
+def test_a_shard_is_one_of_so_many(models, frames, tmp_path, shard, capsys):
+    with pytest.raises(SystemExit):
+        label(models, 'depth', frames, tmp_path / 'x', '--shard', shard)
+    assert f"argument --shard: must be such as 1/4, up to 4/4, got '{shard}'" in capsys.readouterr().err
+
+
+def test_images_are_found_in_folders_patterns_and_lists(frames, tmp_path):
+    every = find_images(str(frames)).names
+    assert every[0] == 'a/1.png'
+    assert len(every) == 11
+    assert find_images(str(frames / '**/*.png')).names == every
+    assert find_images(str(frames / 'a/*.png')).names == tuple(one[2:] for one in every if one.startswith('a/'))
+    (frames / 'some.txt').write_text('b/c/2.png\n\na/1.png\n')
+    assert find_images(str(frames / 'some.txt')).names == ('a/1.png', 'b/c/2.png')
+    (frames / 'some.txt').unlink()
+
+
+def test_what_names_no_images_is_one_sentence(models, tmp_path):
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(SystemExit, match=r"^error: there is no image in '.*empty': name a folder, a pattern or a .txt"):
+        label(models, 'depth', tmp_path / 'empty', tmp_path / 'x')
+    for suffix in ('png', 'jpg'):
+        (tmp_path / 'empty' / f'a.{suffix}').write_bytes(b'')
+    with pytest.raises(SystemExit, match='^error: a.jpg and a.png would have labels of one name'):
+        label(models, 'depth', tmp_path / 'empty', tmp_path / 'x')
