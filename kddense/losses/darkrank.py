@@ -33,7 +33,7 @@ def similarity_scores(embeddings: Tensor, scale: float = 3.5, power: float = 2.0
     check_positive('power', power)
     (embeddings,) = full_precision(embeddings)
     count = len(embeddings)
-    scores = -((scale * _squared_distances(unit_vectors(embeddings))) ** power)
+    scores = -_power(scale * _squared_distances(unit_vectors(embeddings)), power)
     others = ~torch.eye(count, dtype=torch.bool, device=scores.device)
     return scores[others].view(count, max(count - 1, 0))
 
@@ -98,6 +98,12 @@ def soft_rank_loss(student: Tensor, teacher: Tensor, length: int = 4) -> Tensor:
     orders = torch.tensor(list(itertools.permutations(range(best.shape[1]))), device=own.device)
     ours, theirs = (_log_probability(scores[:, orders]) for scores in (own.gather(1, index), best))
     return (theirs.exp() * (theirs - ours)).sum(dim=1).mean()
+
+
+def _power(values: Tensor, power: float) -> Tensor:
+    """Raise to a power; at 0, where a root has no slope, without gradient."""
+    at_zero = values == 0  # NaN is not, and shows
+    return torch.where(at_zero, torch.zeros_like(values), torch.where(at_zero, torch.ones_like(values), values) ** power)
 
 
 def _squared_distances(embeddings: Tensor) -> Tensor:

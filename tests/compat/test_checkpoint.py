@@ -294,7 +294,8 @@ def test_before_2_6_the_stock_runner_goes_on_by_our_loader(old_torch, resume, ru
 
 
 @pytest.mark.parametrize('address', [False, True], ids=['a file', 'an address'])
-@pytest.mark.parametrize('known', [True, False])
+# Where PyTorch is that old, importing kddense has given mmengine its loader already: no process is without.
+@pytest.mark.parametrize('known', [True, False] if checkpoint._TORCH_READS_DATA else [True])
 def test_before_2_6_code_does_not_run_in_the_stock_loader(old_torch, known, address, tmp_path, monkeypatch):
     victim = tmp_path / 'attacked'
     torch.save({'state_dict': Attack(os.mkdir, str(victim))}, tmp_path / 'bad.pth')

@@ -90,8 +90,9 @@ def test_fewer_than_two_candidates_have_no_ranking(mode, count):
     checks.assert_zero_that_backpropagates(DarkRankLoss(mode), torch.rand(count, 3), torch.rand(count, 2))
 
 
-def test_samples_that_coincide_are_safe():
-    student = torch.ones(4, 3, requires_grad=True)
+@pytest.mark.parametrize('samples', [torch.ones(4, 3), torch.eye(3)[[0, 0, 1, 1]]], ids=['nearly', 'exactly'])
+def test_samples_that_coincide_are_safe(samples):
+    student = samples.requires_grad_()
     for mode in ('soft', 'hard'):
         DarkRankLoss(mode, power=0.5)(student, torch.zeros(4, 3)).backward()
     assert student.grad.isfinite().all()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.utils import digit_version
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kddense.losses import PairWiseLoss, PixelWiseLoss, _pair_wise, pair_wise_similarity, pixel_wise_divergence, skd
@@ -147,12 +148,13 @@ def test_no_pixel_gives_a_zero_that_backpropagates():
 
 @pytest.mark.parametrize('direction', ['student_teacher', 'teacher_student'])
 def test_pixels_need_three_copies_of_the_logits(direction):
+    copies = 3.2 if digit_version(torch.__version__) >= digit_version('2.6') else 4.2  # PyTorch 2.1 keeps one more
     student, teacher = torch.zeros(2, 19, 32, 64).requires_grad_(), torch.ones(2, 19, 32, 64)
 
     with LiveMemory() as memory:
         pixel_wise_divergence(student, teacher, direction=direction).backward()
 
-    assert memory.peak <= 3.2 * student.nbytes  # and maps of one value per pixel
+    assert memory.peak <= copies * student.nbytes  # and maps of one value per pixel
     assert memory.peak >= 2 * student.nbytes  # it does see them
 
 
