@@ -103,7 +103,9 @@ def soft_rank_loss(student: Tensor, teacher: Tensor, length: int = 4) -> Tensor:
 def _power(values: Tensor, power: float) -> Tensor:
     """Raise to a power; at 0, where a root has no slope, without gradient."""
     at_zero = values == 0  # NaN is not, and shows
-    return torch.where(at_zero, torch.zeros_like(values), torch.where(at_zero, torch.ones_like(values), values) ** power)
+    return torch.where(
+        at_zero, torch.zeros_like(values), torch.where(at_zero, torch.ones_like(values), values) ** power
+    )
 
 
 def _squared_distances(embeddings: Tensor) -> Tensor:

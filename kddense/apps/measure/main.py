@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kddense.apps.command_line import in_one_sentence, new_parser
+from kddense.apps.command_line import count, in_one_sentence, new_parser
 from kddense.configs import find_config, read_config_file
 from kddense.training.settings import steps_of
 
@@ -46,6 +46,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         '--same-time', action='store_true', help='also train the plain student for as long as the dearest config'
     )
     parser.add_argument(
+        '--share-teacher',
+        type=count,
+        metavar='VARIANTS',
+        help='keep what teachers say of so many variants of each image, for all runs: as many as epochs, or fewer',
+    )
+    parser.add_argument(
         '--teacher', nargs=2, metavar=('CONFIG', 'JSON'), help='its config, and the metrics that its test wrote'
     )
     parser.add_argument(
@@ -59,6 +65,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if not args.show and not (args.plain and args.work_dir):
         parser.error('give --plain and --work-dir, or --show and recorded tables')
+    if args.share_teacher and args.same_time:
+        parser.error(
+            '--same-time: with --share-teacher the first run asks the teacher and the others read, so a step has no one time'
+        )
     return args
 
 
@@ -86,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         channels_last=args.channels_last,
         same_time_steps=same_time,
         split=args.split,
+        variants=args.share_teacher,
     )
     if not args.report_only:
         for job in plan.jobs():
@@ -151,6 +162,7 @@ def _command(args: argparse.Namespace) -> str:
     words += ['--split', args.split] if args.split != 'test' else []
     words += ['--same-time'] if args.same_time else []
     words += ['--channels-last'] if args.channels_last else []
+    words += ['--share-teacher', str(args.share_teacher)] if args.share_teacher else []
     words += ['--cfg-options', *args.cfg_options] if args.cfg_options else []
     return ' '.join(words)
 

@@ -19,6 +19,7 @@ from kddense.training.checkpoints import find_checkpoint
 from kddense.training.settings import add_import, setting_of, steps_of, stretched
 
 from .result import Result, read_result, this_machine, write_result
+from .shared_teacher import share_teacher
 
 DONE = 'result.json'
 
@@ -37,6 +38,7 @@ class Plan:
         channels_last: Whether students are trained in the channels-last memory format.
         same_time_steps: How long the plain student trains in the row "plain, same time"; ``None`` for no such row.
         split: What checkpoints are tested on, ``'test'`` or ``'val'``, the plain config's validation data.
+        variants: Of each image, where all runs share what the teachers say of them; ``None`` if each run asks its own.
     """
 
     plain: str
@@ -48,6 +50,7 @@ class Plan:
     channels_last: bool = False
     same_time_steps: int | None = None
     split: str = 'test'
+    variants: int | None = None
 
     def jobs(self) -> list[Job]:
         """Return all runs, seed by seed, so that what is cut off leaves whole pairs."""
@@ -119,12 +122,14 @@ def _config(plan: Plan, job: Job) -> tuple[Config, str]:
     config = read_config_file(file)
     config.merge_from_dict(parsed(plan.options))
     stretches = job.role == 'plain, same time' and plan.same_time_steps is not None
-    if not stretches and not plan.channels_last:
+    if not stretches and not plan.channels_last and plan.variants is None:
         return config, file
     if stretches:
         config = stretched(config, plan.same_time_steps or 0)
     if plan.channels_last:
         use_channels_last(config)
+    if plan.variants is not None:
+        share_teacher(config, plan.variants, plan.work_dir / 'answers')
     file = str(plan.folder(job) / 'trained.py')
     config.dump(file)
     return config, file

@@ -17,7 +17,8 @@ def looked(backbone):
 
 
 @pytest.mark.parametrize(
-    'teacher, expected', [(ResNet(50), False), (ResNeXt(depth=50, groups=2, base_width=4), False), (MobileNetV2(), True)]
+    'teacher, expected',
+    [(ResNet(50), False), (ResNeXt(depth=50, groups=2, base_width=4), False), (MobileNetV2(), True)],
 )
 def test_kinds_of_backbones(teacher, expected):
     student = looked(ResNet(18))
