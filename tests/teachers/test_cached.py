@@ -48,6 +48,15 @@ FAMILIES = {
             pkd=dict(type='kddense.FeatureObjective', tap='neck', loss=dict(type='kddense.PKDLoss')),
         ),
     ),
+    'crosskd': (
+        detectors.one_stage('atss', {'bbox_head.stacked_convs': 2}),
+        detectors.one_stage('atss', {'bbox_head.stacked_convs': 2}, width=12),
+        dict(
+            cross=dict(type='kddense.CrossKDObjective'),
+            fgd=dict(type='kddense.FGDObjective', weight=1e-3),
+            gid=dict(type='kddense.GIDObjective', weight=1e-3),
+        ),
+    ),
     'gfl': (detectors.one_stage('gfl'), detectors.one_stage('gfl'), dict(ld=dict(type='kddense.LDObjective'))),
 }
 
