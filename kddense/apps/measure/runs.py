@@ -92,7 +92,9 @@ def run(plan: Plan, job: Job) -> Result:
     config, trained = _config(plan, job)
     started = time.time()
     options = [f'randomness.seed={job.seed}', *plan.options]
-    commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, '--resume', '--cfg-options', *options)]
+    # With --resume and nothing to go on from, a config's load_from would be ignored.
+    resume = ['--resume'] if find_checkpoint(folder) else []
+    commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, *resume, '--cfg-options', *options)]
     seconds = time.time() - started
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:

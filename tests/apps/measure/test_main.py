@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from kddense.apps.measure import main
+from kddense.apps.measure import main, runs
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,6 +67,29 @@ def test_it_trains_tests_and_records(at_work):
     low, high = row['images_ci95']
     assert low - 1e-6 <= high
     assert 'seed_0' in row['commands'][0]
+
+
+@pytest.mark.parametrize('begun', [False, True])
+def test_a_config_that_starts_from_weights_does_so(begun, tmp_path, monkeypatch):
+    """The stock scripts forget load_from where --resume finds nothing to go on from."""
+    (tmp_path / 'plain.py').write_text("load_from = 'coco.pth'\ntrain_cfg = dict(max_epochs=1)\n")
+    folder = tmp_path / 'runs/plain/seed_0'
+    folder.mkdir(parents=True)
+    if begun:
+        torch.save(dict(state_dict={}), folder / 'epoch_1.pth')
+    called = []
+
+    def call(package, script, *words):
+        called.append(words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, '_call', call)
+    with pytest.raises(KeyboardInterrupt):
+        runs.run(
+            runs.Plan('plain.py', (), (0,), tmp_path / 'runs', 'mmdet'),
+            runs.Job(str(tmp_path / 'plain.py'), 'plain', 0),
+        )
+    assert ('--resume' in called[0]) == begun
 
 
 def test_the_share_of_each_image_sums_up_to_the_metric(at_work):
