@@ -17,6 +17,7 @@ from kddense.datasets import (  # noqa: E402
     LoadTeacherImage,
     MoveTogether,
     ShrinkForStudent,
+    UnlabelledImages,
     VariantDataset,
     VariantSampler,
 )
@@ -184,6 +185,7 @@ __all__ = [
     'StagesHook',
     'Teacher',
     'TimmTeacher',
+    'UnlabelledImages',
     'UnlabelledImagesHook',
     'VariantDataset',
     'VariantSampler',

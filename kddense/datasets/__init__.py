@@ -4,6 +4,7 @@ from .degrade import DegradeForStudent
 from .samplers import InfiniteVariantSampler, VariantSampler
 from .teacher_image import LoadTeacherImage, MoveTogether
 from .transforms import TEACHER_IMAGE, ShrinkForStudent
+from .unlabelled import UnlabelledImages
 from .variants import VARIANT, VariantDataset
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     'LoadTeacherImage',
     'MoveTogether',
     'ShrinkForStudent',
+    'UnlabelledImages',
     'VariantDataset',
     'VariantSampler',
 ]

@@ -18,11 +18,12 @@ class UnlabelledImagesHook(AddedHook):
     """Adds unlabelled images to every batch: objectives use them, the student's own losses ignore them.
 
     Structured distillation gains much from them (section 4 of the paper: CamVid with 2000 more frames). The images run
-    through the student together with the labelled ones, so batch norm sees both. For segmentors.
+    through the student together with the labelled ones, so batch norm sees both. For segmentors, depth estimators, and
+    detectors with RoI or dense heads, whose objectives must then compare features: heads sample by labels.
 
     Args:
-        dataset: Config of the images, of any dataset class of mmseg without a ``seg_map_path``. Its pipeline is by default
-            the training images' own, less what needs labels.
+        dataset: Config of the images: a ``kddense.UnlabelledImages``, or any dataset class that gives images without their
+            labels. Its pipeline is by default the training images' own, less what needs labels.
         ratio: Unlabelled images for each labelled one.
         num_workers: Processes that load them.
 
@@ -31,7 +32,7 @@ class UnlabelledImagesHook(AddedHook):
         ...     unlabelled=dict(
         ...         type='kddense.UnlabelledImagesHook',
         ...         ratio=1,
-        ...         dataset=dict(type='BaseSegDataset', data_prefix=dict(img_path='data/frames'), img_suffix='.png')))
+        ...         dataset=dict(type='kddense.UnlabelledImages', images=['data/frames', 'data/drive.mp4'])))
     """
 
     def __init__(self, dataset: Mapping[str, Any], ratio: float = 1.0, num_workers: int = 0) -> None:

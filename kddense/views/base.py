@@ -135,7 +135,8 @@ class ModelView:
         """Context manager: the student's losses ignore images that are marked ``unlabelled``."""
         if any(is_unlabelled(sample) for sample in data_samples):
             raise ViewError(
-                f'{self.owner} ({type(self.model).__name__}) cannot learn from unlabelled images: it is no segmentor'
+                f'{self.owner} ({type(self.model).__name__}) cannot learn from unlabelled images: only segmentors, depth '
+                'estimators and detectors with RoI or dense heads can'
             )
         yield
 

@@ -16,6 +16,7 @@ from ._boxes import as_tensor, coder_of, differing, prior_differences
 from ._models import is_a, owner_of
 from ._pixels import inside_images
 from .base import ModelView
+from .unlabelled import LabelledHeadsView
 
 # What a head's `get_targets()` returns, and which boxes its losses look at, is known if both are those of one of these.
 TRAINED_AS = ('AnchorHead', 'FCOSHead', 'ATSSHead', 'GFLHead', 'RTMDetHead')
@@ -23,7 +24,7 @@ IN_DISTANCES = ('FCOSHead', 'GFLHead', 'RTMDetHead')
 
 
 @VIEWS.register_module()
-class DenseHeadView(ModelView):
+class DenseHeadView(LabelledHeadsView):
     """RetinaNet, FCOS, ATSS, GFL, RTMDet, and every ``SingleStageDetector`` of mmdet whose head trains as one of theirs.
 
     ``'dense'`` is what the head says at the places that its own classification loss looks at. ``'scores'`` is its score

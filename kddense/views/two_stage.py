@@ -17,6 +17,7 @@ from ._boxes import as_tensor, coder_of, differing, prior_differences
 from ._models import is_a
 from .base import ModelView
 from .masks import blank_masks, check_masks, mask_differences, mask_taps, read_masks, run_masks
+from .unlabelled import LabelledHeadsView
 
 UNFIT_ROI_HEADS = {
     'DynamicRoIHead': 'changes its box coder while it trains: its boxes cannot be compared with others',
@@ -25,7 +26,7 @@ UNFIT_ROI_HEADS = {
 
 
 @VIEWS.register_module()
-class TwoStageView(ModelView):
+class TwoStageView(LabelledHeadsView):
     """Faster, Mask and Cascade R-CNN and every ``TwoStageDetector`` of mmdet built of the same heads."""
 
     explains = {

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
 from kddense.training.unlabelled import pipeline_without_labels
@@ -217,11 +218,81 @@ def without_labels(data, *which):
     return data
 
 
-def test_detectors_cannot_learn_from_them():
-    objectives = dict(hint=dict(type='kddense.HintObjective'))
+DETECTORS = {
+    'faster_rcnn': tiny.faster_rcnn,
+    'cascade_rcnn': tiny.cascade_rcnn,
+    'retinanet': lambda **options: tiny.single_stage('retinanet', **options),
+    'fcos': lambda **options: tiny.single_stage('fcos', **options),
+}
+PYRAMID = dict(hint=dict(type='kddense.FeatureObjective', tap='neck', loss=dict(type='kddense.PKDLoss')))
+
+
+def detection_data(count):
+    return tiny.detection_data(sizes=[(64, 64)] * count, boxes=[tiny.BOXES[index % 2 :] for index in range(count)])
+
+
+def detection_without_labels(count, *which):
+    data = without_labels(detection_data(count), *which)
+    for index in which:
+        data['data_samples'][index].gt_instances = InstanceData()  # as mmdet packs an image without labels
+    return data
+
+
+@pytest.mark.parametrize('name', list(DETECTORS))
+def test_detectors_learn_from_their_features(name):
+    """Their own losses are those of the labelled images: computed anew with the other's features out of the way."""
+    make = DETECTORS[name]
+    model = tiny.distiller(make(), make(width=12), PYRAMID)
+    model.student.eval()  # norms and dropout rest, so that images do not know of each other
+    mixed = detection_without_labels(3, 1)
+    alone = detection_data(3)
+    alone = {key: [one for index, one in enumerate(values) if index != 1] for key, values in alone.items()}
+    torch.manual_seed(0)
+    losses = model(**model.data_preprocessor(mixed, True), mode='loss')
+    torch.manual_seed(0)
+    expected = model(**model.data_preprocessor(alone, True), mode='loss')
+    assert losses.keys() == expected.keys()
+    for key, value in losses.items():
+        if key.startswith('distill'):
+            assert value != expected[key]
+        else:
+            torch.testing.assert_close(tiny.total({key: value}), tiny.total({key: expected[key]}), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', list(DETECTORS))
+def test_a_batch_of_a_detector_may_be_wholly_unlabelled(name):
+    make = DETECTORS[name]
+    model = tiny.distiller(make(), make(width=12), PYRAMID)
+    losses = tiny.step(model, detection_without_labels(2, 0, 1))
+    assert losses['loss_unlabelled'] == 0
+    assert losses['distill.hint.loss'] > 0
+    tiny.total(losses).backward()
+    weights = dict(model.student.named_parameters())
+    assert not [name for name, one in weights.items() if one.requires_grad and one.grad is None]
+    assert weights['neck.fpn_convs.0.conv.weight'].grad.any()
+    assert not any(one.grad.any() for name, one in weights.items() if '_head' in name)
+
+
+def test_what_detectors_sample_by_labels_cannot_be_compared():
+    objectives = dict(roi=dict(type='kddense.ChenRoIObjective'))
     model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(width=16), objectives)
-    with pytest.raises(ValueError, match=r'^student \(FasterRCNN\) cannot learn from unlabelled images: it is no segm'):
-        tiny.step(model, without_labels(tiny.detection_data(), 1))
+    with pytest.raises(
+        ValueError, match=r'^student \(FasterRCNN\) has no .* of unlabelled images, as its heads sample by'
+    ):
+        tiny.step(model, detection_without_labels(2, 1))
+
+
+def test_detectors_train_with_the_hook(detector, frames, tmp_path):
+    images = dict(type='kddense.UnlabelledImages', images=str(frames))
+    hook = dict(type='kddense.UnlabelledImagesHook', dataset=images)
+    config = detector.distilled(PYRAMID, train_cfg__max_epochs=1)
+    config.custom_hooks = [hook]
+    config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    _, steps = watched(detector, config, tmp_path)
+    assert len(steps) == 4
+    for step in steps:
+        assert [sample.metainfo.get('unlabelled', False) for sample in step['samples']] == [False] * 2 + [True] * 2
+        assert step['losses']['distill.hint.loss'] > 0
 
 
 @pytest.mark.parametrize('student', ['pspnet_r50-d8', 'ocrnet_r50-d8'])

@@ -23,6 +23,7 @@ from mmengine.logging import MMLogger
 from kddense.apps.command_line import ConfigOptions, change_config, in_one_sentence, new_parser
 from kddense.apps.noise import ignore_known_warnings
 from kddense.configs import classes_of, find_config, read_config_file
+from kddense.datasets.image_files import Images, find_images, read_image
 from kddense.errors import ConfigError
 from kddense.report.evaluation import build_loader, load_model, plain_config, scope_of
 from kddense.teachers.weights import hash_of
@@ -30,7 +31,6 @@ from kddense.training.unlabelled import pipeline_without_labels
 
 from .families import Family, family_of
 from .folder import LabelFolder
-from .images import Images, find_images, read_image
 
 PRECISION = 0.8
 OFTEN = 100  # images between two lines

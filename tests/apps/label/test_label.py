@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from kddense.apps.label import main
-from kddense.apps.label.images import find_images
+from kddense.datasets.image_files import find_images
 
 TASKS = ('detector', 'segmentor', 'depth')
 LEAST = {'detector': '0.27', 'segmentor': '0.3'}

@@ -1,0 +1,118 @@
+"""Images that nobody labelled, from folders, patterns, lists, videos and COCO files."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from kddense.registry import DATASETS
+
+from .image_files import find_images, read_image
+
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+
+
+@DATASETS.register_module()
+class UnlabelledImages(BaseDataset):
+    """Images for :class:`kddense.UnlabelledImagesHook`, of any family.
+
+    What cannot be read is named in the log, counted, and another image is taken for it.
+
+    Args:
+        images: A folder, searched with all folders in it; a pattern such as ``'frames/*/*.png'``; a ``.txt`` list of paths
+            relative to it; a video; or a COCO file, whose annotations are not looked at. Or a list of these.
+        root: The folder of a COCO file's images; by default that of the file.
+        every: Of a video one frame of so many.
+        pipeline: Steps on ``results['img']``; one that loads images from files is left out, as they are loaded here.
+        **kwargs: See mmengine's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: If one of ``images`` names none.
+        ValueError: If ``every`` is below 1.
+
+    Attributes:
+        unreadable: Names of what could not be read so far, in this process.
+    """
+
+    def __init__(
+        self,
+        images: str | Sequence[str],
+        root: str | None = None,
+        every: int = 1,
+        pipeline: Sequence[Mapping[str, Any] | Callable] = (),
+        **kwargs: Any,
+    ) -> None:
+        if every < 1:
+            raise ValueError(f'every must be at least 1, got {every}')
+        self.sources = [images] if isinstance(images, str) else list(images)
+        self.root = root
+        self.every = every
+        self.unreadable: set[str] = set()
+        steps = [step for step in pipeline if not (isinstance(step, Mapping) and _loads(step))]
+        super().__init__(pipeline=steps, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Return where each image is: ``img_path``, and of a video's the number of its ``frame``."""
+        found = [one for source in self.sources for one in self._found(source)]
+        return [dict(one, img_id=number) for number, one in enumerate(found)]
+
+    def prepare_data(self, idx: int) -> Any:
+        """Return an image after the pipeline, ``None`` if it cannot be read."""
+        results = self.get_data_info(idx)
+        image = _frame(results) if 'frame' in results else read_image(Path(results['img_path']))
+        if image is None:
+            self._note(results)
+            return None
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return self.pipeline(results)
+
+    def _found(self, source: str) -> list[dict[str, Any]]:
+        path = Path(source)
+        if path.suffix.lower() in VIDEOS:
+            return [dict(img_path=source, frame=frame) for frame in range(0, _frames_of(path), self.every)]
+        if path.suffix == '.json':
+            folder = Path(self.root) if self.root is not None else path.parent
+            images = json.loads(path.read_text())['images']
+            return [dict(img_path=str(folder / one['file_name'])) for one in images]
+        found = find_images(source)
+        return [dict(img_path=str(found.path(name))) for name in found.names]
+
+    def _note(self, results: Mapping[str, Any]) -> None:
+        name = results['img_path'] + (f' (frame {results["frame"]})' if 'frame' in results else '')
+        if name not in self.unreadable:
+            self.unreadable.add(name)
+            text = f'unlabelled image {name} cannot be read and is left out, {len(self.unreadable)} so far'
+            print_log(text, logger='current', level=logging.WARNING)
+
+
+def _loads(step: Mapping[str, Any]) -> bool:
+    return str(step.get('type')).rpartition('.')[2] == 'LoadImageFromFile'
+
+
+def _frames_of(video: Path) -> int:
+    capture = cv2.VideoCapture(str(video))
+    try:
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    finally:
+        capture.release()
+    if count < 1:
+        raise FileNotFoundError(f"'{video}' is no video with frames that OpenCV can read")
+    return count
+
+
+def _frame(results: Mapping[str, Any]) -> np.ndarray | None:
+    capture = cv2.VideoCapture(results['img_path'])
+    try:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, results['frame'])
+        is_read, image = capture.read()
+    finally:
+        capture.release()
+    return image if is_read else None

@@ -1,0 +1,73 @@
+"""Detectors and images without labels: features are of all images, the detector's own losses of the labelled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from kddense.exchange import Answer, Batch, ViewError
+from kddense.taps import map_tensors, shadowed, tensors_of
+
+from ._models import explain, is_unlabelled
+from .base import ModelView
+
+METHODS = ('loss', 'loss_and_predict')  # of a head, by which a detector of mmdet asks for its losses
+
+
+class LabelledHeadsView(ModelView):
+    """A detector whose heads are asked for losses of features and data samples, as mmdet's are.
+
+    Images without labels pass through its backbone and neck with the others; its heads are shown the labelled images alone.
+    """
+
+    def learn(self, run: Callable[..., Any], batch: Batch, taps: Iterable[str], kinds: Iterable[str]) -> Answer:
+        kinds = frozenset(kinds)
+        if kinds and any(map(is_unlabelled, batch.data_samples)):
+            raise ViewError(
+                f'{self.owner} ({type(self.model).__name__}) has no {" and no ".join(map(explain, sorted(kinds)))} of '
+                'unlabelled images, as its heads sample by labels: compare features there, of backbone or neck'
+            )
+        return super().learn(run, batch, taps, kinds)
+
+    @contextmanager
+    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        labelled = [index for index, sample in enumerate(data_samples) if not is_unlabelled(sample)]
+        for sample in filter(is_unlabelled, data_samples):
+            if 'labels' not in sample.get(
+                'gt_instances', ()
+            ):  # which some detectors rewrite before their heads see them
+                sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+        with ExitStack() as stack:
+            if not labelled:
+                stack.enter_context(shadowed(self.model, 'loss', lambda _: self._zero_loss))
+            elif len(labelled) < len(data_samples):
+                wrap = _only_of(labelled, len(data_samples))
+                for head in self.model.children():
+                    for method in filter(lambda name, head=head: hasattr(head, name), METHODS):  # type: ignore[misc]
+                        stack.enter_context(shadowed(head, method, wrap))
+            yield
+
+    def _zero_loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
+        """Return a zero that reaches the features and every weight, so that all processes see all gradients."""
+        zero = sum(0 * value.float().sum() for value in tensors_of(self.model.extract_feat(inputs)))
+        return dict(loss_unlabelled=zero + sum(0 * weight.float().sum() for weight in self.model.parameters()))
+
+
+def _only_of(labelled: list[int], count: int) -> Callable[[Callable], Callable]:
+    def cut(value: Any) -> Any:
+        if isinstance(value, (list, tuple)) and len(value) == count and all(hasattr(one, 'metainfo') for one in value):
+            return [value[index] for index in labelled]
+        return map_tensors(lambda one: one[labelled] if one.dim() and len(one) == count else one, value)
+
+    def wrap(method: Callable) -> Callable:
+        def of_labelled(*args: Any, **kwargs: Any) -> Any:
+            return method(*map(cut, args), **{key: cut(value) for key, value in kwargs.items()})
+
+        return of_labelled
+
+    return wrap
