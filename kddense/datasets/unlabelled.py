@@ -32,7 +32,9 @@ class UnlabelledImages(BaseDataset):
         root: The folder of a COCO file's images; by default that of the file.
         every: Of a video one frame of so many.
         pipeline: Steps on ``results['img']``; one that loads images from files is left out, as they are loaded here.
-        **kwargs: See mmengine's ``BaseDataset``.
+        max_refetch: How many other images are tried for one that cannot be read.
+        lazy_init: See mmengine's ``BaseDataset``.
+        serialize_data: See there.
 
     Raises:
         FileNotFoundError: If one of ``images`` names none.
@@ -47,8 +49,10 @@ class UnlabelledImages(BaseDataset):
         images: str | Sequence[str],
         root: str | None = None,
         every: int = 1,
-        pipeline: Sequence[Mapping[str, Any] | Callable] = (),
-        **kwargs: Any,
+        pipeline: Sequence[Mapping[str, Any] | Callable] | None = None,
+        max_refetch: int = 1000,
+        lazy_init: bool = False,
+        serialize_data: bool = False,
     ) -> None:
         if every < 1:
             raise ValueError(f'every must be at least 1, got {every}')
@@ -56,8 +60,8 @@ class UnlabelledImages(BaseDataset):
         self.root = root
         self.every = every
         self.unreadable: set[str] = set()
-        steps = [step for step in pipeline if not (isinstance(step, Mapping) and _loads(step))]
-        super().__init__(pipeline=steps, **kwargs)
+        steps = [step for step in pipeline or () if not (isinstance(step, Mapping) and _loads(step))]
+        super().__init__(pipeline=steps, max_refetch=max_refetch, lazy_init=lazy_init, serialize_data=serialize_data)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Return where each image is: ``img_path``, and of a video's the number of its ``frame``."""

@@ -47,8 +47,9 @@ class LabelledHeadsView(ModelView):
                 stack.enter_context(shadowed(self.model, 'loss', lambda _: self._zero_loss))
             elif len(labelled) < len(data_samples):
                 wrap = _only_of(labelled, len(data_samples))
-                for head in self.model.children():
-                    for method in filter(lambda name, head=head: hasattr(head, name), METHODS):  # type: ignore[misc]
+                pairs = ((head, method) for head in self.model.children() for method in METHODS)
+                for head, method in pairs:
+                    if hasattr(head, method):
                         stack.enter_context(shadowed(head, method, wrap))
             yield
 
