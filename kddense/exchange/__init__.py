@@ -11,6 +11,7 @@ from .boxes import AnchorSample, BoxOpinion, RoISample
 from .dense import DenseOpinion, DenseSample
 from .errors import ViewError
 from .maps import DepthOpinion, DepthSample, MapOpinion, MapSample
+from .mask_queries import MaskQueryOpinion
 from .masks import MaskOpinion, MaskSample
 from .queries import Queries, QueryOpinion
 
@@ -27,6 +28,7 @@ __all__ = [
     'MapOpinion',
     'MapSample',
     'MaskOpinion',
+    'MaskQueryOpinion',
     'MaskSample',
     'Queries',
     'QueryOpinion',

@@ -69,6 +69,7 @@ from kddense.losses.ifvd import IFVDLoss, intra_class_similarity, intra_class_va
 from kddense.losses.kd_detr import QueryDistance, SharedQueryLoss, shared_query_distance
 from kddense.losses.ld import LDLoss, atss_thresholds, localization_distillation, valuable_region
 from kddense.losses.logit_std import standardize_logits
+from kddense.losses.mask_queries import MaskQueryDistance, match_masks, matched_mask_distance
 from kddense.losses.mgd import MGDLoss, generation_distance, without_places
 from kddense.losses.nst import NSTLoss, neuron_selectivity_distance
 from kddense.losses.ofd import OFDLoss, negative_mean, partial_distance
@@ -117,6 +118,7 @@ __all__ = [
     'LDLoss',
     'LogL1Loss',
     'MGDLoss',
+    'MaskQueryDistance',
     'MaskedImitationLoss',
     'MatchedLoss',
     'NSTLoss',
@@ -181,8 +183,10 @@ __all__ = [
     'localization_distillation',
     'log_l1',
     'masked_imitation',
+    'match_masks',
     'match_predictions',
     'matched_distance',
+    'matched_mask_distance',
     'matched_statistics',
     'memory_divergence',
     'near_instances',

@@ -28,6 +28,7 @@ from .ifvd import IFVDObjective
 from .kd_detr import KDDETRObjective
 from .ld import LDObjective
 from .maps import MapObjective
+from .mask_queries import MaskQueryObjective
 from .masks import MaskObjective
 from .mgd import MGDObjective
 from .mutual import MutualObjective
@@ -78,6 +79,7 @@ __all__ = [
     'MGDObjective',
     'MapObjective',
     'MaskObjective',
+    'MaskQueryObjective',
     'MeasuresTeacher',
     'MutualObjective',
     'OFDObjective',

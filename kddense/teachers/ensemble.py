@@ -33,7 +33,7 @@ from .build import build_teacher
 from .member_weights import by_image, errors_of, weights_by_error
 
 WEIGHTED = ('pixels', 'auxiliary', 'roi', 'rpn')
-MATCHED = ('queries', 'predictions')
+MATCHED = ('queries', 'predictions', 'mask_queries')
 
 
 @TEACHERS.register_module()

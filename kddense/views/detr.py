@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import torch
-from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from kddense.exchange import Answer, Queries, QueryOpinion, Question, ViewError
@@ -20,6 +19,7 @@ from ._boxes import differing
 from ._models import is_a, owner_of
 from .alignment import cut_to
 from .base import ModelView
+from .whole_run import layers_in, of_whole_images
 
 # Where the methods that make and decode queries come from, if how they do it is known.
 FAMILIES = ('DetectionTransformer', 'DETR', 'ConditionalDETR', 'DABDETR', 'DeformableDETR', 'DINO')
@@ -147,15 +147,7 @@ class DETRView(ModelView):
             if self.frozen:
                 stack.enter_context(torch.no_grad())
                 stack.enter_context(self.as_in_training())
-                stack.enter_context(self._own_precision(queries.query.device))
-            yield
-
-    @contextmanager
-    def _own_precision(self, device: torch.device) -> Iterator[None]:
-        """Context manager: layers compute in the type of their weights; positions and points stay in float32."""
-        dtype = self.image_dtype()
-        low = dtype != torch.float32
-        with torch.autocast(device.type, dtype if low else None, enabled=low):
+                stack.enter_context(layers_in(self.image_dtype(), queries.query.device))
             yield
 
     def answer(self, question: Question, images: Tensor, covered: Sequence[int] | None = None) -> Answer:
@@ -185,9 +177,9 @@ class DETRView(ModelView):
             return super().run(question, images)
         if not beyond <= {'encoder'}:
             return super().run(replace(question, opinions=frozenset()), images)
-        with self._own_precision(images.device):
+        with layers_in(self.image_dtype(), images.device):
             features = self.model.extract_feat(images)
-            samples = list(question.data_samples) or _of_whole_images(images)
+            samples = list(question.data_samples) or of_whole_images(images)
             if not question.opinions:
                 self.model.forward_encoder(**self.model.pre_transformer(features, samples)[0])
                 return {}
@@ -204,8 +196,3 @@ def _part(tap: str) -> str:
 
 def _is_encoder(tap: str) -> bool:
     return _part(tap) == 'encoder' and Tap.parse(tap).side != 'call'
-
-
-def _of_whole_images(images: Tensor) -> list[Any]:
-    size = tuple(images.shape[-2:])
-    return [BaseDataElement(metainfo=dict(img_shape=size, batch_input_shape=size)) for _ in images]

@@ -40,6 +40,7 @@ PARTS = {
     'masks': 'roi_head',
     'dense': 'bbox_head',
     'scores': 'bbox_head',
+    'mask_queries': 'panoptic_head',
     'predictions': 'bbox_head',
     'queries': 'bbox_head',
     'pixels': 'decode_head',
@@ -47,6 +48,8 @@ PARTS = {
 }
 NO_STEP = (
     'mmdet::detectors/',  # its second backbone overflows without trained norms
+    'mmdet::mask2former/',  # tests/objectives/test_mask_queries.py steps both
+    'mmdet::maskformer/',
     'mmdet::conditional_detr/',  # this and DINO encode positions in 256 numbers: tests/views/test_detr.py steps them
     'mmdet::dino/',
     'mmdet::deformable_detr/',  # what tells its levels apart begins as the memory was: stepped there too

@@ -1,0 +1,13 @@
+"""Masks of queries on COCO, instances: Mask2Former with ResNet-50 learns from ResNet-101."""
+
+_base_ = ['mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py', '../_base_/recipes/mask_queries.py']
+
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        config='mmdet::mask2former/mask2former_r101_8xb2-lsj-50e_coco.py',
+        checkpoint='https://download.openmmlab.com/mmdetection/v3.0/mask2former/mask2former_r101_8xb2-lsj-50e_coco/'
+        'mask2former_r101_8xb2-lsj-50e_coco_20220426_100250-ecf181e2.pth',
+    ),
+    **_base_.distiller,
+)
