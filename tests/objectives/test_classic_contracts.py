@@ -11,9 +11,10 @@ from mmengine.config import Config
 
 from kddense.random_state import get_random_state
 
-from ..helpers import detectors, plugins, tiny, transformers
+from ..helpers import detectors, mask_models, plugins, tiny, transformers
 
 SEGMENTOR = ('mmseg', lambda **sizes: tiny.segmentor('pspnet_r50-d8', **sizes), tiny.segmentation_data(count=3))
+MASK_QUERIES = ('mmdet', lambda width=8, fpn=16: mask_models.mask2former(width), tiny.detection_data(masks=True))
 MASKS = ('mmdet', tiny.mask_rcnn, tiny.detection_data(masks=True))
 QUERIES = ('mmdet', lambda width=8, fpn=16: transformers.detr('dab', width), tiny.detection_data())
 DETECTOR = ('mmdet', tiny.faster_rcnn, tiny.detection_data())
@@ -53,6 +54,7 @@ RECIPES = {
     'cosine': ('cosine', ONE_STAGE, {}),
     'crosskd': ('crosskd_gfl', ONE_STAGE, {}),
     'masks': ('masks', MASKS, {}),
+    'mask_queries': ('mask_queries', MASK_QUERIES, {}),
     'kd_detr': ('kd_detr', QUERIES, {}),
     'detrdistill': ('detrdistill', QUERIES, {}),
 }
