@@ -22,7 +22,10 @@ VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
 
 @DATASETS.register_module()
 class UnlabelledImages(BaseDataset):
-    """Images for :class:`kddense.UnlabelledImagesHook`, of any family.
+    """Images for :class:`kddense.UnlabelledImagesHook`, of any family; or for a training that sees no labels at all.
+
+    Its data samples are marked as unlabelled. As the ``dataset`` of a ``train_dataloader`` it makes a training in which
+    objectives alone teach: the student's own losses are zeros.
 
     What cannot be read is named in the log, counted, and another image is taken for it.
 
@@ -76,7 +79,10 @@ class UnlabelledImages(BaseDataset):
             self._note(results)
             return None
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
-        return self.pipeline(results)
+        packed = self.pipeline(results)
+        if isinstance(packed, Mapping) and 'data_samples' in packed:
+            packed['data_samples'].set_metainfo(dict(unlabelled=True))
+        return packed
 
     def _found(self, source: str) -> list[dict[str, Any]]:
         path = Path(source)

@@ -337,3 +337,25 @@ def test_the_heads_are_left_as_they_were():
     losses = tiny.step(model, without_labels(tiny.segmentation_data(count=3), 1))
     assert losses['decode.loss_ce'] > 0
     assert not any('loss_by_feat' in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize('name', ['segmentor', 'detector', 'depth'])
+def test_features_are_learned_without_any_label(name, request, frames, tmp_path):
+    """A distilling config whose training images are unlabelled; the plain config goes on from its checkpoint."""
+    task = request.getfixturevalue(name)
+    hint = dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1]))
+    config = task.distilled(hint)
+    pipeline = pipeline_without_labels(config.train_dataloader.dataset.pipeline)
+    config.train_dataloader.dataset = dict(type='kddense.UnlabelledImages', images=str(frames), pipeline=pipeline)
+    config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
+    config.train_dataloader.sampler = dict(type='InfiniteSampler', shuffle=True)
+    config.default_hooks.checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=2)
+    _, steps = watched(task, config, tmp_path)
+    for step in steps:
+        assert all(sample.metainfo['unlabelled'] for sample in step['samples'])
+        assert step['losses']['distill.hint.loss'] > 0
+        assert tiny.total({key: one for key, one in step['losses'].items() if not key.startswith('distill')}) == 0
+    plain = task.build(task.plain().model)
+    saved = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict']
+    plain.load_state_dict(saved, strict=True)
