@@ -1,4 +1,4 @@
-"""Cosine of the last stage of FCOS on BCCD, its gradient held at 30 % of the task's: a weight no other model or data set decided."""
+"""Cosine of the last stage of FCOS on BCCD, its gradient held at 30 % of the task's."""
 
 _base_ = './cosine_lite2_r18-w16_fcos_fpn_bccd.py'
 
