@@ -15,7 +15,7 @@ START = PACKAGE.with_name('kddense_start')
 # From the ground up. A room may import those of its own floor, as long as there is no circle, and those below.
 FLOORS = (
     ('registry', 'options', 'errors', 'random_state', 'compat', 'taps', 'exchange', 'configs', 'pretrained', 'files'),
-    ('losses', 'models', 'connectors', 'datasets', 'evaluation'),
+    ('losses', 'models', 'connectors', 'datasets', 'evaluation', 'quantisation'),
     ('views',),
     ('teachers',),
     ('objectives',),

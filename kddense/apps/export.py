@@ -34,6 +34,9 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('out', type=Path, help='the checkpoint to write, *.pth; the config goes beside it as *.py')
     parser.add_argument('--config', type=Path, help="the run's config, if neither work_dir nor checkpoint has it")
     parser.add_argument('--ema', action='store_true', help="the averaged weights of mmengine's EMAHook")
+    parser.add_argument(
+        '--quantised', action='store_true', help='the weights as the QuantiseHook of the run rounds them, still floats'
+    )
     parser.add_argument('--onnx', action='store_true', help='also write *.onnx, and compare it with PyTorch')
     parser.add_argument('--shape', nargs=2, type=count, metavar=('H', 'W'), help='of the images for --onnx')
     parser.add_argument('--force', action='store_true', help='overwrite an earlier export')

@@ -13,6 +13,7 @@ from .files import Targets
 from .image_size import example_size
 from .onnx import OnnxReport, require_onnx, write_onnx
 from .plain_config import PlainConfig
+from .quantised import quantise_student
 from .source import read_source
 
 
@@ -42,6 +43,7 @@ def export_student(
     shape: Sequence[int] | None = None,
     force: bool = False,
     trust_checkpoint: bool = False,
+    quantised: bool = False,
 ) -> Exported:
     """Write the student of a run as if there had never been a teacher: weights, config, and if asked for ONNX.
 
@@ -58,6 +60,7 @@ def export_student(
         force: Overwrite earlier exports.
         trust_checkpoint: Load a checkpoint that holds pickled code, and let the config in its meta name what it likes. Only
             for files whose source you trust.
+        quantised: Write the weights as the run's :class:`kddense.QuantiseHook` rounds them, in place of the float ones.
 
     Returns:
         The files written and what is worth knowing about them.
@@ -80,6 +83,7 @@ def export_student(
     meta = plain_meta(run.contents, plain.text())
     size = example_size(plain.settings, shape) if onnx else None
     student = load_student(plain.settings, run, ema)
+    notes = [quantise_student(student, run.config, run.contents)] if quantised else []
 
     report = None
     with targets.written_aside() as aside:
@@ -88,7 +92,7 @@ def export_student(
         if aside.onnx is not None and size is not None:
             report = write_onnx(student, aside.onnx, size, meta)
     average_is_left = 'ema_state_dict' in run.contents and not ema
-    return Exported(run.checkpoint, targets.files, tuple(_notes(plain, targets, average_is_left)), report)
+    return Exported(run.checkpoint, targets.files, (*notes, *_notes(plain, targets, average_is_left)), report)
 
 
 def _notes(plain: PlainConfig, targets: Targets, average_is_left: bool) -> Iterator[str]:

@@ -19,6 +19,7 @@ from kddense.losses.ail import (
     attentive_regression,
     sample_error,
 )
+from kddense.losses.apprentice import ApprenticeLoss, soft_cross_entropy
 from kddense.losses.at import ATLoss, attention_distance, attention_map, gradient_distance
 from kddense.losses.ban import BANLoss, confidence_weighted, permuted_divergence, permuted_targets
 from kddense.losses.bounded_regression import (
@@ -75,6 +76,7 @@ from kddense.losses.nst import NSTLoss, neuron_selectivity_distance
 from kddense.losses.ofd import OFDLoss, negative_mean, partial_distance
 from kddense.losses.pkd import PKDLoss, pearson_distance
 from kddense.losses.privileged import ImitationLoss, imitation
+from kddense.losses.quantized_distillation import QuantizedDistillationLoss
 from kddense.losses.relative_depth import (
     DepthGradientLoss,
     ScaleShiftInvariantLoss,
@@ -94,6 +96,7 @@ from kddense.losses.whitened import WhitenedLoss, whitened_distance
 __all__ = [
     'ABLoss',
     'ATLoss',
+    'ApprenticeLoss',
     'AttentiveHintLoss',
     'AttentiveImitationLoss',
     'BANLoss',
@@ -128,6 +131,7 @@ __all__ = [
     'PairWiseLoss',
     'PixelWiseLoss',
     'QualityFocalDivergenceLoss',
+    'QuantizedDistillationLoss',
     'QueryDistance',
     'RKDLoss',
     'ScaleShiftInvariantLoss',
@@ -210,6 +214,7 @@ __all__ = [
     'shared_query_distance',
     'sigmoid_soft_target_divergence',
     'similarity_scores',
+    'soft_cross_entropy',
     'soft_rank_loss',
     'soft_target_divergence',
     'spatial_attention',

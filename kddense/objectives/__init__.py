@@ -1,6 +1,7 @@
 """What is compared with what: each objective picks from the student and the teacher, connects, and calls losses."""
 
 from .ail import AttentiveBoxObjective, AttentiveDepthHintObjective, AttentiveDepthObjective, MeasuresTeacher
+from .apprentice import ApprenticeObjective, QuantizedDistillationObjective
 from .at import ATObjective, GradientATObjective, GradientSymmetryObjective
 from .ban import BANObjective
 from .base import Objective
@@ -43,6 +44,7 @@ from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
 __all__ = [
     'ABObjective',
     'ATObjective',
+    'ApprenticeObjective',
     'AttentiveBoxObjective',
     'AttentiveDepthHintObjective',
     'AttentiveDepthObjective',
@@ -88,6 +90,7 @@ __all__ = [
     'PixelWiseObjective',
     'PlaceObjective',
     'PrivilegedObjective',
+    'QuantizedDistillationObjective',
     'QueryObjective',
     'RelationObjective',
     'RelativeDepthObjective',

@@ -7,6 +7,7 @@ from .interruption import Interruption
 from .joint_optim import JointOptimWrapper
 from .joint_optim_constructor import JointOptimWrapperConstructor
 from .peer_hook import PeerHook
+from .quantise import QuantiseHook
 from .random_state_hook import RandomStateHook
 from .rest import RestHook
 from .route import RouteHook
@@ -20,6 +21,7 @@ __all__ = [
     'JointOptimWrapper',
     'JointOptimWrapperConstructor',
     'PeerHook',
+    'QuantiseHook',
     'RandomStateHook',
     'RestHook',
     'RouteHook',

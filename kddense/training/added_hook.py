@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from kddense.registry import SCOPE
 
@@ -29,3 +33,9 @@ class AddedHook(Hook):
                 f'custom_hooks: this list replaces that of the base config, and {", ".join(gone)} with it: write '
                 f"default_hooks = dict(added=dict(type='{kind}', …)), which replaces nothing, or list them all"
             )
+
+
+def student_of(model: Any) -> nn.Module:
+    """Return the student of a run: that of a distiller, or the model itself; of a wrapped model too."""
+    inner = model.module if is_model_wrapper(model) else model
+    return getattr(inner, 'student', inner)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
@@ -16,7 +15,7 @@ from kddense.objectives.schedules import WeightSchedule
 from kddense.registry import HOOKS
 from kddense.taps import nearest
 
-from .added_hook import AddedHook
+from .added_hook import AddedHook, student_of
 
 
 @HOOKS.register_module()
@@ -46,7 +45,7 @@ class RestHook(AddedHook):
         self._handles: list[Any] = []
 
     def before_train(self, runner: Runner) -> None:
-        student = _student_of(runner.model)
+        student = student_of(runner.model)
         modules = dict(student.named_modules())
         for pattern, _ in self.windows:
             self._modules[pattern] = [one for path, one in modules.items() if path and re.fullmatch(pattern, path)]
@@ -71,7 +70,7 @@ class RestHook(AddedHook):
     def _change(self, resting: frozenset[str], runner: Runner) -> None:
         """Wake all parts, in their own modes again, and let others rest."""
         if self._resting:
-            _student_of(runner.model).train()
+            student_of(runner.model).train()
         for handle in self._handles:
             handle.remove()
         self._resting = resting
@@ -92,8 +91,3 @@ def _window(pattern: str, window: Mapping[str, Any]) -> WeightSchedule:
     if unknown:
         raise ValueError(f'{where} has no {", ".join(sorted(unknown))}, only start and stop')
     return WeightSchedule(1.0, **window, where=where)
-
-
-def _student_of(model: Any) -> nn.Module:
-    inner = model.module if is_model_wrapper(model) else model
-    return getattr(inner, 'student', inner)

@@ -101,13 +101,16 @@ def distilled_text(
     distiller.merge_from_dict(dict(options))
     arguments = distiller.model.to_dict()
     settings = read_recipe(recipe)
+    if settings.get('distiller', {}).get('task_weights'):
+        arguments.setdefault('task_weights', settings.distiller.task_weights.to_dict())
     write = _in_new_style if style.is_new else _in_old_style
     lines = write(config, recipe, settings, arguments)
     if settings.get('joint_optim_wrapper'):
         lines.append(style.change('optim_wrapper', _joint(config, settings, style), config))
     hooks = dict(random_state=dict(type='kddense.RandomStateHook'))
-    if settings.get('rest'):
-        hooks['rest'] = settings.rest.to_dict()
+    for name in ('rest', 'quantise'):
+        if settings.get(name):
+            hooks[name] = settings[name].to_dict()
     lines.append(style.change('default_hooks', hooks, config))
     return '\n'.join([f'"""The same training with a teacher, by the recipe {recipe}."""', '', *lines, ''])
 

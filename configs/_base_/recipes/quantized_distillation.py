@@ -1,0 +1,8 @@
+"""Quantized distillation (Polino et al. 2018) for any segmentor or detector: soft targets for a student of 4-bit weights."""
+
+__import__('kddense')  # what custom_imports would do, which a student's config may have of its own
+objectives = dict(quantized=dict(type='kddense.QuantizedDistillationObjective', temperature=2, weight=0.7))
+distiller = dict(_delete_=True, type='kddense.Distiller', objectives=objectives, task_weights={'.*': 0.3})
+quantise = dict(
+    type='kddense.QuantiseHook', weights=dict(type='kddense.BucketedQuantiser', bits=4)
+)  # for default_hooks

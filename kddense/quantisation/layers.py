@@ -1,0 +1,159 @@
+"""Which layers of a student compute with weights of few bits, and how they do: while they run, and nowhere else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+
+from kddense.taps import nearest
+
+from .quantisers import WeightQuantiser
+
+# Names of the layers, or of stacks of them, by which heads of mmdet and mmseg give their predictions.
+LAST = re.compile(
+    r'(\w+_)?(cls|reg|seg|obj|logits|centerness|ctrness|iou|pred|score|shape|loc|offset|coeff|kernel|centers|depth|embed)'
+    r'|(reppoints_)?\w+_out|vfnet_reg_refine|fc_reg_(cls|offset)|controller|conv_mask\w*|(cls|reg)_branches'
+    r'|(heatmap|wh|offset)_head'
+)
+HEAD = re.compile(r'((?:roi_head\.)?(?!roi_head)\w*head)(?:\.\d+)*\.')
+NUMBERS = re.compile(r'(\.\d+)+$')
+
+
+def layers_of(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the convolutions and linear layers of a model by path.
+
+    Attention that hands its weights to PyTorch's own function runs no layer: it has none here. Neither have deformable
+    convolutions, whose operators take no other weight.
+    """
+    return {path: module for path, module in model.named_modules() if path and _is_layer(module)}
+
+
+def _is_layer(module: nn.Module) -> bool:
+    if not isinstance(module, (_ConvNd, nn.Linear)) or isinstance(module, NonDynamicallyQuantizableLinear):
+        return False
+    return module._parameters.get('weight') is not None  # a parametrised one has it elsewhere
+
+
+def choose_layers(model: nn.Module, skip: Iterable[str], ends: str) -> dict[str, nn.Module]:
+    """Return the layers whose weights are to be of few bits.
+
+    Args:
+        model: The student.
+        skip: Regular expressions of whole paths: these layers, and those within these parts, stay as they are.
+        ends: ``'float'`` leaves the first layer and the last ones of each head as they are, ``'quantised'`` does not.
+
+    Raises:
+        ValueError: If a pattern matches no part, the last layers of a head are not known, or no layer is left.
+    """
+    layers = layers_of(model)
+    left = _skipped(model, layers, skip)
+    if ends == 'float':
+        left |= _ends(layers, left)
+    chosen = {path: module for path, module in layers.items() if path not in left}
+    if not chosen:
+        raise ValueError(
+            f'{type(model).__name__} has no layer to quantise: skip and ends leave out all of its {len(layers)} '
+            'convolutions and linear layers'
+        )
+    return chosen
+
+
+def _skipped(model: nn.Module, layers: Mapping[str, nn.Module], skip: Iterable[str]) -> set[str]:
+    left: set[str] = set()
+    paths = [path for path, _ in model.named_modules() if path]
+    for pattern in skip:
+        try:
+            found = {path for path in paths if re.fullmatch(pattern, path)}
+        except re.error as error:
+            raise ValueError(f"skip: '{pattern}' is no regular expression: {error}") from error
+        within = {path for path in layers if any(part in found for part in _parts(path))}
+        if not within:
+            raise ValueError(
+                f"skip: '{pattern}' matches no convolution or linear layer of the student, nor a part that holds one"
+                f'{nearest(pattern, [*layers, *paths])}'
+            )
+        left |= within
+    return left
+
+
+def _parts(path: str) -> list[str]:
+    """Return a path, and those of all that it lies in."""
+    names = path.split('.')
+    return ['.'.join(names[: end + 1]) for end in range(len(names))]
+
+
+def _ends(layers: Mapping[str, nn.Module], left: set[str]) -> set[str]:
+    """Return the first layer, and the last ones of each head; a stack of layers that gives a prediction as a whole."""
+    heads: dict[str, list[str]] = {}
+    for path in layers:
+        head = HEAD.match(path)
+        heads.setdefault(head[1] if head else '', []).append(path)
+    ends = set(heads.pop('', [])[:1])
+    for head, paths in heads.items():
+        last = {path for path in paths if LAST.fullmatch(NUMBERS.sub('', path).rpartition('.')[2])}
+        if not last and not left & set(paths):
+            raise ValueError(
+                f'ends: which layers of {head} give its predictions is not known, it has {", ".join(paths[-4:])}: name '
+                "them in skip, or set ends='quantised'"
+            )
+        ends |= last
+    return ends
+
+
+class WeightSwap:
+    """Lets one layer compute with its quantised weight: parameters, their names and the layer's type stay as they are.
+
+    The weight is exchanged when the layer is called and restored when it returns, in whatever way it does. That also holds
+    where activations are recomputed in the backward pass. A deep copy of the layer asks the same quantiser.
+
+    Args:
+        layer: The layer.
+        path: Its path in the student.
+        quantiser: What quantises.
+    """
+
+    def __init__(self, layer: nn.Module, path: str, quantiser: WeightQuantiser) -> None:
+        self.path = path
+        self.quantiser = quantiser
+        self.axis = axis_of(layer)
+        self._floats: list[Tensor] = []
+        self._handles = (
+            layer.register_forward_pre_hook(self._exchange),
+            layer.register_forward_hook(self._restore, prepend=True, always_call=True),
+        )
+
+    def remove(self) -> None:
+        """Let the layer compute with its own weight again."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _exchange(self, layer: nn.Module, args: Any) -> None:
+        weight: Any = layer._parameters['weight']
+        quantised: Any = self.quantiser(weight, self.path, self.axis)
+        self._floats.append(weight)
+        layer._parameters['weight'] = quantised
+
+    def _restore(self, layer: nn.Module, args: Any, output: Any) -> None:
+        if self._floats:
+            weight: Any = self._floats.pop()
+            layer._parameters['weight'] = weight
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WeightSwap:
+        return self
+
+
+def weight_of(layer: nn.Module) -> Tensor:
+    """Return the float weight of a layer that :func:`layers_of` found."""
+    weight = layer._parameters['weight']
+    assert weight is not None
+    return weight
+
+
+def axis_of(layer: nn.Module) -> int:
+    """Return the dimension of a layer's weight that counts output channels."""
+    return 1 if isinstance(layer, _ConvTransposeNd) else 0
