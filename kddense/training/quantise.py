@@ -164,7 +164,7 @@ def build_quantiser(config: Mapping[str, Any]) -> WeightQuantiser:
     with within('weights', config):
         quantiser = MODELS.build(dict(config))
         if not isinstance(quantiser, WeightQuantiser):
-            raise ValueError(f': {type(quantiser).__name__} is no quantiser of weights')
+            raise ValueError(f'{type(quantiser).__name__} is no quantiser of weights')
     return quantiser
 
 

@@ -66,9 +66,7 @@ def test_the_gradient_of_points_is_that_of_the_difference_quotient():
     chosen = (buckets.scaled[..., None] - points.detach()).abs().argmin(-1).flatten()[:150]
     scale = buckets.scale.expand_as(buckets.scaled).flatten()[:150]
     for number in range(3):
-        expected = sum(
-            scale[one] * upstream.flatten()[one] for one in range(150) if chosen[one] == number
-        )
+        expected = sum(scale[one] * upstream.flatten()[one] for one in range(150) if chosen[one] == number)
         torch.testing.assert_close(points.grad[number], torch.as_tensor(expected))
 
 
