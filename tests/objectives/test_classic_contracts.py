@@ -34,6 +34,8 @@ RECIPES = {
     'ab': ('ab', SEGMENTOR, {}),
     'dkd': ('dkd', DETECTOR, {}),
     'dist': ('dist', DETECTOR, {}),
+    'apprentice': ('apprentice', DETECTOR, {}),
+    'quantized distillation': ('quantized_distillation', SEGMENTOR, {}),
     'reviewkd': ('reviewkd', DETECTOR, {}),
     'fbkd': ('fbkd', DETECTOR, {}),
     'ifvd': ('ifvd', SEGMENTOR, {}),

@@ -210,3 +210,12 @@ def test_points_begin_at_percentiles():
 def test_bad_input_is_one_sentence(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize('count', [1, 2, 16, 17, 18, 256])
+def test_the_nearest_of_few_points_and_of_many_is_that_of_all_distances(count):
+    weight, points = normal(7, 100), torch.rand(count, generator=torch.Generator().manual_seed(1)).sort().values
+    buckets = buckets_of(weight, None)
+    nearest = points[(buckets.scaled[..., None] - points).abs().argmin(-1)]
+    expected = (nearest * buckets.scale + buckets.least).view_as(weight)
+    torch.testing.assert_close(nearest_points(weight, points, None), expected)
