@@ -21,11 +21,13 @@ from kddense.datasets import VARIANT
 from kddense.exchange import Batch
 from kddense.report.costs import timed
 from kddense.teachers.cache import versions
+from kddense.training.quantise import quantising_hook
 
-ROWS = ('plain', 'online', 'compiled', 'cold', 'cached', 'fast', 'fast_compiled')
-ASKED = ('plain', 'online', 'compiled')  # the others read
+ROWS = ('plain', 'quantised', 'online', 'compiled', 'cold', 'cached', 'fast', 'fast_compiled')
+ASKED = ('plain', 'quantised', 'online', 'compiled')  # the others read
 WORDS = {
     'plain': 'plain student, stock step',
+    'quantised': 'the same, weights quantised',
     'online': 'teacher asked each time',
     'compiled': 'the same, both compiled',
     'cold': 'answers computed and written',
@@ -51,7 +53,8 @@ def measure_rows(
         config: A training config whose model is a :class:`kddense.Distiller` with one teacher.
         shape: Images in a batch, height, width.
         device: ``'cpu'``, ``'cuda'``, …
-        rows: Some of :data:`ROWS`; the plain step is taken in any case.
+        rows: Some of :data:`ROWS`; the plain step is taken in any case. ``'quantised'`` needs a
+            :class:`kddense.QuantiseHook` in the config.
         rounds: Each times every row once, in an order that turns.
         warmup: Rounds that are run and not counted.
         clock: See :func:`kddense.report.costs.timed`.
@@ -115,7 +118,9 @@ def _row(name: str, config: Config, shape: tuple[int, int, int], device: str, fo
     if fast:
         batch['inputs'] = batch['inputs'].contiguous(memory_format=torch.channels_last)
     optimizers = optimizers_of(distiller)
-    model = distiller.student if name == 'plain' else distiller
+    model = distiller.student if name in ('plain', 'quantised') else distiller
+    if name == 'quantised':
+        quantising_hook(config).attach(distiller.student)
     numbers = itertools.count()
 
     def take() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,9 +10,7 @@ from mmengine.config import Config
 from torch import nn
 
 from kddense.quantisation import LearnedPointsQuantiser, axis_of, choose_layers, weight_of
-from kddense.registry import name_of
-from kddense.training import QuantiseHook
-from kddense.training.quantise import KEY, points_in, told_size
+from kddense.training.quantise import KEY, points_in, quantising_hook, told_size
 
 
 @torch.no_grad()
@@ -30,13 +28,8 @@ def quantise_student(student: nn.Module, config: Config, contents: Mapping[str, 
     Raises:
         ValueError: If the run does not quantise, or the checkpoint lacks what was learned.
     """
-    hook = next(_hooks_in(config), None)
-    if hook is None:
-        raise ValueError(
-            'the config of the run has no kddense.QuantiseHook, which says how weights are quantised: leave out --quantised'
-        )
-    quantiser, skip, ends = hook.quantiser, hook.skip, hook.ends
-    layers = choose_layers(student, skip, ends)
+    hook = quantising_hook(config)
+    quantiser, layers = hook.quantiser, choose_layers(student, hook.skip, hook.ends)
     quantiser.begin({path: weight_of(layer) for path, layer in layers.items()})
     if isinstance(quantiser, LearnedPointsQuantiser):
         quantiser.restore(points_in(contents.get(KEY)))
@@ -44,11 +37,3 @@ def quantise_student(student: nn.Module, config: Config, contents: Mapping[str, 
     for path, layer in layers.items():
         weight_of(layer).copy_(quantiser(weight_of(layer), path, axis_of(layer)))
     return told_size(student, layers, quantiser)
-
-
-def _hooks_in(config: Config) -> Iterator[QuantiseHook]:
-    """Yield the hooks of a config that quantise."""
-    hooks = [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
-    for one in hooks:
-        if isinstance(one, Mapping) and name_of(one.get('type') or '') == QuantiseHook.__name__:
-            yield QuantiseHook(**{key: value for key, value in one.items() if key not in ('type', 'priority')})

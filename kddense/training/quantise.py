@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kddense.errors import within
 from kddense.quantisation import LearnedPointsQuantiser, WeightQuantiser, WeightSwap, axis_of, choose_layers, weight_of
-from kddense.registry import HOOKS, MODELS, Plain
+from kddense.registry import HOOKS, MODELS, Plain, name_of
 
 from .added_hook import AddedHook, student_of
 
@@ -90,7 +90,7 @@ class QuantiseHook(AddedHook):
 
     def before_train(self, runner: Runner) -> None:
         """Begin to quantise; what learns begins with the student's weights, or where the checkpoint left off."""
-        self._attach(runner)
+        self.attach(student_of(runner.model))
         if not isinstance(self.quantiser, LearnedPointsQuantiser):
             return
         self._optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg or {}, params=list(self.quantiser.parameters())))
@@ -128,10 +128,14 @@ class QuantiseHook(AddedHook):
         if isinstance(self.quantiser, LearnedPointsQuantiser) and self._optimizer is not None:
             checkpoint[KEY] = dict(points=self.quantiser.learnt(), optimizer=self._optimizer.state_dict())
 
-    def _attach(self, runner: Runner) -> None:
+    def attach(self, student: nn.Module) -> None:
+        """Let a student's layers compute with quantised weights, if they do not yet; what learns begins with its weights.
+
+        Raises:
+            ValueError: If ``skip`` or ``ends`` do not fit the student, or leave no layer.
+        """
         if self._swaps:
             return
-        student = student_of(runner.model)
         self._layers = choose_layers(student, self.skip, self.ends)
         self.quantiser.begin({path: weight_of(layer) for path, layer in self._layers.items()})
         self._swaps = [WeightSwap(layer, path, self.quantiser) for path, layer in self._layers.items()]
@@ -139,7 +143,7 @@ class QuantiseHook(AddedHook):
 
     def _begin_test(self, runner: Runner) -> None:
         is_training = self._optimizer is not None
-        self._attach(runner)
+        self.attach(student_of(runner.model))
         self.quantiser.eval()
         if self.quantiser.learns and not is_training:
             self._restore(self._loaded, with_optimizer=False)
@@ -153,6 +157,22 @@ class QuantiseHook(AddedHook):
         """Before the student's optimiser steps: weights without a gradient are left alone."""
         for layer in self._layers.values():
             weight_of(layer).grad = None
+
+
+def quantising_hook(config: Mapping[str, Any]) -> QuantiseHook:
+    """Return the hook by which a run quantises.
+
+    Args:
+        config: The config of the run.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    hooks = [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
+    for one in hooks:
+        if isinstance(one, Mapping) and name_of(one.get('type') or '') == QuantiseHook.__name__:
+            return QuantiseHook(**{key: value for key, value in one.items() if key not in ('type', 'priority')})
+    raise ValueError('the config of the run has no kddense.QuantiseHook, which says how weights are quantised')
 
 
 def build_quantiser(config: Mapping[str, Any]) -> WeightQuantiser:

@@ -95,6 +95,16 @@ def test_whole_steps_stand_beside_the_plain_one(name, request):
     assert f'{found["to_plain"]["cached"]:10.3f}' in printed
 
 
+def test_a_quantised_student_stands_beside_the_plain_one(segmentor):
+    config = segmentor.distilled()
+    with pytest.raises(ValueError, match='the config of the run has no kddense.QuantiseHook'):
+        measure_rows(config, (2, 64, 64), 'cpu', ['quantised'])
+    config.default_hooks.quantise = dict(type='kddense.QuantiseHook', weights=dict(type='kddense.TernaryQuantiser'))
+    found = measure_rows(config, (2, 64, 64), 'cpu', ['quantised'], rounds=2, warmup=1)
+    assert list(found['rows']) == ['plain', 'quantised', 'teacher']
+    assert 'the same, weights quantised' in table(found)
+
+
 def test_rows_are_asked_for_on_the_command_line(segmentor, tmp_path, capsys):
     segmentor.distilled().dump(tmp_path / 'config.py')
     options = [

@@ -226,6 +226,10 @@ CHOICES = (
         for recipe in ('rkd', 'darkrank')
     ),
     Choice('depth_any', (DEPTH,)),
+    *(
+        Choice(recipe, (TWO_STAGE, *DENSE, SEGMENTOR), note='weights of 4 bits')
+        for recipe in ('apprentice', 'quantized_distillation')
+    ),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
     *(Choice(recipe, FAMILIES, same_family=False) for recipe in ANY),
 )
