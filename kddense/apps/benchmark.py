@@ -5,8 +5,8 @@
 Prints medians of interleaved rounds on made-up images, the ratio step / (student + teacher in float32), each objective's
 share and the peak memory. Weights do not matter: no checkpoint is needed. With ``--rows`` it compares whole steps, the plain
 student's stock step first: the teacher asked each time, its answers kept on disk (``cold``: none is there; ``cached``: all
-are), and that with a student in bfloat16 and channels last (``fast``). ``quantised`` is the plain student's step with the weights of the
-config's QuantiseHook.
+are), and that with a student in bfloat16 and channels last (``fast``). ``quantised`` is the plain student's step
+with the weights of the config's QuantiseHook.
 """
 
 from __future__ import annotations
