@@ -91,8 +91,8 @@ def _ends(layers: Mapping[str, nn.Module], left: set[str]) -> set[str]:
     """Return the first layer, and the last ones of each head; a stack of layers that gives a prediction as a whole."""
     heads: dict[str, list[str]] = {}
     for path in layers:
-        head = HEAD.match(path)
-        heads.setdefault(head[1] if head else '', []).append(path)
+        found = HEAD.match(path)
+        heads.setdefault(found[1] if found else '', []).append(path)
     ends = set(heads.pop('', [])[:1])
     for head, paths in heads.items():
         last = {path for path in paths if LAST.fullmatch(NUMBERS.sub('', path).rpartition('.')[2])}

@@ -17,7 +17,7 @@ def straight_through(weight: Tensor, quantised: Tensor) -> Tensor:
         weight: Of any floating dtype.
         quantised: Same shape; cast to the weight's dtype. No gradient flows into it.
     """
-    return _StraightThrough.apply(weight, quantised.detach().to(weight.dtype))  # type: ignore[no-any-return, no-untyped-call]
+    return _StraightThrough.apply(weight, quantised.detach().to(weight.dtype))
 
 
 def without_gradient(weight: Tensor, quantised: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ def without_gradient(weight: Tensor, quantised: Tensor) -> Tensor:
         weight: Of any floating dtype.
         quantised: Same shape.
     """
-    return _WithoutGradient.apply(weight, quantised)  # type: ignore[no-any-return, no-untyped-call]
+    return _WithoutGradient.apply(weight, quantised)
 
 
 class _StraightThrough(torch.autograd.Function):
