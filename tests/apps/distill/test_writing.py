@@ -64,6 +64,13 @@ def test_a_recipe_of_two_stages_brings_what_lets_the_rest_wait(configs, segmento
     assert distilled.model.objectives.fsp.alone
 
 
+def test_a_recipe_for_few_bits_brings_its_hook_and_the_weight_of_the_task(configs, segmentor, detector):
+    for task, recipe, weight in ((segmentor, 'apprentice', 0.5), (detector, 'quantized_distillation', 0.3)):
+        _, distilled = configs(task, {}, recipe=recipe)
+        assert distilled.default_hooks.quantise == read_recipe(recipe).quantise
+        assert distilled.model.task_weights == {'.*': weight}
+
+
 def test_changes_go_to_the_student_of_both_or_to_the_distiller(configs, detector):
     options = {
         'model.backbone.norm_eval': True,
