@@ -16,7 +16,8 @@ from kddense.apps import export, test
 from kddense.compat import load_checkpoint
 from kddense.quantisation import bucketed, choose_layers
 
-from ..helpers import plugins, tiny
+from ..helpers import detectors, plugins, tiny, transformers
+from ..helpers.depth_estimators import depth_data, depth_estimator
 from ..helpers.two_processes import in_two_processes
 
 BUCKETS = dict(type='kddense.BucketedQuantiser', bits=3, rounding='stochastic')
@@ -159,6 +160,40 @@ def test_gradients_are_those_of_a_student_whose_weights_were_rounded_before():
         tiny.total(tiny.step(one, DATA)).backward()
     for (name, own), rounded in zip(model.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(own.grad, rounded.grad), name
+
+
+FAMILIES = {
+    'two-stage': ('mmdet', tiny.faster_rcnn, tiny.detection_data),
+    'masks': ('mmdet', tiny.mask_rcnn, lambda: tiny.detection_data(masks=True)),
+    'one-stage': ('mmdet', lambda: detectors.one_stage('fcos'), tiny.detection_data),
+    'queries': ('mmdet', lambda: transformers.detr('deformable', 8, {'test_cfg.max_per_img': 5}), tiny.detection_data),
+    'recomputed': (
+        'mmseg',
+        lambda: tiny.segmentor('pspnet_r50-d8', {'backbone.with_cp': True}),
+        tiny.segmentation_data,
+    ),
+    'depth': ('mmseg', depth_estimator, depth_data),
+}
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_every_family_learns_with_few_bits_and_predicts(family):
+    """All quantised layers learn that do without; a step and predictions differ from those of the float weights."""
+    scope, config, make = FAMILIES[family]
+    moved, found = [], []
+    for quantises in (False, True):
+        model = tiny.build(config(), scope=scope)
+        tiny.shake(model)
+        if quantises:
+            begun(model, dict(type='kddense.BucketedQuantiser', bits=2, rounding='stochastic'))
+        before = copy.deepcopy(model.state_dict())
+        torch.manual_seed(0)
+        found.append(plugins.train(model, make(), steps=1)[0]['loss'])
+        moved.append({key for key, value in model.state_dict().items() if not torch.equal(before[key], value)})
+        assert model.eval().test_step(copy.deepcopy(make()))
+        assert all(isinstance(one, torch.nn.Parameter) for one in model.parameters())
+    assert found[0] != found[1]
+    assert {f'{path}.weight' for path in choose_layers(model, (), 'float')} & moved[0] <= moved[1]
 
 
 def plugin_free():
