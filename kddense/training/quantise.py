@@ -13,7 +13,7 @@ from mmengine.registry import OPTIMIZERS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from kddense.errors import within
+from kddense.errors import ConfigError, within
 from kddense.quantisation import LearnedPointsQuantiser, WeightQuantiser, WeightSwap, axis_of, choose_layers, weight_of
 from kddense.registry import HOOKS, MODELS, Plain, name_of
 
@@ -181,6 +181,8 @@ def build_quantiser(config: Mapping[str, Any]) -> WeightQuantiser:
     Raises:
         ConfigError: If it does not fit.
     """
+    if 'type' not in config:
+        raise ConfigError(" needs the key 'type', a quantiser such as 'kddense.UniformQuantiser'", 'weights')
     with within('weights', config):
         quantiser = MODELS.build(dict(config))
         if not isinstance(quantiser, WeightQuantiser):

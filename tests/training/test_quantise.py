@@ -288,6 +288,7 @@ def test_two_processes_with_half_the_batch_each_are_one(tmp_path, weights):
             dict(weights=dict(type='kddense.UniformQuantiser', bits=2.5)),
             r'weights\.bits must be a whole number, got 2\.5',
         ),
+        (dict(weights=dict(bits=4)), "weights needs the key 'type', a quantiser such as"),
         (dict(weights=dict(type='kddense.UniformQuantizer', bits=4)), 'the nearest names are .*UniformQuantiser'),
         (dict(weights=dict(type='kddense.Discriminator', in_channels=3)), 'weights: Discriminator is no quantiser'),
         (dict(weights=POINTS), r'optimizer is needed where points learn'),
