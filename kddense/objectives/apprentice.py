@@ -5,26 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch import Tensor
-
 from kddense.losses import ApprenticeLoss, QuantizedDistillationLoss
 from kddense.registry import MODELS
 
-from ._averages import averaged, check_average
-from .classes import ClassObjective, Judged
-
-
-class _SoftTargets(ClassObjective):
-    """Compares classes by a loss that is the mean over samples; of one-stage detectors by another divisor if asked."""
-
-    average: str
-
-    def judge(self, judged: Judged) -> Tensor:
-        return averaged(self.loss(judged.student, judged.teacher), judged.sample, self.average)
+from .classes import AveragedClassObjective
 
 
 @MODELS.register_module()
-class ApprenticeObjective(_SoftTargets):
+class ApprenticeObjective(AveragedClassObjective):
     """Apprentice: the classes of a teacher of full precision; see :class:`kddense.losses.ApprenticeLoss`.
 
     It belongs to a student that a :class:`kddense.QuantiseHook` quantises, and to ``task_weights={'.*': 0.5}``, the paper's
@@ -50,14 +38,12 @@ class ApprenticeObjective(_SoftTargets):
         weight: float | str | Mapping[str, Any] = 0.5,
         teacher: str | None = None,
     ) -> None:
-        super().__init__(on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
-        check_average(average)
-        self.average = average
+        super().__init__(average=average, on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
         self.loss = ApprenticeLoss()
 
 
 @MODELS.register_module()
-class QuantizedDistillationObjective(_SoftTargets):
+class QuantizedDistillationObjective(AveragedClassObjective):
     """Soft targets for a quantised student; see :class:`kddense.losses.QuantizedDistillationLoss`.
 
     It belongs to a student that a :class:`kddense.QuantiseHook` quantises, and to ``task_weights={'.*': 0.3}``, the paper's
@@ -85,7 +71,5 @@ class QuantizedDistillationObjective(_SoftTargets):
         weight: float | str | Mapping[str, Any] = 0.7,
         teacher: str | None = None,
     ) -> None:
-        super().__init__(on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
-        check_average(average)
-        self.average = average
+        super().__init__(average=average, on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
         self.loss = QuantizedDistillationLoss(temperature, mode)

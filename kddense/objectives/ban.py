@@ -10,13 +10,13 @@ from torch import Tensor
 from kddense.losses import BANLoss
 from kddense.registry import MODELS
 
-from ._averages import averaged, check_average
+from ._averages import averaged
 from ._shared_numbers import SharedNumbers
-from .classes import ClassObjective, Judged
+from .classes import AveragedClassObjective, Judged
 
 
 @MODELS.register_module()
-class BANObjective(ClassObjective):
+class BANObjective(AveragedClassObjective):
     """BAN: an equal teacher's classes at temperature 1, or only how sure it is, or all but its best guess permuted; see
     :class:`kddense.losses.BANLoss`.
 
@@ -46,9 +46,7 @@ class BANObjective(ClassObjective):
         weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
-        super().__init__(on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
-        check_average(average)
-        self.average = average
+        super().__init__(average=average, on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
         self.loss = BANLoss(mode)
         self.needs_labels = mode == 'cwtm'
 

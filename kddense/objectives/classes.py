@@ -13,6 +13,7 @@ from kddense.connectors import match_size
 from kddense.exchange import Answer
 from kddense.views import ModelView, ViewError, check_depth_scale
 
+from ._averages import averaged, check_average
 from ._labels import PlaceLabels
 from .base import Objective
 
@@ -140,6 +141,23 @@ class ClassObjective(Objective):
         labels = self.labels_of_pixels.at(batch, (logits.shape[2], logits.shape[3]))
         # A single logit is that of class 1, and class 0 its background.
         return torch.where(labels < 0, labels, 1 - labels) if logits.shape[1] == 1 else labels
+
+
+class AveragedClassObjective(ClassObjective):
+    """Compares classes by a loss that is the mean over samples; of one-stage detectors by another divisor if asked.
+
+    Args:
+        average: Of one-stage detectors, what the sum over places is divided by, ``'rows'`` or ``'positives'``.
+        **kwargs: See :class:`ClassObjective`.
+    """
+
+    def __init__(self, average: str = 'rows', **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_average(average)
+        self.average = average
+
+    def judge(self, judged: Judged) -> Tensor:
+        return averaged(self.loss(judged.student, judged.teacher), judged.sample, self.average)
 
 
 def _kind_of(student: ModelView) -> str:

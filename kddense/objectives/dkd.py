@@ -12,12 +12,12 @@ from kddense.losses.logit_std import check_standardize
 from kddense.registry import MODELS
 from kddense.views import ModelView
 
-from ._averages import averaged, check_average
-from .classes import ClassObjective, Judged
+from ._averages import averaged
+from .classes import AveragedClassObjective, Judged
 
 
 @MODELS.register_module()
-class DKDObjective(ClassObjective):
+class DKDObjective(AveragedClassObjective):
     """DKD: soft targets with the true class and the others weighted apart; see
     :func:`kddense.losses.decoupled_divergence`.
 
@@ -55,9 +55,7 @@ class DKDObjective(ClassObjective):
         weight: float | str | Mapping[str, Any] = 1.0,
         teacher: str | None = None,
     ) -> None:
-        super().__init__(on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
-        check_average(average)
-        self.average = average
+        super().__init__(average=average, on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
         self.standardize = standardize
         self.loss = DKDLoss(alpha=alpha, beta=beta, temperature=temperature)
 

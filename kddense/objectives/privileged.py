@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch import Tensor
-
 from kddense.losses import ImitationLoss
 from kddense.registry import MODELS
 
-from ._averages import averaged, check_average
-from .classes import ClassObjective, Judged
+from .classes import AveragedClassObjective
 
 
 @MODELS.register_module()
-class PrivilegedObjective(ClassObjective):
+class PrivilegedObjective(AveragedClassObjective):
     """Generalized distillation: the student imitates the classes of a teacher that sees more than it does; see
     :func:`kddense.losses.imitation`.
 
@@ -45,11 +42,5 @@ class PrivilegedObjective(ClassObjective):
         weight: float | str | Mapping[str, Any] = 0.5,
         teacher: str | None = None,
     ) -> None:
-        super().__init__(on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
-        check_average(average)
-        self.average = average
+        super().__init__(average=average, on=on, classes=classes, resize=resize, weight=weight, teacher=teacher)
         self.loss = ImitationLoss(temperature, mode)
-
-    def judge(self, judged: Judged) -> Tensor:
-        loss = self.loss(judged.student, judged.teacher)
-        return averaged(loss, judged.sample, self.average)
