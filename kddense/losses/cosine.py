@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from kddense.losses._checks import check_same_shape, full_precision
+from kddense.losses._channels import channel_dimension
+from kddense.losses._checks import full_precision
 from kddense.losses._vectors import unit_vectors
 from kddense.registry import MODELS
 
@@ -31,16 +32,10 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
         >>> cosine_distance(torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
         tensor(0.6464)
     """
-    check_same_shape(student=student, teacher=teacher)
-    if student.ndim not in (2, 3, 4):
-        raise ValueError(
-            'student and teacher must be maps (N, C, H, W), tokens (N, L, C) or vectors (N, C), got '
-            f'{tuple(student.shape)}'
-        )
+    channels = channel_dimension(student, teacher)
     student, teacher = full_precision(student, teacher.detach())
     if student.numel() == 0:
         return student.sum()
-    channels = 1 if student.ndim == 4 else -1
     cosine = (unit_vectors(student, channels) * unit_vectors(teacher, channels)).sum(channels)
     return (1 - cosine).mean()
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kddense.losses._checks import check_positive, check_same_shape, full_precision
+from kddense.losses._channels import channel_dimension
+from kddense.losses._checks import check_positive, full_precision
 from kddense.registry import MODELS
 
 EPSILON = 1e-5
@@ -36,18 +37,12 @@ def whitened_distance(student: Tensor, teacher: Tensor, beta: float | None = 2.0
         >>> whitened_distance(torch.tensor([[1.0, 1.0]]), torch.tensor([[3.0, 5.0]]), beta=None)
         tensor(2.0000)
     """
-    check_same_shape(student=student, teacher=teacher)
+    channels = channel_dimension(student, teacher)
     if beta is not None:
         check_positive('beta', beta)
-    if student.ndim not in (2, 3, 4):
-        raise ValueError(
-            'student and teacher must be maps (N, C, H, W), tokens (N, L, C) or vectors (N, C), got '
-            f'{tuple(student.shape)}'
-        )
     student, teacher = full_precision(student, teacher.detach())
     if student.numel() == 0:
         return student.sum()
-    channels = 1 if student.ndim == 4 else -1
     last = teacher.movedim(channels, -1)
     # Less its first channel a constant place is exactly 0, where its mean in float32 would leave a remainder to be blown up.
     whitened = F.layer_norm(last - last[..., :1], last.shape[-1:], eps=EPSILON).movedim(-1, channels)
