@@ -15,7 +15,7 @@ from .dense_head import DenseHeadView
 from .depth import DepthView, check_depth_scale
 from .detr import DETRView
 from .differentiable import twice_differentiable
-from .mask_former import MaskFormerView
+from .mask_former import MaskFormerView, MaskSegmentorView
 from .probing import in_eval_mode
 from .segmentor import SegmentorView
 from .two_stage import TwoStageView
@@ -26,6 +26,7 @@ __all__ = [
     'DenseHeadView',
     'DepthView',
     'MaskFormerView',
+    'MaskSegmentorView',
     'ModelView',
     'SegmentorView',
     'TwoStageView',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import ConfigDict
 
-from . import tiny
+from . import stock_models, tiny
 
 GROUPS = dict(type='GN', num_groups=4, requires_grad=True)
 
@@ -79,3 +79,21 @@ def mask2former(width=8, dim=16):
     )
     config.backbone = ConfigDict(layers)
     return config
+
+
+def _few_queries(path, head, *changes):
+    config = stock_models.small_model(path)
+    return tiny.edit(config, {f'{head}.num_queries': 9, f'{head}.transformer_decoder.num_layers': 2}, *changes)
+
+
+def maskformer():
+    return _few_queries('mmdet::maskformer/maskformer_r50_ms-16xb1-75e_coco.py', 'panoptic_head')
+
+
+def mask_segmentor(*changes):
+    path = 'mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py'
+    return _few_queries(path, 'decode_head', {'decode_head.train_cfg.num_points': 64}, *changes)
+
+
+def old_mask_segmentor():
+    return _few_queries('mmseg::maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py', 'decode_head')

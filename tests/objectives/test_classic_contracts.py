@@ -15,6 +15,7 @@ from ..helpers import detectors, mask_models, plugins, tiny, transformers
 
 SEGMENTOR = ('mmseg', lambda **sizes: tiny.segmentor('pspnet_r50-d8', **sizes), tiny.segmentation_data(count=3))
 MASK_QUERIES = ('mmdet', lambda width=8, fpn=16: mask_models.mask2former(width), tiny.detection_data(masks=True))
+MASK_SEGMENTOR = ('mmseg', lambda **sizes: mask_models.mask_segmentor(), tiny.segmentation_data())
 MASKS = ('mmdet', tiny.mask_rcnn, tiny.detection_data(masks=True))
 QUERIES = ('mmdet', lambda width=8, fpn=16: transformers.detr('dab', width), tiny.detection_data())
 DETECTOR = ('mmdet', tiny.faster_rcnn, tiny.detection_data())
@@ -57,6 +58,7 @@ RECIPES = {
     'crosskd': ('crosskd_gfl', ONE_STAGE, {}),
     'masks': ('masks', MASKS, {}),
     'mask_queries': ('mask_queries', MASK_QUERIES, {}),
+    'mask_queries, segmentor': ('mask_queries', MASK_SEGMENTOR, {}),
     'kd_detr': ('kd_detr', QUERIES, {}),
     'detrdistill': ('detrdistill', QUERIES, {}),
 }

@@ -1,30 +1,33 @@
-"""Masks of queries of Mask2Former and MaskFormer, matched with the teacher's."""
+"""Masks of queries of Mask2Former and MaskFormer, of mmdet and of mmseg, matched with the teacher's."""
 
 import itertools
 
 import pytest
 import torch
 from mmengine.structures import PixelData
+from torch import nn
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
 from kddense.losses import dice_distance, match_masks, matched_mask_distance
 from kddense.objectives import MaskQueryObjective
-from kddense.views import MaskFormerView
+from kddense.views import MaskFormerView, MaskSegmentorView
 
-from ..helpers import mask_models, plugins, stock_models, tiny
+from ..helpers import mask_models, plugins, tiny
+from ..helpers.two_processes import in_two_processes
 
 OBJECTIVE = dict(type='kddense.MaskQueryObjective')
 NAMES = ('loss_cls', 'loss_mask', 'loss_dice')
 
 
-def maskformer():
-    config = stock_models.small_model('mmdet::maskformer/maskformer_r50_ms-16xb1-75e_coco.py')
-    return tiny.edit(config, {'panoptic_head.num_queries': 9, 'panoptic_head.transformer_decoder.num_layers': 2})
-
-
-MODELS = {'mask2former': mask_models.mask2former, 'maskformer': maskformer}
+MODELS = {
+    'mask2former': ('mmdet', mask_models.mask2former),
+    'maskformer': ('mmdet', mask_models.maskformer),
+    'mask2former of mmseg': ('mmseg', mask_models.mask_segmentor),
+    'maskformer of mmseg': ('mmseg', mask_models.old_mask_segmentor),
+}
 EVERY = pytest.mark.parametrize('name', MODELS)
+HEADS = dict(mmdet=('panoptic_head', MaskFormerView), mmseg=('decode_head', MaskSegmentorView))
 
 
 def data_of(**options):
@@ -35,11 +38,13 @@ def data_of(**options):
 
 
 DATA = data_of()
+PIXELS = tiny.segmentation_data()
+OF = dict(mmdet=DATA, mmseg=PIXELS)
 
 
-def distiller(student, teacher=None, objective=OBJECTIVE, **options):
-    teacher = tiny.teacher_of(student if teacher is None else teacher, **options)
-    return tiny.distiller(student, teacher, dict(x=objective))
+def distiller(student, teacher=None, objective=OBJECTIVE, scope='mmdet', **options):
+    teacher = tiny.teacher_of(student if teacher is None else teacher, scope, **options)
+    return tiny.distiller(student, teacher, dict(x=objective), scope)
 
 
 def own_losses(losses):
@@ -49,22 +54,24 @@ def own_losses(losses):
 @pytest.mark.parametrize('precision', ['fp32', 'bf16'])
 @EVERY
 def test_masks_are_learned(name, precision):
-    student = MODELS[name]()
-    model = distiller(student, precision=precision)
-    assert isinstance(model.student_view, MaskFormerView)
-    found = plugins.gradients(model, DATA)
-    assert {'backbone', 'panoptic_head'} <= {key.partition('.')[0] for key in found}
-    assert set(own_losses(tiny.step(model, DATA))) == set(NAMES)
-    plugins.train(model, DATA, lr=1e-4)
-    plugins.assert_contracts(model, student)
+    scope, build = MODELS[name]
+    student, data, (head, view) = build(), OF[scope], HEADS[scope]
+    model = distiller(student, scope=scope, precision=precision)
+    assert type(model.student_view) is view
+    found = plugins.gradients(model, data)
+    assert {'backbone', head} <= {key.partition('.')[0] for key in found}
+    assert set(own_losses(tiny.step(model, data))) == set(NAMES)
+    plugins.train(model, data, lr=1e-4)
+    plugins.assert_contracts(model, student, scope)
 
 
 @EVERY
 def test_twins_agree(name):
-    model = distiller(MODELS[name]())
-    assert any(float(value) > 1e-3 for value in own_losses(tiny.step(model, DATA)).values())
+    scope, build = MODELS[name]
+    model = distiller(build(), scope=scope)
+    assert any(float(value) > 1e-3 for value in own_losses(tiny.step(model, OF[scope])).values())
     plugins.make_twins(model)
-    losses = own_losses(plugins.losses_of(model, DATA))
+    losses = own_losses(plugins.losses_of(model, OF[scope]))
     assert all(abs(float(value)) < 1e-3 for value in losses.values()), losses
 
 
@@ -91,6 +98,83 @@ def test_what_the_pixel_decoder_makes_can_be_tapped():
     plugins.assert_contracts(model, student)
 
 
+def test_of_mmseg_the_pixel_decoder_and_auxiliary_heads_are_there_too():
+    """Beside the masks, whose head speaks of no pixels."""
+    auxiliary = dict(type='FCNHead', in_channels=128, in_index=2, channels=8, num_convs=1, num_classes=19)
+    student = mask_models.mask_segmentor({'auxiliary_head': auxiliary})
+    tapped = dict(type='kddense.FeatureObjective', tap='decode_head.pixel_decoder', levels=[0])
+    soft = dict(type='kddense.DISTObjective', on='auxiliary_head')
+    model = tiny.distiller(
+        student, mask_models.mask_segmentor({'auxiliary_head': auxiliary}), dict(x=OBJECTIVE, y=tapped, z=soft), 'mmseg'
+    )
+    losses = tiny.step(model, PIXELS)
+    assert all(float(losses[f'distill.{name}']) > 0 for name in ('x.loss_mask', 'y.loss', 'z.loss'))
+    tiny.total(losses).backward()
+    plugins.assert_contracts(model, student, 'mmseg')
+    with pytest.raises(ValueError, match='decode_head is a Mask2FormerHead, which gives no class scores per pixel'):
+        tiny.distiller(student, mask_models.mask_segmentor(), dict(x=dict(type='kddense.DISTObjective')), 'mmseg')
+
+
+def test_of_mmseg_images_of_other_sizes_are_read_as_mmseg_reads_them():
+    """Its MaskFormer takes the first image for as large as the batch, as a student and so as a teacher."""
+    small, large = tiny.segmentation_data(size=(32, 60), count=1), tiny.segmentation_data(count=1)
+    data = {key: small[key] + large[key] for key in small}
+    model = distiller(mask_models.old_mask_segmentor(), scope='mmseg')
+    plugins.make_twins(model)
+    losses = own_losses(plugins.losses_of(model, data))
+    assert all(abs(float(value)) < 1e-5 for value in losses.values()), losses
+
+
+def test_pixels_without_any_label_are_served():
+    data = tiny.segmentation_data()
+    for sample in data['data_samples']:
+        sample.gt_sem_seg.data.fill_(255)
+    losses = tiny.step(distiller(mask_models.mask_segmentor(), scope='mmseg'), data)
+    assert all(value.isfinite() for value in own_losses(losses).values())
+    tiny.total(losses).backward()
+
+
+def sampled(data, rank=None):
+    """Return the gradients of a student from the objective alone, of a whole batch or of one of two halves."""
+    model = distiller(mask_models.mask_segmentor(), scope='mmseg').train()
+    for norm in filter(lambda one: isinstance(one, nn.BatchNorm2d), model.student.modules()):
+        norm.eval()
+    part = data if rank is None else {key: one[rank::2] for key, one in data.items()}
+    losses = own_losses(plugins.losses_of(model, part))
+    sum(losses.values()).backward()
+    return {name: one.grad for name, one in model.student.named_parameters() if one.grad is not None}
+
+
+def test_two_processes_with_half_the_batch_are_one_with_the_whole(tmp_path):
+    data = tiny.segmentation_data(count=4)
+    whole = sampled(data)
+    first, second = in_two_processes(lambda rank: sampled(data, rank), tmp_path)
+    assert whole.keys() == first.keys() == second.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close((first[name] + second[name]) / 2, value, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize('name', ['mask2former', 'mask2former of mmseg'])
+def test_a_student_in_bf16_learns_in_float32(name):
+    """Under autocast as a run with AMP has it."""
+    scope, build = MODELS[name]
+    model = distiller(build(), scope=scope)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses = own_losses(tiny.step(model, OF[scope]))
+    exact = own_losses(tiny.step(model, OF[scope]))
+    assert all(value.dtype == torch.float32 for value in losses.values())
+    for term, value in losses.items():
+        torch.testing.assert_close(value, exact[term], rtol=0.3, atol=0.05)
+
+
+def test_of_mmseg_unlabelled_images_are_refused():
+    data = tiny.segmentation_data()
+    data['data_samples'][0].set_metainfo(dict(unlabelled=True))
+    model = distiller(mask_models.mask_segmentor(), scope='mmseg')
+    with pytest.raises(ValueError, match='Mask2FormerHead, which makes masks of the labels of every image: it cannot'):
+        tiny.step(model, data)
+
+
 def test_images_without_instances_are_served():
     losses = tiny.step(distiller(mask_models.mask2former()), data_of(boxes=((), ())))
     assert all(value.isfinite() for value in own_losses(losses).values())
@@ -104,7 +188,11 @@ def test_what_cannot_be_compared_is_named():
     last = dict(OBJECTIVE, layers='last')
     tiny.step(distiller(mask_models.mask2former(), tiny.edit(mask_models.mask2former(), deep), last), DATA)
     with pytest.raises(ValueError, match=r'num_classes \(things and stuff\): 3 in the student, 133 in the teacher'):
-        distiller(mask_models.mask2former(), maskformer())
+        distiller(mask_models.mask2former(), mask_models.maskformer())
+    with pytest.raises(ValueError, match='the masks: one for each class in the student, one for each instance in'):
+        tiny.distiller(
+            mask_models.mask_segmentor(), tiny.teacher_of(mask_models.mask2former()), dict(x=OBJECTIVE), 'mmseg'
+        )
     with pytest.raises(ValueError, match=r'teacher \(MaskRCNN\) has no masks of queries; only MaskFormer'):
         distiller(mask_models.mask2former(), tiny.mask_rcnn())
 

@@ -48,8 +48,10 @@ PARTS = {
 }
 NO_STEP = (
     'mmdet::detectors/',  # its second backbone overflows without trained norms
-    'mmdet::mask2former/',  # tests/objectives/test_mask_queries.py steps both
+    'mmdet::mask2former/',  # tests/objectives/test_mask_queries.py steps all four
     'mmdet::maskformer/',
+    'mmseg::mask2former/',
+    'mmseg::maskformer/',
     'mmdet::conditional_detr/',  # this and DINO encode positions in 256 numbers: tests/views/test_detr.py steps them
     'mmdet::dino/',
     'mmdet::deformable_detr/',  # what tells its levels apart begins as the memory was: stepped there too
