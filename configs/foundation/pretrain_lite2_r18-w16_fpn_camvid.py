@@ -1,7 +1,18 @@
-"""Pre-training without labels: the student on CamVid learns EfficientNet-Lite2's features, of images of other data too."""
+"""Pre-training without labels: backbone and neck of the student on CamVid learn EfficientNet-Lite2's features."""
 
-_base_ = './foundation_lite2_r18-w16_fpn_camvid.py'
+_base_ = ['../skd/fpn_r18-w16_camvid.py', '../_base_/recipes/foundation_neck.py']
 
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        type='kddense.ModuleTeacher',
+        module=dict(type='kddense.EfficientNetLite', arch='lite2'),
+        mean=[127.0] * 3,
+        std=[128.0] * 3,
+        size_divisor=32,
+    ),
+    **_base_.distiller,
+)
 train_dataloader = dict(
     dataset=dict(
         _delete_=True,

@@ -28,7 +28,7 @@ class FeatureObjective(MapObjective):
         tap: Where to listen in the student, such as ``'neck'`` or ``'decode_head'``; see :mod:`kddense.taps`. By default
             what all heads share: the neck's output, or the backbone's where there is no neck.
         teacher_tap: Where to listen in the teacher; by default the same place, or what its heads share. ``''`` is what the
-            teacher itself returns: the default for a plain backbone, which has none inside.
+            teacher itself returns, for which ``'backbone'`` stands where the teacher is a plain backbone.
         loss: A loss of two tensors ``(student, teacher) -> scalar``. One whose class has ``takes_any_channels = True``
             gets no connector where ``connector`` is ``'auto'``.
         connector: See :class:`MapObjective`; ``'auto'`` by default.
@@ -49,7 +49,6 @@ class FeatureObjective(MapObjective):
         super().__init__(connector=connector, **kwargs)
         self.tap = UNKNOWN if tap is None else tap
         self.teacher_tap = self.tap if teacher_tap is None else teacher_tap
-        self._names_teacher_tap = teacher_tap is not None
         self.loss: Any = MODELS.build(dict(loss or dict(type='kddense.HintLoss')))
 
     @property
@@ -73,7 +72,7 @@ class FeatureObjective(MapObjective):
         self.tap = shared_feature(student) if self.tap == UNKNOWN else self.tap
         if self.teacher_tap == UNKNOWN:
             self.teacher_tap = shared_feature(teacher)
-        elif self.teacher_tap == 'backbone' and not (self._names_teacher_tap or _has_backbone(teacher)):
+        elif self.teacher_tap == 'backbone' and not _has_backbone(teacher):
             self.teacher_tap = ''
         super().bind(student, teacher)
 

@@ -45,6 +45,7 @@ RECIPES = {
     'cankd': ('cankd', DETECTOR, {}),
     'foundation': ('foundation', SEGMENTOR, {}),
     'foundation, levels': ('foundation_levels', DETECTOR, {}),
+    'foundation, neck': ('foundation_neck', ONE_STAGE, {}),
     'fgd, two-stage': ('fgd', DETECTOR, {}),
     'fgd, one-stage': ('fgd_one_stage', ONE_STAGE, {}),
     'mgd, two-stage': ('mgd', DETECTOR, {}),

@@ -81,10 +81,11 @@ def lines_of(links: Mapping[str, Version]) -> list[str]:
 
 
 def table_of(programme: Programme, links: Mapping[str, Version], command: str) -> Table:
-    """Return the table of ``kddense measure`` of the links that train the plain student's model, paired by seed."""
+    """Return the table of ``kddense measure`` of the links that train and test the plain student's model, paired by seed."""
     done = [(one, json.loads((one.folder / RESULT).read_text())) for one in links.values() if one.is_done]
     plain = {result['parameters'] for one, result in done if one.link.row == programme.plain}
-    results = [_measured(one, result, programme.plain) for one, result in done if result['parameters'] in plain]
+    compared = [(one, result) for one, result in done if result['parameters'] in plain and result['scores']]
+    results = [_measured(one, result, programme.plain) for one, result in compared]
     return make_table(results, commands=[command])
 
 
