@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from mmengine.config import Config
@@ -33,8 +34,9 @@ def resized(written: str | Mapping[str, Any], where: str) -> dict[str, Any]:
         written: A config, whose model is taken as it is; or ``dict(between=(A, B), at=0.5, by='width')``: the model
             between those of two configs of one structure, ``at`` 0 that of A and at 1 that of B. ``by`` says which sizes
             are taken between, ``'width'`` (channels), ``'depth'`` or ``'both'``; the other ones are A's. Channels lie
-            between on a logarithmic scale, on multiples of 8 (of their greatest common divisor, if that is smaller); depths
-            of a backbone that has only some are the nearest of those.
+            between on a logarithmic scale, the narrowest ones on multiples of 8 (of their greatest common divisor, if that
+            is smaller; of 4 and so on, where only the ends' own would be left), the others in proportion; depths of a
+            backbone that has only some are the nearest of those.
         where: The config key that messages name.
 
     Raises:
@@ -65,8 +67,12 @@ def between(first: Mapping[str, Any], last: Mapping[str, Any], at: float, by: st
     if not moved:
         raise ConfigError(f'.between: the two models do not differ in {"size" if by == "both" else by}', where)
     config = Config(dict(model=copy.deepcopy(dict(first))))
+    factors = _factors([pair for key, *ends in moved if not _is_depth(key) for pair in _pairs(*ends)], at)
     for key, one, other in moved:
-        value = _between(config.model, key, one, other, at)
+        if _is_depth(key):
+            value = _depths(config.model, key, one, other, at)
+        else:
+            value = _widths(one, other, factors)
         config.merge_from_dict({f'model.{key.replace("[", ".").replace("]", "")}': value})
     return config.model.to_dict()
 
@@ -100,13 +106,49 @@ def _is_list_of_dicts(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(one, Mapping) for one in value)
 
 
-def _between(model: Any, key: str, one: Any, other: Any, at: float) -> Any:
+def _is_depth(key: str) -> bool:
+    return key.rpartition('.')[2] in DEPTHS
+
+
+def _pairs(one: Any, other: Any) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of two sizes, which may be lists."""
     if isinstance(one, Sequence) and isinstance(other, Sequence) and len(one) == len(other):
-        return [_between(model, key, *pair, at) for pair in zip(one, other, strict=True)]
-    if key.rpartition('.')[2] in DEPTHS:
-        return _depth(model, key, one, other, at)
-    step = math.gcd(one, other, 8)
-    return max(step, step * round(one ** (1 - at) * other**at / step))
+        for pair in zip(one, other, strict=True):
+            yield from _pairs(*pair)
+    else:
+        yield one, other
+
+
+def _factors(pairs: Sequence[tuple[int, int]], at: float) -> dict[Fraction, Fraction]:
+    """Return by what to multiply channels, by how the two ends differ.
+
+    The narrowest layer decides for all that differ as much, or a backbone's base would no longer fit what reads its stages.
+    """
+    narrowest: dict[Fraction, tuple[int, int]] = {}
+    for one, other in pairs:
+        ratio = Fraction(other, one)
+        narrowest[ratio] = min((one, other), narrowest.get(ratio, (one, other)))
+    return {ratio: Fraction(_width(*ends, at), ends[0]) for ratio, ends in narrowest.items()}
+
+
+def _width(one: int, other: int, at: float) -> int:
+    """Return channels between two: no end's own, where there are others."""
+    wanted, step = one ** (1 - at) * other**at, math.gcd(one, other, 8)
+    while step > 1 and 0 < at < 1 and step * round(wanted / step) in (0, one, other):
+        step //= 2
+    return max(step, step * round(wanted / step))
+
+
+def _widths(one: Any, other: Any, factors: Mapping[Fraction, Fraction]) -> Any:
+    if isinstance(one, Sequence):
+        return [_widths(*pair, factors) for pair in zip(one, other, strict=True)]
+    return round(one * factors[Fraction(other, one)])
+
+
+def _depths(model: Any, key: str, one: Any, other: Any, at: float) -> Any:
+    if isinstance(one, Sequence) and isinstance(other, Sequence) and len(one) == len(other):
+        return [_depth(model, key, *pair, at) for pair in zip(one, other, strict=True)]
+    return _depth(model, key, one, other, at)
 
 
 def _depth(model: Any, key: str, one: float, other: float, at: float) -> float:

@@ -21,6 +21,7 @@ from kddense.training.settings import add_import, steps_of, stretched
 from .links import REFERENCE, Link, Programme
 from .sizes import resized
 
+COLOURS = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr')
 RESULT = 'result.json'
 CONFIG = 'config/link.py'  # mmengine writes one of that name into the work_dir itself, with what the command changed
 
@@ -124,7 +125,9 @@ def _config_of(link: Link) -> Config:
         config.model = dict(type='kddense.EnsembleModel', members=members)
     if link.student is not None:
         student = resized(link.student, f'{where}.student')
-        student.pop('data_preprocessor', None) if 'data_preprocessor' in config else None
+        replaced = config.model.student if distils else config.model
+        trained_on = replaced.get('data_preprocessor') or config.get('data_preprocessor') or {}
+        student['data_preprocessor'] = _preprocessor(student.get('data_preprocessor') or {}, trained_on)
         config.model = {**config.model, 'student': student} if distils else student
     if link.teacher is not None:
         if not distils:
@@ -140,6 +143,11 @@ def _config_of(link: Link) -> Config:
     _continue_bit_for_bit(config)
     config.pop('work_dir', None)
     return config
+
+
+def _preprocessor(own: Mapping[str, Any], trained_on: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how images come to another student: colours as its own config has them, sizes as the training has them."""
+    return {**own, **trained_on, **{key: own[key] for key in COLOURS if key in own}}
 
 
 def _continue_bit_for_bit(config: Config) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from kddense.apps.program.process import locked
 from kddense.errors import ConfigError
@@ -18,6 +20,8 @@ from .space import Search, config_of, folder_of
 
 SPACE = 'search'
 TWINS = 'twins'
+LOCK = 'lock'
+CHOOSING = 60.0
 MISSING = "a search needs Optuna: pip install 'kddense[search]'"
 
 
@@ -67,36 +71,44 @@ class Worker:
         return study
 
     def work(self) -> Any:
-        """Try students; returns the study."""
+        """Try students until the study is whole, those of others who are at work too; returns the study."""
         optuna = _optuna()
         study = self.open()
-        self._take_over(study, optuna)
         while True:
-            counted = study.get_trials(deepcopy=False, states=(_State('COMPLETE'), _State('PRUNED'), _State('RUNNING')))
-            if len(counted) >= self.search.trials:
+            self._take_over(study)
+            running = study.get_trials(deepcopy=False, states=(_State('RUNNING'),))
+            ended = study.get_trials(deepcopy=False, states=(_State('COMPLETE'), _State('PRUNED')))
+            count = len(running) + len(ended)
+            if count < self.search.trials:
+                # Of what is there, so that a search that was cut off goes on as it would have; and no two workers alike.
+                seed = self.search.seed + count + 1000 * study.user_attrs.get(TWINS, 0)
+                study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+                self._try(study, study.ask())
+            elif running:
+                time.sleep(trials.LOOK)
+            else:
                 return study
-            # Of what is there, so that a search that was cut off goes on as it would have; and no two workers alike.
-            seed = self.search.seed + len(counted) + 1000 * study.user_attrs.get(TWINS, 0)
-            study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-            self._try(study, study.ask())
 
     def _try(self, study: Any, trial: Any) -> None:
         chosen = {name: trial.suggest_categorical(name, list(choices)) for name, choices in self.search.space.items()}
         folder = folder_of(self.work_dir, chosen)
         folder.mkdir(parents=True, exist_ok=True)
         trial.set_user_attr('folder', str(folder))
-        lock = locked(folder / 'lock')
+        lock = locked(folder / LOCK)
         if lock is None:  # another worker is at the same student: try another
             study.set_user_attr(TWINS, study.user_attrs.get(TWINS, 0) + 1)
             study.tell(trial, state=_State('FAIL'))
             return
+        with lock:  # until its end is told: a trial that runs without a lock is one whose worker is gone
+            self._end(study, trial, chosen, folder, lock)
+
+    def _end(self, study: Any, trial: Any, chosen: Mapping[str, str], folder: Path, lock: IO[bytes]) -> None:
+        """Train a student and tell the study what it came to."""
         try:
-            value = self._value(trial, chosen, folder)
+            value = self._value(trial, chosen, folder, lock)
         except (RuntimeError, ValueError, OSError) as error:
             study.tell(trial, state=_State('FAIL'))
             raise ConfigError(f'trial {trial.number} ({_words(chosen)}) failed: {error}') from error
-        finally:
-            lock.close()
         if value is None:
             study.tell(trial, state=_State('PRUNED'))
             self.say(f'trial {trial.number}: {_words(chosen)}: ended early')
@@ -104,7 +116,7 @@ class Worker:
         study.tell(trial, value)
         self.say(f'trial {trial.number}: {_words(chosen)}: {value:.3f}')
 
-    def _value(self, trial: Any, chosen: Mapping[str, str], folder: Path) -> float | None:
+    def _value(self, trial: Any, chosen: Mapping[str, str], folder: Path, lock: IO[bytes]) -> float | None:
         config = config_of(self.search, chosen, self.with_teacher)
         file = folder / 'costs.json'
         costs = json.loads(file.read_text()) if file.exists() else trials.costs_of(config)
@@ -118,7 +130,7 @@ class Worker:
             trial.report(factor * _signed(metrics, self.search.metric), step)
             return bool(trial.should_prune())
 
-        metrics = trials.train(config, folder, told)
+        metrics = trials.train(config, folder, told, lock)
         if metrics is None:
             return None
         trial.set_user_attr('metrics', metrics)
@@ -133,16 +145,24 @@ class Worker:
             return 1.0
         return None if self.search.omega is None else reward(1.0, costs[name], most, self.search.omega)
 
-    def _take_over(self, study: Any, optuna: Any) -> None:
+    def _take_over(self, study: Any) -> None:
         """Try again what workers tried who are gone: their trainings go on where they were."""
         for one in study.get_trials(deepcopy=False, states=(_State('RUNNING'),)):
-            folder = Path(one.user_attrs.get('folder', self.work_dir / 'nowhere'))
-            lock = locked(folder / 'lock') if folder.exists() else None
+            folder = one.user_attrs.get('folder')
+            if folder is None:
+                self._give_up_late(study, one)
+                continue
+            lock = locked(Path(folder) / LOCK)
             if lock is None:
                 continue
-            lock.close()
-            study.tell(one.number, state=_State('FAIL'))
-            study.enqueue_trial(one.params)
+            with lock:
+                study.tell(one.number, state=_State('FAIL'))
+                study.enqueue_trial(one.params)
+
+    def _give_up_late(self, study: Any, trial: Any) -> None:
+        """Leave a trial that began a minute ago and has no folder yet: its worker was gone before it chose."""
+        if (datetime.datetime.now() - trial.datetime_start).total_seconds() > CHOOSING:
+            study.tell(trial.number, state=_State('FAIL'))
 
     def _storage(self, optuna: Any) -> Any:
         if self.storage:

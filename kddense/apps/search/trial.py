@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS, MODELS, DefaultScope
@@ -36,13 +36,16 @@ def costs_of(config: Config) -> dict[str, float]:
     return {name: getattr(found, name) / scale for name, scale in SCALES.items()}
 
 
-def train(config: Config, folder: Path, told: Callable[[int, dict[str, float]], bool]) -> dict[str, float] | None:
+def train(
+    config: Config, folder: Path, told: Callable[[int, dict[str, float]], bool], lock: IO[bytes]
+) -> dict[str, float] | None:
     """Train and validate in a process of its own; what was cut off goes on.
 
     Args:
         config: What to train.
         folder: Its work_dir.
         told: Is given the number of each validation and its metrics, and tells whether to end early.
+        lock: What locks the folder; the process holds it too, for it may outlive this one.
 
     Returns:
         The last validation's metrics; ``None`` if it was ended early.
@@ -57,7 +60,7 @@ def train(config: Config, folder: Path, told: Callable[[int, dict[str, float]], 
     command = [sys.executable, '-m', 'kddense', 'train', str(folder / CONFIG), '--work-dir', str(folder), *resume]
     seen = 0
     with (folder / 'output.log').open('ab') as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()])
     try:
         ended = False
         while not ended:

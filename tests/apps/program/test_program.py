@@ -117,6 +117,17 @@ def test_a_file_that_is_named_counts_by_what_is_in_it(toy):
     assert versions_of(read_programme(str(toy.write(links))), toy.folder)['student'].folder != one
 
 
+def test_another_student_sees_its_own_colours_at_the_size_of_the_training(toy):
+    other = Config.fromfile(toy.folder / 'teacher.py')
+    other.model.data_preprocessor.update(mean=[127.0] * 3, std=[128.0] * 3, size=(32, 32))
+    other.dump(toy.folder / 'other.py')
+    links = dict(teacher=dict(config='teacher'), a=dict(config='distilled', student=str(toy.folder / 'other.py')))
+    link = versions_of(read_programme(str(toy.write(links))), toy.folder / 'work')['a']
+    pixels = link.config.model.student.data_preprocessor
+    assert pixels.mean == [127.0] * 3
+    assert tuple(pixels.size) == (64, 64)
+
+
 def test_links_that_do_not_depend_on_each_other_run_side_by_side(toy, monkeypatch):
     """The pieces of work are counted, with processes that only sleep."""
     links = {name: dict(config='student', seed=seed) for seed, name in enumerate('abcd')}

@@ -23,9 +23,17 @@ def test_the_middle_is_the_geometric_one_and_builds():
     assert type(model) is MODELS.get('mmseg.EncoderDecoder')
 
 
-@pytest.mark.parametrize('at, expected', [(0, 32), (1, 8), (0.25, 24), (0.75, 8)])
+@pytest.mark.parametrize('at, expected', [(0, 32), (1, 8), (0.25, 24), (0.75, 12)])
 def test_a_place_between_the_ends(at, expected):
     assert between(WIDE, NARROW, at, 'width')['backbone']['base_channels'] == expected
+
+
+@pytest.mark.parametrize('at', [0.2, 0.5, 0.7])
+def test_what_reads_a_stage_fits_it_wherever_the_model_lies(at):
+    narrow = tiny.edit(NARROW, {'decode_head.channels': 24, 'auxiliary_head.channels': 12})
+    found = between(narrow, WIDE, at, 'width')
+    assert found['decode_head']['in_channels'] == 8 * found['backbone']['base_channels']
+    tiny.build(found, scope='mmseg')
 
 
 def test_depths_are_those_that_there_are():

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import re
+import signal
+import subprocess
 import time
 
 import pytest
 from mmengine.config import Config
 
 from kddense.apps import search as app
+from kddense.apps.program.process import locked
 from kddense.apps.search import study as studies
 from kddense.apps.search import trial as trials
 from kddense.apps.search.space import config_of, folder_of, read_search
@@ -41,7 +45,7 @@ def search(segmentor, tmp_path):
 def quick(monkeypatch):
     """Students that need no training: the wider and the faster the better, and cost their width."""
 
-    def train(config, folder, told):
+    def train(config, folder, told, lock):
         time.sleep(0.25)
         metrics = dict(mIoU=config.model.student.backbone.base_channels + 100 * config.optim_wrapper.optimizer.lr)
         return None if told(1, metrics) else metrics
@@ -95,7 +99,7 @@ def test_the_best_is_found_and_written(search, quick, tmp_path, capsys):
 def test_two_workers_share_one_study_and_take_half_the_time(search, quick, tmp_path, monkeypatch):
     """Of trials that last a while and need no processor, so that a busy machine tells the same."""
 
-    def train(config, folder, told):
+    def train(config, folder, told, lock):
         time.sleep(2)
         return dict(mIoU=1.0)
 
@@ -160,6 +164,60 @@ def test_a_real_student_is_trained_and_goes_on(search, tmp_path, monkeypatch, py
     (folder,) = (tmp_path / 'out/trials').iterdir()
     assert (folder / 'iter_4.pth').exists()
     assert json.loads((folder / 'result.json').read_text())['mIoU'] == found.value
+
+
+def test_a_search_that_was_killed_ends_as_uninterrupted(search, tmp_path, monkeypatch, python):
+    """Killed at a validation, when its training goes on alone: another call waits for that and takes both up."""
+    monkeypatch.setattr('sys.executable', python)
+    file = search(trials=2, space=dict(rate=SPACE['rate']))
+    whole = worker(file, tmp_path / 'whole').work()
+    dying = multiprocessing.get_context('fork').Process(target=_die_at_a_validation, args=(file, tmp_path / 'cut'))
+    dying.start()
+    dying.join()
+    assert dying.exitcode == -signal.SIGKILL
+    cut = worker(file, tmp_path / 'cut').work()
+    ended = [[(one.params, one.value) for one in found.get_trials() if one.value is not None] for found in (whole, cut)]
+    assert len(ended[0]) == 2
+    assert ended[0] == ended[1]
+    assert [one.state.name for one in cut.get_trials()].count('FAIL') == 1, 'the one that was cut off'
+
+
+def _die_at_a_validation(file, folder):
+    real = trials.train
+    trials.train = lambda config, where, told, lock: real(
+        config, where, lambda step, metrics: os.kill(os.getpid(), signal.SIGKILL), lock
+    )
+    worker(file, folder).work()
+
+
+def test_two_trainings_never_share_a_folder(search, quick, tmp_path, monkeypatch):
+    """What a search that was killed left running still has the lock: its student is waited for, not trained again."""
+    file = search(trials=2)
+    study = worker(file, tmp_path / 'out').open()
+    lost = study.ask()
+    chosen = {name: lost.suggest_categorical(name, list(choices)) for name, choices in SPACE.items()}
+    folder = folder_of(tmp_path / 'out', chosen)
+    folder.mkdir(parents=True)
+    lost.set_user_attr('folder', str(folder))
+    orphan = subprocess.Popen(['sleep', '3'], pass_fds=[(lock := locked(folder / 'lock')).fileno()])
+    lock.close()
+    ended = {}
+
+    def train(config, where, told, lock):
+        ended[where] = orphan.poll()
+        return dict(mIoU=1.0)
+
+    monkeypatch.setattr(trials, 'train', train)
+    worker(file, tmp_path / 'out').work()
+    assert len(ended) == 2
+    assert ended[folder] == 0
+
+
+def test_a_worker_that_was_gone_before_it_chose_is_left(search, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(studies, 'CHOOSING', 0.0)
+    file = search(trials=1)
+    worker(file, tmp_path / 'out').open().ask()
+    assert [one.state.name for one in worker(file, tmp_path / 'out').work().get_trials()] == ['FAIL', 'COMPLETE']
 
 
 @pytest.mark.parametrize(
