@@ -27,7 +27,7 @@ ROWS = ('plain', 'quantised', 'online', 'compiled', 'cold', 'cached', 'fast', 'f
 ASKED = ('plain', 'quantised', 'online', 'compiled')  # the others read
 WORDS = {
     'plain': 'plain student, stock step',
-    'quantised': 'the same, weights quantised',
+    'quantised': 'the same, quantised',
     'online': 'teacher asked each time',
     'compiled': 'the same, both compiled',
     'cold': 'answers computed and written',
@@ -119,13 +119,17 @@ def _row(name: str, config: Config, shape: tuple[int, int, int], device: str, fo
         batch['inputs'] = batch['inputs'].contiguous(memory_format=torch.channels_last)
     optimizers = optimizers_of(distiller)
     model = distiller.student if name in ('plain', 'quantised') else distiller
-    if name == 'quantised':
-        quantising_hook(config).attach(distiller.student)
+    quantised = quantising_hook(config).attach(distiller.student) if name == 'quantised' else None
     numbers = itertools.count()
 
     def take() -> None:
-        _number(batch['data_samples'], next(numbers) if name == 'cold' else 0)
+        number = next(numbers)
+        _number(batch['data_samples'], number if name == 'cold' else 0)
+        if quantised is not None:
+            quantised.begin_step(number)
         step(model, batch, optimizers, low=fast)
+        if quantised is not None:
+            quantised.end_step()
 
     return take
 

@@ -5,35 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from torch import nn
 
-from kddense.quantisation import LearnedPointsQuantiser, axis_of, choose_layers, weight_of
-from kddense.training.quantise import KEY, points_in, quantising_hook, told_size
+from kddense.quantisation.scales import KEY
+from kddense.training.quantise import quantising_hook
 
 
-@torch.no_grad()
-def quantise_student(student: nn.Module, config: Config, contents: Mapping[str, Any]) -> str:
+def quantise_student(student: nn.Module, config: Config, contents: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Give a student the quantised weights that it computes with in a run.
 
     Args:
-        student: The plain student with its float weights; changed in place.
+        student: The plain student with its float weights, in eval mode; its weights change in place.
         config: The config of the run.
-        contents: The checkpoint of the run, for what was learned.
+        contents: The checkpoint of the run, for what was learned and seen.
 
     Returns:
-        What it comes to, a sentence.
+        What it comes to, a sentence, and what the exported checkpoint keeps of it.
 
     Raises:
         ValueError: If the run does not quantise, or the checkpoint lacks what was learned.
     """
-    hook = quantising_hook(config)
-    quantiser, layers = hook.quantiser, choose_layers(student, hook.skip, hook.ends)
-    quantiser.begin({path: weight_of(layer) for path, layer in layers.items()})
-    if isinstance(quantiser, LearnedPointsQuantiser):
-        quantiser.restore(points_in(contents.get(KEY)))
-    quantiser.eval()
-    for path, layer in layers.items():
-        weight_of(layer).copy_(quantiser(weight_of(layer), path, axis_of(layer)))
-    return told_size(student, layers, quantiser)
+    quantised = quantising_hook(config).choose(student)
+    quantised.restore(contents.get(KEY) or {})
+    quantised.train(False)
+    quantised.round_weights()
+    kept = {} if quantised.activations is None else {KEY: quantised.state()}
+    return quantised.told_size(), kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -83,11 +84,15 @@ def export_student(
     meta = plain_meta(run.contents, plain.text())
     size = example_size(plain.settings, shape) if onnx else None
     student = load_student(plain.settings, run, ema)
-    notes = [quantise_student(student, run.config, run.contents)] if quantised else []
+    notes: list[str] = []
+    kept: dict[str, Any] = {}
+    if quantised:
+        told, kept = quantise_student(student, run.config, run.contents)
+        notes.append(told)
 
     report = None
     with targets.written_aside() as aside:
-        torch.save(dict(meta=meta, state_dict=student.state_dict()), aside.checkpoint)
+        torch.save(dict(meta=meta, state_dict=student.state_dict(), **kept), aside.checkpoint)
         plain.write(aside.config)
         if aside.onnx is not None and size is not None:
             report = write_onnx(student, aside.onnx, size, meta)

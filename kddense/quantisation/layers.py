@@ -1,4 +1,4 @@
-"""Which layers of a student compute with weights of few bits, and how they do: while they run, and nowhere else."""
+"""Which layers of a student compute with few bits, and how they do: while they run, and nowhere else."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from kddense.taps import nearest
 
+from .activations import ActivationQuantiser
+from .folding import along, fold_factor
 from .quantisers import WeightQuantiser
 
 # Names of the layers, or of stacks of them, by which heads of mmdet and mmseg give their predictions.
@@ -105,45 +107,102 @@ def _ends(layers: Mapping[str, nn.Module], left: set[str]) -> set[str]:
     return ends
 
 
-class WeightSwap:
-    """Lets one layer compute with its quantised weight: parameters, their names and the layer's type stay as they are.
+class QuantisedLayer:
+    """Lets one layer compute with few bits: parameters, their names and the layer's type stay as they are.
 
-    The weight is exchanged when the layer is called and restored when it returns, in whatever way it does. That also holds
-    where activations are recomputed in the backward pass. A deep copy of the layer asks the same quantiser.
+    What it is given is rounded, and its weight exchanged, when the layer is called; the weight is restored when it returns,
+    in whatever way it does. That also holds where activations are recomputed in the backward pass. A deep copy of the
+    layer asks the same quantisers.
 
     Args:
         layer: The layer.
         path: Its path in the student.
-        quantiser: What quantises.
+        weights: What quantises its weight.
+        activations: What quantises what it is given; ``None`` for nothing.
+        norm: The batch norm that is folded into the weight before it is rounded; ``None`` for none. The layer's output is
+            divided by the same factor again, so that the norm itself computes, and trains, as ever.
     """
 
-    def __init__(self, layer: nn.Module, path: str, quantiser: WeightQuantiser) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        path: str,
+        weights: WeightQuantiser,
+        activations: ActivationQuantiser | None = None,
+        norm: nn.Module | None = None,
+    ) -> None:
+        self.layer = layer
         self.path = path
-        self.quantiser = quantiser
+        self.weights = weights
+        self.activations = activations
+        self.norm: Any = norm
         self.axis = axis_of(layer)
+        self._factor: tuple[int, Tensor] | None = None
         self._floats: list[Tensor] = []
+        self._handles: tuple[Any, ...] = ()
+
+    def attach(self) -> None:
+        """Let the layer compute with few bits."""
         self._handles = (
-            layer.register_forward_pre_hook(self._exchange),
-            layer.register_forward_hook(self._restore, prepend=True, always_call=True),
+            self.layer.register_forward_pre_hook(self._exchange),
+            self.layer.register_forward_hook(self._restore, prepend=True, always_call=True),
         )
 
     def remove(self) -> None:
-        """Let the layer compute with its own weight again."""
+        """Let the layer compute as ever again."""
         for handle in self._handles:
             handle.remove()
 
-    def _exchange(self, layer: nn.Module, args: Any) -> None:
-        weight: Any = layer._parameters['weight']
-        quantised: Any = self.quantiser(weight, self.path, self.axis)
-        self._floats.append(weight)
-        layer._parameters['weight'] = quantised
+    def folded(self) -> Tensor:
+        """Return the layer's float weight, with its norm folded."""
+        weight = weight_of(self.layer)
+        factor = self.factor()
+        return weight if factor is None else weight * factor
+
+    def rounded(self) -> Tensor:
+        """Return the weight that the layer computes with; its norm follows, and is not folded."""
+        weight, factor = weight_of(self.layer), self.factor()
+        if factor is None:
+            return self.weights(weight, self.path, self.axis)
+        return self.weights(weight * factor, self.path, self.axis) / factor
+
+    def factor(self) -> Tensor | None:
+        """Return by what folding multiplies the weight.
+
+        Running statistics move while a training step runs, so that the first factor of an iteration serves all of it.
+        """
+        if self.norm is None:
+            return None
+        if not self.norm.training:
+            self._factor = None
+            return self._now()
+        if self._factor is None or self._factor[0] != self.weights.iteration:
+            self._factor = self.weights.iteration, self._now()
+        return self._factor[1]
+
+    def _now(self) -> Tensor:
+        weight = weight_of(self.layer)
+        factor = fold_factor(self.norm.weight, self.norm.running_var, self.norm.eps)
+        return along(factor, weight, self.axis).to(weight.dtype)
+
+    def _exchange(self, layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        given = self._given(args)
+        rounded: Any = self.rounded()
+        self._floats.append(weight_of(layer))
+        layer._parameters['weight'] = rounded
+        return given
+
+    def _given(self, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if self.activations is None or not args:
+            return None
+        return (self.activations(args[0], self.path), *args[1:])
 
     def _restore(self, layer: nn.Module, args: Any, output: Any) -> None:
         if self._floats:
             weight: Any = self._floats.pop()
             layer._parameters['weight'] = weight
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> WeightSwap:
+    def __deepcopy__(self, memo: dict[int, Any]) -> QuantisedLayer:
         return self
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from kddense.registry import MODELS
 
 from ._checks import check_bits, check_bucket_size
-from .bucketed import BUCKET_SIZE, bucketed, bucketed_bits, nearest_points, percentile_points
+from .bucketed import BUCKET_SIZE, bucketed, bucketed_bits
+from .steps import Mode
 from .ternary import ternary
 from .uniform import affine, symmetric, wrpn
 
@@ -23,7 +24,7 @@ class WeightQuantiser(nn.Module):
     """What a quantiser of weights is. Of a new one, :meth:`forward` is written, and :meth:`bits_of`.
 
     Attributes:
-        learns: Whether it has numbers of its own that are trained; then it has :meth:`begin`.
+        learns: Whether it has numbers of its own that are trained: see :class:`LearningQuantiser`.
         iteration: That of the run, by which random numbers are chosen.
     """
 
@@ -50,6 +51,10 @@ class WeightQuantiser(nn.Module):
     def begin(self, weights: Mapping[str, Tensor]) -> None:
         """Make what learns, from the weights of all layers."""
 
+    def record(self) -> dict[str, Any]:
+        """Return how the even steps of a weight are found, for :func:`scales_of`; nothing where there are none."""
+        return {}
+
 
 @MODELS.register_module()
 class UniformQuantiser(WeightQuantiser):
@@ -64,7 +69,7 @@ class UniformQuantiser(WeightQuantiser):
         tensor([[7., 3.]])
     """
 
-    def __init__(self, bits: int, mode: Literal['symmetric', 'affine'] = 'symmetric') -> None:
+    def __init__(self, bits: int, mode: Mode = 'symmetric') -> None:
         super().__init__()
         check_bits(bits, 2 if mode == 'symmetric' else 1, f'{mode} steps')
         self.bits = bits
@@ -76,6 +81,9 @@ class UniformQuantiser(WeightQuantiser):
     def bits_of(self, weight: Tensor, axis: int = 0) -> int:
         numbers = 1 if self.mode == 'symmetric' else 2  # a scale, and where 0 is
         return self.bits * weight.numel() + numbers * FLOAT_BITS * weight.shape[axis]
+
+    def record(self) -> dict[str, Any]:
+        return dict(mode=self.mode, bits=self.bits)
 
     def extra_repr(self) -> str:
         return f'bits={self.bits}, mode={self.mode!r}'
@@ -172,71 +180,3 @@ class BucketedQuantiser(WeightQuantiser):
 
     def extra_repr(self) -> str:
         return f'bits={self.bits}, bucket_size={self.bucket_size}, rounding={self.rounding!r}'
-
-
-@MODELS.register_module()
-class LearnedPointsQuantiser(WeightQuantiser):
-    """``2^bits`` points for each layer, which learn while its weights rest; see :func:`nearest_points`.
-
-    Points begin at percentiles of a layer's weights, so that these should be trained ones.
-
-    Args:
-        bits: 1 to 8.
-        bucket_size: Weights in a bucket; ``None`` for one bucket a layer.
-    """
-
-    learns = True
-
-    def __init__(self, bits: int, bucket_size: int | None = BUCKET_SIZE) -> None:
-        super().__init__()
-        check_bits(bits)
-        check_bucket_size(bucket_size)
-        self.bits = bits
-        self.bucket_size = bucket_size
-        self.points = nn.ParameterList()
-        self.layers: dict[str, int] = {}
-
-    def begin(self, weights: Mapping[str, Tensor]) -> None:
-        self.layers = {layer: number for number, layer in enumerate(weights)}
-        starts = (percentile_points(one, 2**self.bits, self.bucket_size) for one in weights.values())
-        self.points = nn.ParameterList(nn.Parameter(one) for one in starts)
-
-    def forward(self, weight: Tensor, layer: str = '', axis: int = 0) -> Tensor:
-        return nearest_points(weight, self.points[self.layers[layer]], self.bucket_size)
-
-    def learnt(self) -> dict[str, Tensor]:
-        """Return copies of the points of each layer, on the CPU."""
-        return {layer: self.points[number].detach().cpu().clone() for layer, number in self.layers.items()}
-
-    @torch.no_grad()
-    def restore(self, learnt: Mapping[str, Tensor]) -> None:
-        """Take over what :meth:`learnt` returned, after :meth:`begin`.
-
-        Raises:
-            ValueError: If it is of other layers, or of another number of bits.
-        """
-        differing = sorted(self.layers.keys() ^ learnt.keys())
-        if differing:
-            raise ValueError(
-                f'the learned points in the checkpoint are of other layers, they differ in {len(differing)} such as '
-                f'{differing[0]}: quantise the layers that it was trained with (skip, ends), or begin anew with load_from'
-            )
-        for layer, number in self.layers.items():
-            if learnt[layer].shape != self.points[number].shape:
-                raise ValueError(
-                    f'the checkpoint holds {learnt[layer].numel()} learned points of the layer {layer} and '
-                    f'weights.bits={self.bits} makes {2**self.bits}: give the bits that it was trained with'
-                )
-            self.points[number].copy_(learnt[layer])
-
-    @torch.no_grad()
-    def sort(self) -> None:
-        """Bring the points of each layer into order again, after a step."""
-        for one in self.points:
-            one.copy_(one.sort().values)
-
-    def bits_of(self, weight: Tensor, axis: int = 0) -> int:
-        return bucketed_bits(weight.numel(), self.bits, self.bucket_size) + FLOAT_BITS * 2**self.bits
-
-    def extra_repr(self) -> str:
-        return f'bits={self.bits}, bucket_size={self.bucket_size}'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from mmengine.dist import all_reduce
@@ -14,17 +14,19 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from kddense.errors import ConfigError, within
-from kddense.quantisation import LearnedPointsQuantiser, WeightQuantiser, WeightSwap, axis_of, choose_layers, weight_of
+from kddense.quantisation import ActivationQuantiser, LearningQuantiser, QuantisedStudent, WeightQuantiser, weight_of
+from kddense.quantisation.scales import KEY
 from kddense.registry import HOOKS, MODELS, Plain, name_of
 
 from .added_hook import AddedHook, student_of
 
-KEY = 'quantised'  # in a checkpoint, where stock tools do not look
+EXAMPLES = {'weights': 'kddense.UniformQuantiser', 'activations': 'kddense.MinMaxQuantiser'}
+Quantiser = TypeVar('Quantiser', bound=nn.Module)
 
 
 @HOOKS.register_module()
 class QuantiseHook(AddedHook):
-    """Lets convolutions and linear layers of the student compute with quantised weights, in training and in tests.
+    """Lets convolutions and linear layers of the student compute with few bits, in training and in tests.
 
     The student's parameters stay the float weights under the same names: they are what the optimiser moves and what a
     checkpoint holds. Gradients pass the rounding, as the quantiser says. Teachers, peers and what objectives learn compute
@@ -33,11 +35,16 @@ class QuantiseHook(AddedHook):
 
     Args:
         weights: The quantiser, such as ``dict(type='kddense.UniformQuantiser', bits=4)``.
+        activations: What rounds the inputs of these layers, such as ``dict(type='kddense.MinMaxQuantiser', bits=8)``;
+            ``None`` leaves them as they are.
         skip: Regular expressions of whole paths in the student: these parts compute as ever.
         ends: ``'float'`` leaves the first layer and the last ones of each head as they are, as the papers do;
             ``'quantised'`` does not.
-        optimizer: Of what the quantiser learns, which :class:`kddense.LearnedPointsQuantiser` needs; the weights of
-            quantised layers rest then. It steps whenever the student's does, and its rate is constant.
+        fold_norms: Round weights with the batch norm behind them folded, as deployment does: ``Q(w · γ / √(σ² + ε))`` with
+            the running variance, and the layer's output divided by the factor again.
+        optimizer: Of what the quantisers learn: :class:`kddense.LearnedPointsQuantiser`, :class:`kddense.LSQQuantiser` and
+            :class:`kddense.LSQActivationQuantiser` need it. It steps whenever the student's does, at a constant rate. The
+            weights of quantised layers rest while points learn.
 
     Example:
         >>> default_hooks = dict(quantise=dict(
@@ -49,22 +56,29 @@ class QuantiseHook(AddedHook):
     def __init__(
         self,
         weights: Mapping[str, Any],
+        activations: Mapping[str, Any] | None = None,
         skip: Sequence[str] = (),
         ends: Literal['float', 'quantised'] = 'float',
+        fold_norms: bool = False,
         optimizer: Mapping[str, Any] | None = None,
     ) -> None:
-        self.quantiser = build_quantiser(weights)
+        self.weights = build_quantiser(weights, 'weights', WeightQuantiser)
+        self.activations = (
+            None if activations is None else build_quantiser(activations, 'activations', ActivationQuantiser)
+        )
         self.skip = tuple(skip)
         self.ends: str = ends
+        self.fold_norms = fold_norms
         self.optimizer_cfg = optimizer
-        if isinstance(self.quantiser, LearnedPointsQuantiser) and optimizer is None:
-            raise ValueError("optimizer is needed where points learn: dict(type='SGD', lr=1e-5, momentum=0.9)")
-        if optimizer is not None and not self.quantiser.learns:
-            raise ValueError(f'optimizer: {type(self.quantiser).__name__} learns nothing: remove it')
-        self._swaps: list[WeightSwap] = []
-        self._layers: dict[str, nn.Module] = {}
+        learning = [one for one in (self.weights, self.activations) if one is not None and one.learns]
+        if learning and optimizer is None:
+            what = str(learning[0].name).removeprefix('learned ')
+            raise ValueError(f"optimizer is needed where {what} learn: dict(type='SGD', lr=1e-5, momentum=0.9)")
+        if optimizer is not None and not learning:
+            raise ValueError(f'optimizer: {type(self.weights).__name__} learns nothing: remove it')
+        self.quantised: QuantisedStudent | None = None
         self._optimizer: torch.optim.Optimizer | None = None
-        self._loaded: Mapping[str, Any] | None = None
+        self._loaded: Mapping[str, Any] = {}
         self._scale = 1.0
 
     @staticmethod
@@ -90,33 +104,30 @@ class QuantiseHook(AddedHook):
 
     def before_train(self, runner: Runner) -> None:
         """Begin to quantise; what learns begins with the student's weights, or where the checkpoint left off."""
-        self.attach(student_of(runner.model))
-        if not isinstance(self.quantiser, LearnedPointsQuantiser):
+        quantised = self.attach(student_of(runner.model))
+        learning = quantised.learning()
+        if learning:
+            parameters = [parameter for one in learning for parameter in one.parameters()]
+            self._optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg or {}, params=parameters))
+        if isinstance(self.weights, LearningQuantiser) and self.weights.rests:
+            for wrapper in _wrappers(runner):
+                wrapper.optimizer.register_step_pre_hook(self._rest)
+        if not runner._resume:
             return
-        self._optimizer = OPTIMIZERS.build(dict(self.optimizer_cfg or {}, params=list(self.quantiser.parameters())))
-        for wrapper in _wrappers(runner):
-            wrapper.optimizer.register_step_pre_hook(self._rest)
-        if runner._resume:
-            self._restore(self._loaded, with_optimizer=True)
+        quantised.restore(self._loaded)
+        if self._optimizer is not None and 'optimizer' in self._loaded:
+            self._optimizer.load_state_dict(dict(self._loaded['optimizer']))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        self.quantiser.train()
-        self.quantiser.iteration = runner.iter
+        self._student().begin_step(runner.iter)
         # The scaler may change its scale as soon as the student's optimiser has stepped.
         scaler = getattr(_wrappers(runner)[0], 'loss_scaler', None) if self._optimizer is not None else None
         self._scale = 1.0 if scaler is None else float(scaler.get_scale())
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        if self._optimizer is None or not _wrappers(runner)[0].should_update():
-            return
-        gradients = [_gradient_of(one) for one in self.quantiser.parameters()]
-        for gradient in gradients:
-            all_reduce(gradient, 'mean')
-            gradient /= self._scale
-        if all(bool(torch.isfinite(one).all()) for one in gradients):
-            self._optimizer.step()
-            self.quantiser.sort()  # type: ignore[operator]
-        self._optimizer.zero_grad()
+        if self._optimizer is not None and _wrappers(runner)[0].should_update():
+            self._step(self._optimizer)
+        self._student().end_step()
 
     def before_val(self, runner: Runner) -> None:
         self._begin_test(runner)
@@ -125,38 +136,59 @@ class QuantiseHook(AddedHook):
         self._begin_test(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        if isinstance(self.quantiser, LearnedPointsQuantiser) and self._optimizer is not None:
-            checkpoint[KEY] = dict(points=self.quantiser.learnt(), optimizer=self._optimizer.state_dict())
+        kept = {} if self.quantised is None else self.quantised.state()
+        if self._optimizer is not None:
+            kept['optimizer'] = self._optimizer.state_dict()
+        if kept:
+            checkpoint[KEY] = kept
 
-    def attach(self, student: nn.Module) -> None:
-        """Let a student's layers compute with quantised weights, if they do not yet; what learns begins with its weights.
+    def choose(self, student: nn.Module) -> QuantisedStudent:
+        """Return a student's layers that compute with few bits; none does yet.
 
         Raises:
             ValueError: If ``skip`` or ``ends`` do not fit the student, or leave no layer.
         """
-        if self._swaps:
-            return
-        self._layers = choose_layers(student, self.skip, self.ends)
-        self.quantiser.begin({path: weight_of(layer) for path, layer in self._layers.items()})
-        self._swaps = [WeightSwap(layer, path, self.quantiser) for path, layer in self._layers.items()]
-        print_log(told_size(student, self._layers, self.quantiser), logger='current')
+        return QuantisedStudent(student, self.weights, self.activations, self.skip, self.ends, self.fold_norms)
+
+    def attach(self, student: nn.Module) -> QuantisedStudent:
+        """Let a student's layers compute with few bits, if they do not yet; what learns begins with its weights.
+
+        Raises:
+            ValueError: If ``skip`` or ``ends`` do not fit the student, or leave no layer.
+        """
+        if self.quantised is None:
+            self.quantised = self.choose(student)
+            self.quantised.attach()
+            print_log(self.quantised.told_size(), logger='current')
+        return self.quantised
+
+    def _student(self) -> QuantisedStudent:
+        assert self.quantised is not None
+        return self.quantised
 
     def _begin_test(self, runner: Runner) -> None:
-        is_training = self._optimizer is not None
-        self.attach(student_of(runner.model))
-        self.quantiser.eval()
-        if self.quantiser.learns and not is_training:
-            self._restore(self._loaded, with_optimizer=False)
+        is_begun = self.quantised is not None
+        quantised = self.attach(student_of(runner.model))
+        if not is_begun:
+            quantised.restore(self._loaded)
+        quantised.train(False)
 
-    def _restore(self, loaded: Mapping[str, Any] | None, with_optimizer: bool) -> None:
-        self.quantiser.restore(points_in(loaded))  # type: ignore[operator]
-        if with_optimizer and self._optimizer is not None and loaded:
-            self._optimizer.load_state_dict(dict(loaded['optimizer']))
+    def _step(self, optimizer: torch.optim.Optimizer) -> None:
+        learning = self._student().learning()
+        gradients = [_gradient_of(parameter) for one in learning for parameter in one.parameters()]
+        for gradient in gradients:
+            all_reduce(gradient, 'mean')
+            gradient /= self._scale
+        if all(bool(torch.isfinite(one).all()) for one in gradients):
+            optimizer.step()
+            for one in learning:
+                one.tidy()
+        optimizer.zero_grad()
 
     def _rest(self, *_: Any) -> None:
         """Before the student's optimiser steps: weights without a gradient are left alone."""
-        for layer in self._layers.values():
-            weight_of(layer).grad = None
+        for layer in self._student().layers.values():
+            weight_of(layer.layer).grad = None
 
 
 def quantising_hook(config: Mapping[str, Any]) -> QuantiseHook:
@@ -175,51 +207,30 @@ def quantising_hook(config: Mapping[str, Any]) -> QuantiseHook:
     raise ValueError('the config of the run has no kddense.QuantiseHook, which says how weights are quantised')
 
 
-def build_quantiser(config: Mapping[str, Any]) -> WeightQuantiser:
-    """Build the ``weights`` of a :class:`QuantiseHook`.
+def build_quantiser(config: Mapping[str, Any], key: str, kind: type[Quantiser]) -> Quantiser:
+    """Build a quantiser of a :class:`QuantiseHook`.
+
+    Args:
+        config: That of the quantiser.
+        key: The option that has it: ``'weights'`` or ``'activations'``.
+        kind: What it must be.
 
     Raises:
         ConfigError: If it does not fit.
     """
     if 'type' not in config:
-        raise ConfigError(" needs the key 'type', a quantiser such as 'kddense.UniformQuantiser'", 'weights')
-    with within('weights', config):
+        raise ConfigError(f" needs the key 'type', a quantiser such as '{EXAMPLES[key]}'", key)
+    with within(key, config):
         quantiser = MODELS.build(dict(config))
-        if not isinstance(quantiser, WeightQuantiser):
-            raise ValueError(f'{type(quantiser).__name__} is no quantiser of weights')
+        if not isinstance(quantiser, kind):
+            raise ValueError(f'{type(quantiser).__name__} is no quantiser of {key}')
     return quantiser
 
 
-def points_in(loaded: Mapping[str, Any] | None) -> Mapping[str, Tensor]:
-    """Return the learned points in what a checkpoint holds of a :class:`QuantiseHook`.
-
-    Raises:
-        ValueError: If there are none.
-    """
-    if not loaded or 'points' not in loaded:
-        raise ValueError(
-            'the checkpoint holds no learned points, which weights of the type kddense.LearnedPointsQuantiser need: '
-            'give one that was trained with them'
-        )
-    found: Mapping[str, Tensor] = loaded['points']
-    return found
-
-
-def told_size(student: nn.Module, layers: Mapping[str, nn.Module], quantiser: WeightQuantiser) -> str:
-    """Return in words how many bits the student's parameters take, with quantised weights and without."""
-    everything = sum(one.numel() for one in student.parameters())
-    quantised = sum(quantiser.bits_of(weight_of(one), axis_of(one)) for one in layers.values())
-    rest = 32 * (everything - sum(weight_of(one).numel() for one in layers.values()))
-    return (
-        f'quantised weights: {len(layers)} layers in {quantised} bits, {rest} bits of other parameters; in float '
-        f'{32 * everything}, {32 * everything / max(quantised + rest, 1):.2f} times as many'
-    )
-
-
-def _gradient_of(points: Tensor) -> Tensor:
-    if points.grad is None:
-        points.grad = torch.zeros_like(points)
-    return points.grad
+def _gradient_of(parameter: Tensor) -> Tensor:
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _wrappers(runner: Runner) -> list[Any]:

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from kddense import BucketedQuantiser, LearnedPointsQuantiser, TernaryQuantiser, UniformQuantiser
-from kddense.quantisation import WeightSwap, choose_layers, layers_of, symmetric
+from kddense.quantisation import QuantisedLayer, choose_layers, layers_of, symmetric
 
 from ..helpers import detectors, tiny, transformers
 
@@ -17,7 +17,10 @@ from ..helpers import detectors, tiny, transformers
 def swapped(model, quantiser, skip=(), ends='quantised'):
     layers = choose_layers(model, skip, ends)
     quantiser.begin({path: layer.weight for path, layer in layers.items()})
-    return [WeightSwap(layer, path, quantiser) for path, layer in layers.items()]
+    found = [QuantisedLayer(layer, path, quantiser) for path, layer in layers.items()]
+    for one in found:
+        one.attach()
+    return found
 
 
 def stack():
@@ -103,7 +106,7 @@ def test_a_deep_copy_has_the_same_points():
     other = copy.deepcopy(model)
     before = other(IMAGES)
     with torch.no_grad():
-        quantiser.points[0].mul_(0.5)
+        quantiser.numbers[0].mul_(0.5)
     assert torch.equal(other(IMAGES), model(IMAGES))
     assert not torch.equal(other(IMAGES), before)
 

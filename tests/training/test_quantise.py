@@ -216,27 +216,27 @@ def test_points_learn_by_the_gradient_without_the_scale_of_the_loss():
             return 256.0
 
     wrapper.loss_scaler = Scaler()
-    start = hook.quantiser.learnt()
+    start = hook.weights.learnt()
     hook.before_train_iter(run, 0)
-    for one in hook.quantiser.parameters():
+    for one in hook.weights.parameters():
         one.grad = torch.full_like(one, 256.0)
     hook.after_train_iter(run, 0)
-    assert equal(hook.quantiser.learnt(), start) is (not wrapper.should_update())
+    assert equal(hook.weights.learnt(), start) is (not wrapper.should_update())
     wrapper._inner_count = 2
     hook.after_train_iter(run, 1)
-    moved = hook.quantiser.learnt()
+    moved = hook.weights.learnt()
     assert all(torch.allclose(moved[key], start[key] - 1) for key in start)
-    assert not any(one.grad is not None and one.grad.any() for one in hook.quantiser.parameters())
+    assert not any(one.grad is not None and one.grad.any() for one in hook.weights.parameters())
 
 
 def test_infinite_gradients_move_no_points():
     model = plugin_free()
     hook, run = begun(model, POINTS, optimizer=dict(type='SGD', lr=1.0))
-    start = hook.quantiser.learnt()
-    for one in hook.quantiser.parameters():
+    start = hook.weights.learnt()
+    for one in hook.weights.parameters():
         one.grad = torch.full_like(one, float('inf'))
     hook.after_train_iter(run, 0)
-    assert equal(hook.quantiser.learnt(), start)
+    assert equal(hook.weights.learnt(), start)
 
 
 def calm():
@@ -269,7 +269,7 @@ def test_two_processes_with_half_the_batch_each_are_one(tmp_path, weights):
             hook.before_train_iter(run, run.iter)
             model.train_step(copy.deepcopy(data), run.optim_wrapper)
             hook.after_train_iter(run, run.iter)
-        points = hook.quantiser.learnt() if weights is POINTS else {}
+        points = hook.weights.learnt() if weights is POINTS else {}
         return {**{key.removeprefix('module.'): value for key, value in model.state_dict().items()}, **points}
 
     two = in_two_processes(train, tmp_path)
