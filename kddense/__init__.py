@@ -12,6 +12,7 @@ compat.enable()
 from kddense import losses  # noqa: E402
 from kddense.connectors import ConvConnector, LinearConnector, ReviewConnector  # noqa: E402
 from kddense.datasets import (  # noqa: E402
+    AddSparseDepth,
     DegradeForStudent,
     InfiniteVariantSampler,
     LoadTeacherImage,
@@ -122,6 +123,7 @@ __all__ = [
     'VGG',
     'ABObjective',
     'ATObjective',
+    'AddSparseDepth',
     'ApprenticeObjective',
     'AttentiveBoxObjective',
     'AttentiveDepthHintObjective',
