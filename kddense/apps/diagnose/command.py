@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, PackageLoader
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
@@ -25,6 +24,7 @@ from kddense.apps.command_line import ConfigOptions, change_config, count, in_on
 from kddense.apps.measure.gradients import ready_to_step, shares_of
 from kddense.configs import find_config, read_config_file
 from kddense.files import write_whole
+from kddense.report.simple_page import write_page
 
 from .figures import agreement, angle_of, geometry, joined, numbers_of
 from .observer import ClassObserver
@@ -117,9 +117,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         write_whole(args.json, (json.dumps({'config': args.config, **numbers_of(figures)}, indent=2) + '\n').encode())
     if args.page:
-        environment = Environment(loader=PackageLoader('kddense.report'), autoescape=True, trim_blocks=True)
-        page = environment.get_template('diagnosis.html').render(
-            config=args.config, lines=lines, figures=numbers_of(figures)
-        )
-        write_whole(args.page, page.encode())
+        title, figures = 'What the run tells of why', numbers_of(figures)
+        write_page(args.page, 'diagnosis.html', title, config=args.config, lines=lines, figures=figures)
     return 0

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader
-from matplotlib import rc_context
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure as Drawing
 
 from kddense.apps.measure.result import Result, this_machine
 from kddense.apps.measure.table import Table, make_table
 from kddense.files import write_whole
-from kddense.report.curves import GREY, PALETTE, STYLE
-from kddense.report.figure import Figure, svg_source
+from kddense.report import simple_page
+from kddense.report.figure import Figure
 from kddense.report.metrics import HEADLINES, Metric
-from kddense.report.page import machine, versions
 from kddense.training.settings import setting_of
 
 from .links import Programme
@@ -46,21 +38,15 @@ def write_page(name: str, links: Mapping[str, Version], work_dir: Path) -> Path:
     results = results_of(links)
     write_whole(work_dir / TABLE, (json.dumps(results, indent=2, ensure_ascii=False) + '\n').encode())
     metrics = _metrics(results)
-    environment = Environment(
-        loader=PackageLoader('kddense.report'), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.get_template('program.html').render(
-        name=name,
+    return simple_page.write_page(
+        work_dir / PAGE,
+        'program.html',
+        name,
         results=results,
         metrics=metrics,
         missing=[one.link.name for one in links.values() if not one.is_done],
         figures=_figures(results, metrics[0]) if metrics else [],
-        machine=machine(),
-        versions=versions(),
-        now=datetime.now().astimezone().strftime('%d %B %Y, %H:%M %Z'),
     )
-    write_whole(work_dir / PAGE, page.encode())
-    return work_dir / PAGE
 
 
 def lines_of(links: Mapping[str, Version]) -> list[str]:
@@ -126,20 +112,5 @@ def _figures(results: Sequence[Mapping[str, Any]], metric: Metric) -> list[Figur
             for one in results
             if one[key] is not None and metric.key in one['scores']
         ]
-        found.append(Figure(f'{metric.label} against {label}', svg_source(_scatter(points, metric.label, label))))
+        found.append(simple_page.scatter(points, label, metric.label))
     return found
-
-
-def _scatter(points: Sequence[tuple[str, float, float]], y_label: str, x_label: str) -> str:
-    with rc_context(STYLE):
-        drawing = Drawing(figsize=(4.6, 2.9))
-        axes = drawing.add_axes((0.15, 0.17, 0.83, 0.75))
-        for index, (name, x, y) in enumerate(points):
-            axes.plot([x], [y], 'o', color=PALETTE[index % len(PALETTE)])
-            axes.annotate(name, (x, y), xytext=(5, 4), textcoords='offset points', fontsize=8, color=GREY)
-        axes.margins(0.2)
-        axes.set_xlabel(x_label, color=GREY)
-        axes.set_ylabel(y_label, color=GREY)
-        buffer = io.StringIO()
-        FigureCanvasSVG(drawing).print_svg(buffer, metadata={'Date': None})
-    return buffer.getvalue()

@@ -9,21 +9,16 @@ that learn alone, for comparison.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.logging import MMLogger
 
 from kddense.apps.command_line import in_one_sentence, new_parser
-from kddense.files import write_whole
 
-from .space import LIMITS, Search, config_of, read_search
-from .study import Worker, front
-
-FRONT = 'front.json'
-BEST = 'best.py'
+from .page import write_results
+from .space import read_search
+from .study import Worker
 
 
 @in_one_sentence()
@@ -48,29 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     work_dir = (args.work_dir or Path('work_dirs') / stem) / ('alone' if args.without_teacher else 'taught')
     worker = Worker(search, work_dir, args.storage, not args.without_teacher, lambda text: print(text, flush=True))
     study = worker.work()
-    for line in write_results(study, search, work_dir, not args.without_teacher):
+    for line in write_results(study, search, work_dir, stem):
         print(line)
     return 0
-
-
-def write_results(study: Any, search: Search, work_dir: Path, with_teacher: bool) -> list[str]:
-    """Write the Pareto front and the best config; returns lines about them."""
-    done = {one.number: one for one in study.get_trials(deepcopy=False) if one.state.name == 'COMPLETE'}
-    if not done:
-        return ['no student within the limit came to its end']
-    cost = next(iter(search.limit)) if search.limit else LIMITS[0]
-    points = {str(number): (one.user_attrs['costs'][cost], float(one.value)) for number, one in done.items()}
-    chosen = front(points)
-    rows = [
-        dict(
-            trial=int(name), choice=done[int(name)].params, value=points[name][1], **done[int(name)].user_attrs['costs']
-        )
-        for name in chosen
-    ]
-    write_whole(work_dir / FRONT, (json.dumps(rows, indent=2) + '\n').encode())
-    best = study.best_trial
-    config = config_of(search, best.params, with_teacher, short=False)
-    write_whole(work_dir / BEST, config.pretty_text.encode())
-    lines = [f'the front by {cost}:']
-    lines += [f'  {one["value"]:.3f} at {one[cost]:.2f}: {one["choice"]}' for one in rows]
-    return [*lines, f'the best student is {work_dir / BEST}, to be trained in full']

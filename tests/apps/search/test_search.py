@@ -47,14 +47,18 @@ def quick(monkeypatch):
 
     def train(config, folder, told, lock):
         time.sleep(0.25)
-        metrics = dict(mIoU=config.model.student.backbone.base_channels + 100 * config.optim_wrapper.optimizer.lr)
+        metrics = dict(mIoU=_width(config) + 100 * config.optim_wrapper.optimizer.lr)
         return None if told(1, metrics) else metrics
 
     def costs(config):
-        return dict(latency=float(config.model.student.backbone.base_channels), multiply_adds=1.0, parameters=1.0)
+        return dict(latency=float(_width(config)), multiply_adds=1.0, parameters=1.0)
 
     monkeypatch.setattr(trials, 'train', train)
     monkeypatch.setattr(trials, 'costs_of', costs)
+
+
+def _width(config):
+    return config.model.get('student', config.model).backbone.base_channels
 
 
 def worker(file, folder, **options):
@@ -91,9 +95,23 @@ def test_the_best_is_found_and_written(search, quick, tmp_path, capsys):
     rows = json.loads((tmp_path / 'out/taught/front.json').read_text())
     assert [row['latency'] for row in rows] == sorted(row['latency'] for row in rows)
     assert 'the best student is' in capsys.readouterr().out
+    assert len(json.loads((tmp_path / 'out/taught/students.json').read_text())) >= len(rows)
     before = time.monotonic()
     assert app.main([search(trials=12), '--work-dir', str(tmp_path / 'out')]) == 0
     assert time.monotonic() - before < 2, 'what is done is not repeated'
+
+
+def test_one_page_holds_the_searches_with_a_teacher_and_without(search, quick, tmp_path):
+    file, out = search(trials=4), ['--work-dir', str(tmp_path / 'out')]
+    app.main([file, *out])
+    page = (tmp_path / 'out/report.html').read_text()
+    assert 'with the teacher' in page
+    assert '<td>alone</td>' not in page
+    app.main([file, *out, '--without-teacher'])
+    page = (tmp_path / 'out/report.html').read_text()
+    assert page.count('<td>with the teacher</td>') == page.count('<td>alone</td>') == 4
+    assert page.count('<figure>') == 3
+    assert page.count('<td>yes</td>') >= 2, 'a front of each'
 
 
 def test_two_workers_share_one_study_and_take_half_the_time(search, quick, tmp_path, monkeypatch):
