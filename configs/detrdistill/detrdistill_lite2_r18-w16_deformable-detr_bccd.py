@@ -3,6 +3,7 @@
 _base_ = ['../kd_detr/deformable-detr_r18-w16_bccd.py', '../_base_/recipes/detrdistill.py']
 
 _base_.distiller.objectives.detrdistill.update(layers='last')  # the teacher has a decoder layer more
+_base_.distiller.objectives.query_prior.update(layers='last')
 model = dict(
     student=_base_.model,
     teacher=dict(

@@ -2,6 +2,7 @@
 
 _base_ = ['mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py', '../_base_/recipes/detrdistill.py']
 
+_base_.distiller.objectives.target_aware.update(levels=[0, 1, 2, 3], teacher_levels=[1, 2, 3, 4])  # of the same strides
 model = dict(
     student=_base_.model,
     teacher=dict(

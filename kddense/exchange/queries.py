@@ -45,6 +45,7 @@ class QueryOpinion:
         boxes: Centre and size relative to the image without its padding, in 0..1, shape ``(N, L, Q, 4)``, in float32.
         sigmoid: Whether each class is decided on its own.
         queries: The queries.
+        states: What the decoder's layers made of them, from which the heads speak, shape ``(N, L, Q, C)``, in float32.
         given: What the decoder is given of the images besides: what the encoder made of them, masks, sizes.
         decoder: Judges queries: maps :class:`Queries` and such a ``given`` to a :class:`QueryOpinion`, of the student with
             gradients. ``None`` once the opinion is about single images.
@@ -54,6 +55,7 @@ class QueryOpinion:
     boxes: Tensor
     sigmoid: bool
     queries: Queries
+    states: Tensor
     given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     decoder: Callable[[Queries, Mapping[str, Any]], QueryOpinion] | None = field(
         default=None, repr=False, compare=False
@@ -78,8 +80,10 @@ class QueryOpinion:
     def cut(self, images: int) -> list[QueryOpinion]:
         """Return the opinions on the single images."""
         return [
-            QueryOpinion(self.logits[row : row + 1], self.boxes[row : row + 1], self.sigmoid, queries)
-            for row, queries in enumerate(self.queries.cut(images))
+            QueryOpinion(logits, boxes, self.sigmoid, queries, states)
+            for logits, boxes, queries, states in zip(
+                self.logits.split(1), self.boxes.split(1), self.queries.cut(images), self.states.split(1), strict=True
+            )
         ]
 
     @classmethod
@@ -90,4 +94,5 @@ class QueryOpinion:
             torch.cat([one.boxes for one in opinions]),
             opinions[0].sigmoid,
             Queries.join([one.queries for one in opinions]),
+            torch.cat([one.states for one in opinions]),
         )

@@ -49,7 +49,14 @@ from kddense.losses.depth import (
     ordered_cross_entropy,
     virtual_normal_distance,
 )
-from kddense.losses.detrdistill import MatchedLoss, match_predictions, matched_distance
+from kddense.losses.detrdistill import (
+    MatchedLoss,
+    match_predictions,
+    matched_distance,
+    query_quality,
+    target_aware_distance,
+    target_mask,
+)
 from kddense.losses.dice import SoftDiceLoss, dice_distance
 from kddense.losses.dist import DISTLoss, relation_distance
 from kddense.losses.dkd import DKDLoss, decoupled_divergence
@@ -206,6 +213,7 @@ __all__ = [
     'permuted_targets',
     'pixel_wise_divergence',
     'quality_focal_divergence',
+    'query_quality',
     'relation_distance',
     'response_distance',
     'root_distance',
@@ -219,6 +227,8 @@ __all__ = [
     'soft_target_divergence',
     'spatial_attention',
     'standardize_logits',
+    'target_aware_distance',
+    'target_mask',
     'valuable_region',
     'virtual_normal_distance',
     'wasserstein_discriminator_loss',

@@ -12,9 +12,11 @@ from torch.nn import functional as F
 from kddense.losses._checks import check_not_negative, check_same_shape, full_precision
 from kddense.losses._query_boxes import overlap_distance, pair_overlaps
 from kddense.losses._softmax_divergence import finite_logits, softmax_divergence
+from kddense.losses._squares import squares_per_image
 from kddense.losses.kd_detr import QueryDistance
 from kddense.registry import MODELS
 
+LEAST = 0.01  # of a mask
 WORST = 1e6  # what stands in a cost for numbers that are none: a student that diverged shows it by its loss
 
 
@@ -121,6 +123,98 @@ def matched_distance(
         (boxes - targets).abs().sum() / total,
         overlap_distance(boxes, targets).sum() / total,
     )
+
+
+def query_quality(probabilities: Tensor, overlaps: Tensor, top: int = 100, gamma: float | None = None) -> Tensor:
+    """How much each query knows of the objects: ``Σ over its chosen classes of p · IoU``.
+
+    Chosen are the ``top`` most likely pairs of a query and a class in each image.
+
+    From the released code: all of it. The paper has ``p ** γ · IoU ** (1 - γ)``, with a ``gamma``.
+
+    Args:
+        probabilities: Of classes that are no background, shape ``(N, Q, K)``.
+        overlaps: The IoU of each query's box with the object that it covers best, shape ``(N, Q)``; 1 in images without
+            objects.
+        top: How many pairs of an image count, at least 1.
+        gamma: The paper's γ, in 0..1; ``None`` for the product.
+
+    Returns:
+        Shape ``(N, Q)``, at least 0.
+
+    Raises:
+        ValueError: If ``top`` or ``gamma`` is out of its range.
+
+    Example:
+        >>> query_quality(torch.tensor([[[0.5, 0.1], [0.4, 0.3]]]), torch.tensor([[0.5, 1.0]]), top=3)
+        tensor([[0.2500, 0.7000]])
+    """
+    check_quality(top, gamma)
+    flat = probabilities.flatten(1)
+    values, places = flat.topk(min(top, flat.shape[1]))
+    likely = torch.zeros_like(flat).scatter(1, places, values).unflatten(1, probabilities.shape[1:])
+    if gamma is None:
+        return likely.sum(2) * overlaps
+    return (likely**gamma * (likely > 0)).sum(2) * overlaps ** (1 - gamma)
+
+
+def check_quality(top: int, gamma: float | None) -> None:
+    """Raise ``ValueError`` if an option of :func:`query_quality` is out of its range."""
+    if top < 1:
+        raise ValueError(f'top must be at least 1, got {top}')
+    if gamma is not None and not 0 <= gamma <= 1:
+        raise ValueError(f'gamma must be None or in 0..1, got {gamma}')
+
+
+def target_mask(features: Tensor, states: Tensor, quality: Tensor) -> Tensor:
+    """Where the objects of queries are: ``max(Σ over queries of quality · cos(state, feature), 0.01)``, over its greatest.
+
+    As in the released code. If no place has more than 0.01, all have 1.
+
+    Args:
+        features: The teacher's map, shape ``(N, C, h, w)``, of any floating dtype; computed in float32, or in float64 if an
+            input is.
+        states: What its decoder made of the queries, shape ``(N, Q, C)``.
+        quality: How much each query counts, shape ``(N, Q)``.
+
+    Returns:
+        Shape ``(N, 1, h, w)``, without a gradient.
+
+    Raises:
+        ValueError: If features and states have different channels.
+    """
+    if features.shape[1] != states.shape[2]:
+        raise ValueError(
+            f'features have {features.shape[1]} channels and states {states.shape[2]}: they must have as many'
+        )
+    features, states, quality = full_precision(features.detach(), states.detach(), quality.detach())
+    # Sums of products, as autocast would compute matrix products in low precision.
+    direction = (quality[:, :, None] * F.normalize(states, dim=2)).sum(1)
+    mask = (direction[:, :, None, None] * F.normalize(features, dim=1)).sum(1, keepdim=True).clamp(min=LEAST)
+    return mask / mask.amax((1, 2, 3), keepdim=True) if mask.numel() else mask
+
+
+def target_aware_distance(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared differences where the objects are: the mean over images, channels and places of ``(mask · (t - s))²``.
+
+    Args:
+        student: Features behind their connector, shape ``(N, C, h, w)``, of any floating dtype; computed in float32, or in
+            float64 if either input is.
+        teacher: The teacher's, same shape. No gradient flows into it.
+        mask: See :func:`target_mask`.
+
+    Returns:
+        A scalar; for empty maps, a 0 that back-propagates.
+
+    Raises:
+        ValueError: If the shapes differ.
+
+    Example:
+        >>> student, teacher = torch.zeros(1, 1, 1, 2), torch.tensor([[[[1.0, 2.0]]]])
+        >>> target_aware_distance(student, teacher, torch.tensor([[[[1.0, 0.5]]]]))
+        tensor(1.)
+    """
+    return squares_per_image(student, teacher.detach(), mask.square()) / max(teacher[:1].numel(), 1)
 
 
 @MODELS.register_module()

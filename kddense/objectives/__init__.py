@@ -36,10 +36,12 @@ from .mutual import MutualObjective
 from .places import PlaceObjective
 from .privileged import PrivilegedObjective
 from .queries import QueryObjective
+from .query_prior import QueryPriorObjective
 from .relations import RelationObjective
 from .relative_depth import RelativeDepthObjective
 from .self_attention import SelfAttentionObjective
 from .skd import HolisticObjective, PairWiseObjective, PixelWiseObjective
+from .target_aware import TargetAwareObjective
 
 __all__ = [
     'ABObjective',
@@ -92,7 +94,9 @@ __all__ = [
     'PrivilegedObjective',
     'QuantizedDistillationObjective',
     'QueryObjective',
+    'QueryPriorObjective',
     'RelationObjective',
     'RelativeDepthObjective',
     'SelfAttentionObjective',
+    'TargetAwareObjective',
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -13,7 +13,7 @@ from kddense.registry import MODELS
 from kddense.views import ModelView
 
 from .base import mean_over_processes
-from .queries import QueryObjective
+from .queries import Layers, QueryObjective, check_layers, pairs_of_layers
 
 
 @MODELS.register_module()
@@ -26,8 +26,8 @@ class DETRDistillObjective(QueryObjective):
 
     From the released code: all predictions of the teacher are matched, the costs' and the losses' forms, the mean over
     matched pairs, the sum over layers. Their weights stand in a file that it does not hold; here they are the weights that
-    the family gives to its own losses. The paper's other two parts are not in this objective: target-aware features, which
-    its code realises as FGD without attention, and the teacher's queries as another group of the student's.
+    the family gives to its own losses. The paper's other two parts are :class:`TargetAwareObjective` and
+    :class:`QueryPriorObjective`.
 
     Args:
         layers: ``'each'`` compares layer by layer, ``'last'`` each layer of the student with the teacher's last, for models
@@ -44,7 +44,7 @@ class DETRDistillObjective(QueryObjective):
 
     def __init__(
         self,
-        layers: Literal['each', 'last'] = 'each',
+        layers: Layers = 'each',
         min_score: float = 0.0,
         costs: Sequence[float] = (1.0, 5.0, 2.0),
         **kwargs: Any,
@@ -58,19 +58,13 @@ class DETRDistillObjective(QueryObjective):
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         super().bind(student, teacher)
-        own, other = (view.probe_opinions('predictions')[0].logits.shape[1] for view in (student, teacher))
-        if self.layers == 'each' and own != other:
-            raise ValueError(
-                f'decoder.num_layers is {own} in the student and {other} in the teacher, which cannot be compared layer by '
-                "layer: set layers='last'"
-            )
+        check_layers(self.layers, 'predictions', student, teacher)
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         return self.weighted_sum(list(self._distances(*self.opinions(seen, taught))))
 
     def _distances(self, own: QueryOpinion, other: QueryOpinion) -> Iterator[QueryDistance]:
-        for layer in range(own.logits.shape[1]):
-            taught_by = layer if self.layers == 'each' else -1
+        for layer, taught_by in pairs_of_layers(self.layers, own.logits.shape[1]):
             ours = own.logits[:, layer], own.boxes[:, layer]
             theirs = other.logits[:, taught_by], other.boxes[:, taught_by]
             counts = other.scores[:, taught_by] >= self.min_score

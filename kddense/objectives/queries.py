@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
 from kddense.exchange import Answer, QueryOpinion
 from kddense.losses import QueryDistance
 from kddense.losses._checks import check_not_negative
+from kddense.views import ModelView
 
 from .base import Objective
 
+Layers = Literal['each', 'last']
 TERMS = {'loss_cls': 'classes', 'loss_bbox': 'boxes', 'loss_iou': 'overlaps'}
 
 
@@ -58,3 +60,18 @@ class QueryObjective(Objective):
         sums = [sum(terms[1:], terms[0]) for terms in zip(*distances, strict=True)]
         by_term = dict(zip(QueryDistance._fields, sums, strict=True))
         return {name: self.factors[name] * by_term[TERMS[name]] for name in self.loss_names}
+
+
+def check_layers(layers: Layers, kind: str, student: ModelView, teacher: ModelView) -> None:
+    """Raise a ValueError if decoders that are compared layer by layer have different numbers of layers."""
+    own, other = (view.probe_opinions(kind)[0].logits.shape[1] for view in (student, teacher))
+    if layers == 'each' and own != other:
+        raise ValueError(
+            f'decoder.num_layers is {own} in the student and {other} in the teacher, which cannot be compared layer by '
+            "layer: set layers='last'"
+        )
+
+
+def pairs_of_layers(layers: Layers, count: int) -> list[tuple[int, int]]:
+    """Return each of ``count`` decoder layers of the student with the layer that teaches it."""
+    return [(layer, layer if layers == 'each' else -1) for layer in range(count)]

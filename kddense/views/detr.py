@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from kddense.exchange import Answer, Queries, QueryOpinion, Question, ViewError
 from kddense.random_state import forked_random_state
 from kddense.registry import VIEWS
-from kddense.taps import Call, Recording, Tap, Taps, map_tensors
+from kddense.taps import Call, Recording, Tap, Taps, map_tensors, shadowed
 
 from ._boxes import differing
 from ._models import is_a, owner_of
@@ -107,11 +107,11 @@ class DETRView(ModelView):
         """Return what the model said of its own queries; of DINO without those that its denoising adds."""
         given = {name: value for name, value in call.arguments.items() if name != 'kwargs'}
         own = self._own_queries(given)
-        logits, boxes = (output[:, :, -own.count :] for output in outputs)
+        logits, boxes, states = (value[:, :, -own.count :] for value in (*outputs, call.result['hidden_states']))
         rest = {name: value for name, value in given.items() if name not in FIELDS}
         if 'dn_mask' in rest:
             rest['dn_mask'] = None
-        return self._said(logits, boxes, own, rest)
+        return self._said(logits, boxes, states, own, rest)
 
     def _own_queries(self, given: dict[str, Any]) -> Queries:
         added = given.get('dn_mask') is not None
@@ -122,15 +122,41 @@ class DETRView(ModelView):
         """Return what the model says of any queries, beside its own run."""
         with self._speaking(queries):
             given = {name: self._cast(value) for name in FIELDS if (value := getattr(queries, name)) is not None}
-            logits, boxes = self.model.bbox_head(**self.model.forward_decoder(**given, **rest))
-        return self._said(logits, boxes, queries, rest)
+            decoded = self.model.forward_decoder(**given, **rest)
+            logits, boxes = self.model.bbox_head(**decoded)
+        return self._said(logits, boxes, decoded['hidden_states'], queries, rest)
 
-    def _said(self, logits: Tensor, boxes: Tensor, queries: Queries, rest: Mapping[str, Any]) -> QueryOpinion:
-        logits, boxes = (value.float().transpose(0, 1) for value in (logits, boxes))
+    def _said(
+        self, logits: Tensor, boxes: Tensor, states: Tensor, queries: Queries, rest: Mapping[str, Any]
+    ) -> QueryOpinion:
+        logits, boxes, states = (value.float().transpose(0, 1) for value in (logits, boxes, states))
         if self.class_map is not None:
             kept = [*self.class_map, *([] if self.is_sigmoid('queries') else [self.model.bbox_head.num_classes])]
             logits = logits[..., kept]
-        return QueryOpinion(logits, boxes, self.is_sigmoid('queries'), queries, rest, self._judge)
+        return QueryOpinion(logits, boxes, self.is_sigmoid('queries'), queries, states, rest, self._judge)
+
+    def task_losses(
+        self, said: QueryOpinion, by: QueryOpinion, layers: Iterable[tuple[int, int]], samples: Sequence[Any]
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return what the head's own losses of classes, boxes and overlaps are if another opinion assigns the objects.
+
+        Args:
+            said: What this model says of queries.
+            by: What is matched with the ground truth: what is said of the same queries.
+            layers: Decoder layers of ``said``, each with the layer of ``by`` that assigns.
+            samples: The batch's data samples, with ground truth.
+
+        Returns:
+            Scalars for each pair of layers, with the factors and the divisors that the head's losses have.
+        """
+        head = self.model.bbox_head
+        truth = [sample.gt_instances for sample in samples], [sample.metainfo for sample in samples]
+        losses = []
+        for own, assigning in layers:
+            targets = head.get_targets(list(by.logits[:, assigning]), list(by.boxes[:, assigning]), *truth)
+            with shadowed(head, 'get_targets', _that_gives(targets)):
+                losses.append(head.loss_by_feat_single(said.logits[:, own], said.boxes[:, own], *truth))
+        return losses
 
     def _cast(self, value: Tensor) -> Tensor:
         """Return embeddings in the type of the layers; points and boxes stay in float32."""
@@ -188,6 +214,10 @@ class DETRView(ModelView):
             outputs = self.model.bbox_head(**given)
         opinion = self._opinion(recording[DECODES], outputs)
         return {kind: [opinion] for kind in question.opinions}
+
+
+def _that_gives(value: Any) -> Callable[[Callable], Callable]:
+    return lambda _: lambda *args, **kwargs: value
 
 
 def _part(tap: str) -> str:

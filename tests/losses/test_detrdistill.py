@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from kddense.losses import MatchedLoss, match_predictions, matched_distance
+from kddense.losses import (
+    MatchedLoss,
+    match_predictions,
+    matched_distance,
+    query_quality,
+    target_aware_distance,
+    target_mask,
+)
 
 from .test_kd_detr import giou, said, softmax
 
@@ -141,3 +148,86 @@ def test_bad_costs_are_named():
         MatchedLoss((1.0, 5.0))
     with pytest.raises(ValueError, match='costs must be at least 0, got -1'):
         MatchedLoss((1.0, -1.0, 2.0))
+
+
+def drawn(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize('gamma', [None, 0.0, 0.3, 1.0])
+@pytest.mark.parametrize('top', [1, 4, 100])
+def test_the_quality_of_a_query_is_that_of_its_likeliest_classes(top, gamma):
+    probabilities, overlaps = drawn(2, 3, 4).sigmoid(), drawn(2, 3, seed=1).sigmoid()
+    found = query_quality(probabilities, overlaps, top, gamma)
+    for image in range(2):
+        pairs = sorted(((probabilities[image, q, c].item(), q) for q in range(3) for c in range(4)), reverse=True)[:top]
+        for query in range(3):
+            covers = overlaps[image, query].item()
+            form = (lambda p, iou: p * iou) if gamma is None else (lambda p, iou: p**gamma * iou ** (1 - gamma))
+            wanted = sum(form(p, covers) for p, q in pairs if q == query)
+            assert found[image, query].item() == pytest.approx(wanted)
+
+
+def cosine(one, other):
+    length = lambda values: math.sqrt(sum(value * value for value in values))  # noqa: E731
+    return sum(a * b for a, b in zip(one, other, strict=True)) / (length(one) * length(other))
+
+
+def test_masks_and_distances_are_those_of_loops():
+    features, student = drawn(2, 5, 3, 4), drawn(2, 5, 3, 4, seed=1)
+    states, quality = drawn(2, 6, 5, seed=2), drawn(2, 6, seed=3).sigmoid()
+    mask = target_mask(features, states, quality)
+    total = 0.0
+    for image in range(2):
+        cells = {
+            (row, column): max(
+                sum(
+                    quality[image, query].item()
+                    * cosine(states[image, query].tolist(), features[image, :, row, column].tolist())
+                    for query in range(6)
+                ),
+                0.01,
+            )
+            for row in range(3)
+            for column in range(4)
+        }
+        for (row, column), value in cells.items():
+            value /= max(cells.values())
+            assert mask[image, 0, row, column].item() == pytest.approx(value)
+            apart = (student[image, :, row, column] - features[image, :, row, column]).tolist()
+            total += sum((value * one) ** 2 for one in apart)
+    assert target_aware_distance(student, features, mask).item() == pytest.approx(total / features.numel())
+
+
+def test_queries_that_know_nothing_leave_every_place_alike():
+    features, states = drawn(1, 5, 3, 4), drawn(1, 6, 5, seed=2)
+    assert torch.equal(target_mask(features, states, torch.zeros(1, 6)), torch.ones(1, 1, 3, 4, dtype=torch.float64))
+    assert torch.equal(target_mask(features, states[:, :0], torch.zeros(1, 0)), torch.ones(1, 1, 3, 4).double())
+
+
+def test_target_aware_gradients_are_the_students_alone():
+    student, teacher = (drawn(1, 3, 2, 2, seed=seed).requires_grad_() for seed in (0, 1))
+    states = drawn(1, 4, 3, seed=2).requires_grad_()
+    mask = target_mask(teacher, states, torch.ones(1, 4))
+    assert gradcheck(lambda own: target_aware_distance(own, teacher, mask), [student])
+    target_aware_distance(student, teacher, mask).backward()
+    assert teacher.grad is None
+    assert states.grad is None
+
+
+def test_empty_maps_are_a_zero_that_back_propagates():
+    for shape in ((0, 3, 2, 2), (1, 3, 0, 2)):
+        student, teacher = drawn(*shape).requires_grad_(), drawn(*shape)
+        mask = target_mask(teacher, drawn(shape[0], 4, 3), torch.ones(shape[0], 4))
+        loss = target_aware_distance(student, teacher, mask)
+        loss.backward()
+        assert loss.item() == 0
+
+
+def test_bad_target_aware_options_are_named():
+    with pytest.raises(ValueError, match='top must be at least 1, got 0'):
+        query_quality(torch.zeros(1, 2, 3), torch.zeros(1, 2), top=0)
+    with pytest.raises(ValueError, match=r'gamma must be None or in 0..1, got 2'):
+        query_quality(torch.zeros(1, 2, 3), torch.zeros(1, 2), gamma=2)
+    with pytest.raises(ValueError, match='features have 4 channels and states 5'):
+        target_mask(torch.zeros(1, 4, 2, 2), torch.zeros(1, 3, 5), torch.zeros(1, 3))

@@ -44,6 +44,13 @@ def shared(*sides):
     return losses.shared_query_distance(*(one[None] for one in sides), torch.ones(1, len(sides[0])))
 
 
+def where_objects_are(student, teacher):
+    """Let a query be like what is in the middle of a map."""
+    middle = teacher[:, :, teacher.shape[2] // 2, teacher.shape[3] // 2][:, None]
+    mask = losses.target_mask(teacher, middle, torch.ones(len(teacher), 1))
+    return losses.target_aware_distance(student, teacher, mask)
+
+
 # By name: the loss of a student's tensor and a teacher's, and the shape of one sample.
 LOSSES = {
     'hint': (of_two(losses.HintLoss()), MAPS),
@@ -56,6 +63,7 @@ LOSSES = {
     'quantized distillation': (of_two(losses.QuantizedDistillationLoss()), ROWS),
     'quantized distillation sigmoid': (of_two(losses.QuantizedDistillationLoss(classes='sigmoid')), ROWS),
     'cwd': (of_two(losses.CWDLoss()), MAPS),
+    'target-aware': (where_objects_are, MAPS),
     'pkd': (of_two(losses.PKDLoss()), MAPS),
     'pkd code': (of_two(losses.PKDLoss(mode='code')), MAPS),
     'pixel-wise': (of_two(losses.PixelWiseLoss()), MAPS),

@@ -241,5 +241,14 @@ def test_bad_options_are_named(build, message):
 
 
 def test_recipes_have_the_defaults():
-    for recipe, objective in (('kd_detr', KD_DETR), ('detrdistill', DETRDISTILL)):
-        assert Config.fromfile(f'configs/_base_/recipes/{recipe}.py').objectives.to_dict() == {recipe: objective}
+    parts = {name: dict(type=f'kddense.{name}') for name in ('TargetAwareObjective', 'QueryPriorObjective')}
+    wanted = {
+        'kd_detr': dict(kd_detr=KD_DETR),
+        'detrdistill': dict(
+            detrdistill=DETRDISTILL,
+            target_aware=parts['TargetAwareObjective'],
+            query_prior=parts['QueryPriorObjective'],
+        ),
+    }
+    for recipe, objectives in wanted.items():
+        assert Config.fromfile(f'configs/_base_/recipes/{recipe}.py').objectives.to_dict() == objectives
