@@ -7,6 +7,10 @@ share and the peak memory. Weights do not matter: no checkpoint is needed. With 
 student's stock step first: the teacher asked each time, its answers kept on disk (``cold``: none is there; ``cached``: all
 are), and that with a student in bfloat16 and channels last (``fast``). ``quantised`` is the plain student's step
 with the weights of the config's QuantiseHook.
+
+With ``--onnx`` it times files of ``kddense export --onnx`` instead, and says the ratio of each to the first:
+
+    kddense benchmark --onnx exported/my_student.onnx exported/my_student.int8.onnx --shape 1 480 640 --threads 2
 """
 
 from __future__ import annotations
@@ -28,6 +32,8 @@ from torch import Tensor, nn
 
 from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.apps.made_up_batch import made_up_batch
+from kddense.apps.onnx_latency import measure_files
+from kddense.apps.onnx_latency import table as onnx_table
 from kddense.apps.step_rows import ROWS, measure_rows, table
 from kddense.apps.steps import build, one_exchange, optimizers_of, plain_forward, reference_teacher, step
 from kddense.configs import find_config, is_distiller, read_config_file
@@ -173,13 +179,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise ConfigError(f'--json: there is no folder {args.json.parent}')
+    if args.onnx:
+        figures = measure_files(args.onnx, tuple(args.shape), args.rounds, args.threads or 0, args.clock)
+        print(onnx_table(figures))
+        if args.json:
+            args.json.write_text(json.dumps(figures, indent=2))
+        return
     if args.threads:
         torch.set_num_threads(args.threads)
     config = read_config_file(find_config(args.config), '--config')
     if 'model' not in config or not is_distiller(config.model):
         raise ConfigError(f"--config '{args.config}' distils nothing: its model is no kddense.Distiller")
-    if args.json and not args.json.absolute().parent.is_dir():
-        raise ConfigError(f'--json: there is no folder {args.json.parent}')
     change_config(config, args.cfg_options)
     setting = {'config': args.config, 'options': dict(args.cfg_options), 'shape': args.shape, 'clock': args.clock}
     if args.rows:
@@ -211,11 +223,15 @@ def _report(costs: Costs) -> str:
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
-    parser.add_argument('--config', required=True, help='a training config with a kddense.Distiller')
+    timed = parser.add_mutually_exclusive_group(required=True)
+    timed.add_argument('--config', help='a training config with a kddense.Distiller')
+    timed.add_argument('--onnx', nargs='+', type=Path, help='ONNX files to time instead, on random images')
     parser.add_argument('--shape', nargs=3, type=count, default=[2, 320, 320], metavar=('N', 'H', 'W'))
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--rounds', type=count, default=10)
-    parser.add_argument('--threads', type=count, help="PyTorch's threads on the CPU; its own choice by default")
+    parser.add_argument(
+        '--threads', type=count, help="PyTorch's or onnxruntime's on the CPU; their own choice by default"
+    )
     parser.add_argument(
         '--clock', choices=CLOCKS, default='wall', help="'cpu': the processors' time, for busy machines"
     )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kddense.apps.command_line import count, new_parser
-from kddense.export import Exported, OnnxReport, export_student
+from kddense.export import DYNAMIC, OUTPUTS, Agreement, Exported, Int8Report, OnnxReport, export_student
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -39,6 +39,26 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--onnx', action='store_true', help='also write *.onnx, and compare it with PyTorch')
     parser.add_argument('--shape', nargs=2, type=count, metavar=('H', 'W'), help='of the images for --onnx')
+    parser.add_argument(
+        '--outputs',
+        choices=OUTPUTS,
+        default='results',
+        help='of the ONNX file: boxes after suppression, class maps, metres; all boxes, logits; maps of the neck',
+    )
+    parser.add_argument(
+        '--dynamic',
+        choices=DYNAMIC,
+        default='size',
+        help='what of its images may vary: number and size, number, nothing',
+    )
+    parser.add_argument('--padded', action='store_true', help='it also takes the sizes of images without their padding')
+    parser.add_argument('--int8', action='store_true', help='also write it in 8 bits, *.int8.onnx')
+    parser.add_argument(
+        '--images',
+        type=Path,
+        metavar='FOLDER',
+        help='it is compared with PyTorch on these, and they give --int8 its scales',
+    )
     parser.add_argument('--force', action='store_true', help='overwrite an earlier export')
     parser.add_argument(
         '--trust-checkpoint',
@@ -52,6 +72,8 @@ def report(exported: Exported) -> str:
     lines = [f'{exported.source} is exported to {", ".join(map(str, exported.files))}']
     if exported.onnx is not None:
         lines += report_onnx(exported.onnx)
+    if exported.int8 is not None:
+        lines.append(report_int8(exported.int8))
     return '\n'.join([*lines, *(f'note: {note}' for note in exported.notes)])
 
 
@@ -59,7 +81,27 @@ def report_onnx(onnx: OnnxReport) -> list[str]:
     number = 'any number of images' if 'batch' in onnx.dynamic else 'one image'
     size = 'of any size' if 'height' in onnx.dynamic else f'of {onnx.size[0]} x {onnx.size[1]} (height x width)'
     limit = f'; more cannot be exported: {onnx.limit}' if onnx.limit else ''
-    return [
+    lines = [
         f'ONNX: images ({number} {size}{limit}) -> {", ".join(onnx.outputs)}',
         f'greatest relative difference between ONNX and PyTorch: {onnx.difference:.1e}',
     ]
+    if onnx.detections is not None:
+        lines.append(report_detections(onnx.detections))
+    return lines
+
+
+def report_detections(seen: Agreement) -> str:
+    if not seen.number:
+        return 'neither finds anything in the images of the comparison'
+    return (
+        f'{seen.same} of {seen.number} detections are the same, '
+        f'boxes to {seen.boxes:.1e} pixels, scores to {seen.scores:.1e}'
+    )
+
+
+def report_int8(int8: Int8Report) -> str:
+    share = 100 * int8.int8_bytes / int8.float_bytes
+    return (
+        f'INT8: {int8.layers} layers, calibrated on {int8.images} images, {int8.left} that predict stay float; '
+        f'{int8.int8_bytes / 1e6:.2f} MB of {int8.float_bytes / 1e6:.2f} MB ({share:.0f} %)'
+    )

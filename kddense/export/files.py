@@ -18,14 +18,16 @@ class Targets:
         checkpoint: The weights.
         config: The config beside them.
         onnx: The ONNX file, if there is to be one.
+        int8: That in 8 bits, likewise.
     """
 
     checkpoint: Path
     config: Path
     onnx: Path | None = None
+    int8: Path | None = None
 
     @classmethod
-    def beside(cls, checkpoint: Path, onnx: bool) -> Targets:
+    def beside(cls, checkpoint: Path, onnx: bool, int8: bool = False) -> Targets:
         """Return the files that belong to a checkpoint, which differ from it in their suffix.
 
         Raises:
@@ -33,12 +35,13 @@ class Targets:
         """
         if checkpoint.suffix != '.pth':
             raise ValueError(f'the checkpoint to write must end in .pth, got {checkpoint}')
-        return cls(checkpoint, checkpoint.with_suffix('.py'), checkpoint.with_suffix('.onnx') if onnx else None)
+        config, float_file, int8_file = (checkpoint.with_suffix(suffix) for suffix in ('.py', '.onnx', '.int8.onnx'))
+        return cls(checkpoint, config, float_file if onnx else None, int8_file if int8 else None)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return tuple(file for file in (self.checkpoint, self.config, self.onnx) if file is not None)
+        return tuple(file for file in (self.checkpoint, self.config, self.onnx, self.int8) if file is not None)
 
     def check(self, force: bool) -> None:
         """Raise an error if they cannot or should not be written.
@@ -77,7 +80,7 @@ class Targets:
     def written_aside(self) -> Iterator[Targets]:
         """Yield the same files in a folder beside them; unless an error is raised, they are then moved to their places."""
         with _folder_in(self.checkpoint.parent) as folder:
-            aside = Targets.beside(folder / self.checkpoint.name, self.onnx is not None)
+            aside = Targets.beside(folder / self.checkpoint.name, self.onnx is not None, self.int8 is not None)
             yield aside
             for written, target in zip(aside.files, self.files, strict=True):
                 os.replace(written, target)

@@ -9,13 +9,19 @@ from typing import Any
 
 import torch
 
+from kddense.exchange import ImageFormat
+
 from .checkpoint import load_student, plain_meta
 from .files import Targets
 from .image_size import example_size
-from .onnx import OnnxReport, require_onnx, write_onnx
+from .images import image_files, read_images
+from .int8 import Int8Report, quantise_onnx
+from .onnx import OnnxOptions, OnnxReport, require_onnx, write_onnx
 from .plain_config import PlainConfig
 from .quantised import quantise_student
 from .source import read_source
+
+COMPARED = 20  # of the images of a folder, for each is predicted twice
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,14 @@ class Exported:
         files: The files written.
         notes: What is worth knowing, a sentence each.
         onnx: What was found out about the ONNX file, if there is one.
+        int8: What was found out about the INT8 file, if there is one.
     """
 
     source: Path
     files: tuple[Path, ...]
     notes: tuple[str, ...]
     onnx: OnnxReport | None = None
+    int8: Int8Report | None = None
 
 
 def export_student(
@@ -45,6 +53,11 @@ def export_student(
     force: bool = False,
     trust_checkpoint: bool = False,
     quantised: bool = False,
+    outputs: str = 'results',
+    dynamic: str = 'size',
+    padded: bool = False,
+    int8: bool = False,
+    images: str | Path | None = None,
 ) -> Exported:
     """Write the student of a run as if there had never been a teacher: weights, config, and if asked for ONNX.
 
@@ -62,6 +75,13 @@ def export_student(
         trust_checkpoint: Load a checkpoint that holds pickled code, and let the config in its meta name what it likes. Only
             for files whose source you trust.
         quantised: Write the weights as the run's :class:`kddense.QuantiseHook` rounds them, in place of the float ones.
+        outputs: What the ONNX file gives: ``'results'`` (boxes after suppression, class maps, metres), ``'raw'`` (all
+            boxes, logits), or ``'features'`` (the maps of the neck).
+        dynamic: What of its images may vary: their number and ``'size'``, their number (``'batch'``), or ``'none'``.
+        padded: Whether it also takes the sizes of images without their padding, at whose borders boxes are cut.
+        int8: Also write the ONNX file in 8 bits, ``*.int8.onnx``.
+        images: A folder of images like those that it will see: it is compared with PyTorch on some of them, and the
+            scales in 8 bits are from them.
 
     Returns:
         The files written and what is worth knowing about them.
@@ -74,15 +94,17 @@ def export_student(
         ImportError: If ONNX is asked for and its packages are not installed.
         RuntimeError: If the student cannot be exported to ONNX, or the file gives other values than PyTorch.
     """
-    targets = Targets.beside(Path(out), onnx)
+    targets = Targets.beside(Path(out), onnx, int8)
     targets.check(force)
     if onnx:
         require_onnx()
+    files = _images_for(onnx, int8, images)
     run = read_source(Path(source), None if config is None else Path(config), trust_checkpoint)
     targets.check_inputs(run.checkpoint, run.config_file)
     plain = PlainConfig.of(run.config)
     meta = plain_meta(run.contents, plain.text())
-    size = example_size(plain.settings, shape) if onnx else None
+    size = example_size(plain.settings, shape) if onnx else (0, 0)
+    options = OnnxOptions(size, outputs, dynamic, padded, tuple(files[:COMPARED]))
     student = load_student(plain.settings, run, ema)
     notes: list[str] = []
     kept: dict[str, Any] = {}
@@ -90,14 +112,25 @@ def export_student(
         told, kept = quantise_student(student, run.config, run.contents)
         notes.append(told)
 
-    report = None
+    report = eight = None
     with targets.written_aside() as aside:
         torch.save(dict(meta=meta, state_dict=student.state_dict(), **kept), aside.checkpoint)
         plain.write(aside.config)
-        if aside.onnx is not None and size is not None:
-            report = write_onnx(student, aside.onnx, size, meta)
+        if aside.onnx is not None:
+            report = write_onnx(student, aside.onnx, options, meta)
+        if aside.int8 is not None and aside.onnx is not None:
+            pixels = ImageFormat.of(student.data_preprocessor)
+            eight = quantise_onnx(aside.onnx, aside.int8, read_images(files, size, pixels))
     average_is_left = 'ema_state_dict' in run.contents and not ema
-    return Exported(run.checkpoint, targets.files, (*notes, *_notes(plain, targets, average_is_left)), report)
+    return Exported(run.checkpoint, targets.files, (*notes, *_notes(plain, targets, average_is_left)), report, eight)
+
+
+def _images_for(onnx: bool, int8: bool, images: str | Path | None) -> list[Path]:
+    if not onnx and (int8 or images is not None):
+        raise ValueError(f'{"--int8" if int8 else "--images"} is for the ONNX file: pass --onnx too')
+    if int8 and images is None:
+        raise ValueError('--int8 takes its scales from images: pass --images FOLDER')
+    return [] if images is None else image_files(Path(images))
 
 
 def _notes(plain: PlainConfig, targets: Targets, average_is_left: bool) -> Iterator[str]:
@@ -112,6 +145,7 @@ def _notes(plain: PlainConfig, targets: Targets, average_is_left: bool) -> Itera
             'these are the trained weights; the run also kept their average, which is what its validation measured: '
             '--ema exports that'
         )
-    stale = targets.checkpoint.with_suffix('.onnx')
-    if targets.onnx is None and stale.exists():
-        yield f'{stale} is of an earlier export: --onnx writes it anew'
+    stale = targets.checkpoint.with_suffix('.onnx'), targets.checkpoint.with_suffix('.int8.onnx')
+    for file, written, option in zip(stale, (targets.onnx, targets.int8), ('--onnx', '--int8'), strict=True):
+        if written is None and file.exists():
+            yield f'{file} is of an earlier export: {option} writes it anew'

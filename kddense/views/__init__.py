@@ -7,7 +7,7 @@ from torch import nn
 from kddense.exchange import ViewError
 from kddense.registry import VIEWS
 
-from ._models import is_a, is_unlabelled
+from ._models import is_a, is_unlabelled, owner_of
 from ._pixels import inside_images
 from .base import ModelView
 from .compiled import CompiledParts
@@ -37,6 +37,7 @@ __all__ = [
     'inside_images',
     'is_a',
     'is_unlabelled',
+    'owner_of',
     'twice_differentiable',
 ]
 

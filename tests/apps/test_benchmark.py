@@ -1,6 +1,7 @@
 """The step benchmark: what it measures, on toy models."""
 
 import gc
+import itertools
 import json
 import subprocess
 from pathlib import Path
@@ -124,3 +125,47 @@ def test_rows_are_asked_for_on_the_command_line(segmentor, tmp_path, capsys):
     written = json.loads((tmp_path / 'f.json').read_text())
     assert written['rows'].keys() == {'plain', 'online', 'cached', 'teacher'}
     assert 'answers read' in capsys.readouterr().out
+
+
+class TestOnnxFiles:
+    @pytest.fixture
+    def files(self, tmp_path):
+        """A small one, and one that does the same many times over."""
+        helper = pytest.importorskip('onnx').helper
+        pytest.importorskip('onnxruntime')
+        files = []
+        for name, layers in (('slow', 40), ('fast', 1)):
+            maps = ['images', *(f'map_{index}' for index in range(layers))]
+            nodes = [helper.make_node('Sin', [one], [other]) for one, other in itertools.pairwise(maps)]
+            first, last = (helper.make_tensor_value_info(one, 1, ['n', 3, 'h', 64]) for one in (maps[0], maps[-1]))
+            graph = helper.make_graph(nodes, 'graph', [first], [last])
+            files.append(tmp_path / f'{name}.onnx')
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+            files[-1].write_bytes(model.SerializeToString())
+        return files
+
+    def test_ratio_to_the_first(self, files, tmp_path, capsys):
+        options = ['--shape', '2', '64', '64', '--rounds', '5', '--threads', '1', '--clock', 'cpu']
+        main(['--onnx', *map(str, files), *options, '--json', str(tmp_path / 'figures.json')])
+        figures = json.loads((tmp_path / 'figures.json').read_text())
+        slow, fast = figures['files']
+        assert figures['shape'] == [2, 64, 64]
+        assert slow['ratio'] == 1
+        assert fast['ratio'] < 0.5
+        assert fast['quartiles'][0] <= fast['ratio'] <= fast['quartiles'][1]
+        assert fast['bytes'] == files[1].stat().st_size
+        assert f'ratio {fast["ratio"]:.3f}' in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        'name, shape, message',
+        [
+            ('none.onnx', (1, 64, 64), 'there is no file none.onnx'),
+            ('slow.onnx', (1, 64, 32), r'\S+slow.onnx takes no images of --shape 1 64 32'),
+            ('empty.onnx', (1, 64, 64), r'\S+empty.onnx is no file of kddense export --onnx that onnxruntime reads'),
+        ],
+    )
+    def test_files_that_cannot_be_timed(self, files, tmp_path, name, shape, message):
+        (tmp_path / 'empty.onnx').write_bytes(b'')
+        file = name if name == 'none.onnx' else str(tmp_path / name)
+        with pytest.raises(SystemExit, match=f'^error: --onnx: {message}$'):
+            main(['--onnx', file, '--shape', *map(str, shape)])

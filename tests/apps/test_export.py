@@ -1,5 +1,6 @@
 """The script: what it prints, what it refuses."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -35,18 +36,26 @@ def test_it_says_what_it_wrote(export, checkpoint, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert all(file.stat().st_size > 1000 for file in files)
-    first, onnx, difference = done.stdout.splitlines()
+    first, onnx, difference, detections = done.stdout.splitlines()
     assert first == f'{checkpoint} is exported to {", ".join(map(str, files))}'
-    assert onnx == 'ONNX: images (any number of images of any size) -> level_0, level_1, level_2, level_3, level_4'
+    assert onnx == 'ONNX: images (any number of images of any size) -> boxes, scores, labels'
     assert float(difference.removeprefix('greatest relative difference between ONNX and PyTorch: ')) < 1e-5
+    assert re.fullmatch(r'300 of 300 detections are the same, boxes to \S+e-0\d pixels, scores to \S+e-0\d', detections)
 
 
-def test_an_error_is_one_sentence(export, checkpoint, tmp_path):
-    done = export(checkpoint, tmp_path / 'student.pth', '--ema')
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--ema'], '{checkpoint} keeps no averaged weights, its run had no EMAHook: leave out --ema'),
+        (['--int8'], '--int8 is for the ONNX file: pass --onnx too'),
+    ],
+)
+def test_an_error_is_one_sentence(export, checkpoint, tmp_path, options, message):
+    done = export(checkpoint, tmp_path / 'student.pth', *options)
 
     assert done.returncode == 1
     assert done.stdout == ''
     (error,) = (line for line in done.stderr.splitlines() if line.startswith('error: '))
-    assert error == f'error: {checkpoint} keeps no averaged weights, its run had no EMAHook: leave out --ema'
+    assert error == f'error: {message.format(checkpoint=checkpoint)}'
     assert 'Traceback' not in done.stderr
     assert not list(tmp_path.iterdir())

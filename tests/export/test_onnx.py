@@ -12,8 +12,9 @@ from mmengine.model import ImgDataPreprocessor
 from mmseg.models.utils import Upsample
 from torch import nn
 
-from kddense.export import export_student, onnx
+from kddense.export import export_student, network, onnx
 
+from ..helpers import stock_models, tiny
 from ..helpers.export_runs import TrainedRun, files_in
 
 
@@ -34,8 +35,8 @@ class TestOnnx:
     def exported(self, tmp_path):
         pytest.importorskip('onnxruntime')
 
-        def run(trained: TrainedRun, **options: Any):
-            exported = export_student(trained.folder, tmp_path / 'student.pth', onnx=True, **options)
+        def run(trained: TrainedRun, outputs: str = 'results', **options: Any):
+            exported = export_student(trained.folder, tmp_path / 'student.pth', onnx=True, outputs=outputs, **options)
             assert exported.onnx.dynamic == ('batch', 'height', 'width')
             assert exported.onnx.difference < 1e-5
             assert [file.name for file in exported.files] == ['student.pth', 'student.py', 'student.onnx']
@@ -46,7 +47,7 @@ class TestOnnx:
 
     @torch.no_grad()
     def test_a_segmentors_logits(self, segmentor_run, exported, images):
-        found = run_onnx(exported(segmentor_run).files[2], images)
+        found = run_onnx(exported(segmentor_run, 'raw').files[2], images)
         expected = torch.stack([sample.seg_logits.data for sample in segmentor_run.student.predict(images)])
         assert found.keys() == {'logits'}
         torch.testing.assert_close(found['logits'], expected, rtol=1e-4, atol=1e-4)
@@ -65,7 +66,7 @@ class TestOnnx:
 
     @torch.no_grad()
     def test_a_detectors_average_pyramid(self, detector_run, exported, images):
-        found = run_onnx(exported(detector_run, ema=True).files[2], images)
+        found = run_onnx(exported(detector_run, 'features', ema=True).files[2], images)
         (hook,) = (hook for hook in detector_run.runner.hooks if type(hook).__name__ == 'EMAHook')
         expected = hook.ema_model.module.student.eval().extract_feat(images)
         assert list(found) == [f'level_{index}' for index in range(5)]
@@ -81,6 +82,39 @@ class TestOnnx:
         assert facts['bgr_to_rgb'] is True
         assert facts['mean'] == pytest.approx([123.675, 116.28, 103.53])
         assert facts['std'] == pytest.approx([58.395, 57.12, 57.375])
+
+
+class TestClassMaps:
+    @pytest.mark.parametrize('stock', ['pspnet_r50-d8', 'deeplabv3_r50-d8'])
+    def test_classes_are_mmsegs(self, tmp_path, stock):
+        self.compare(tiny.segmentor(stock), tmp_path)
+
+    def test_one_class_above_a_threshold(self, tmp_path):
+        sigmoid = dict(type='CrossEntropyLoss', use_sigmoid=True)
+        one = {'num_classes': 2, 'out_channels': 1, 'threshold': 0.52, 'loss_decode': sigmoid}
+        heads = ('decode_head', 'auxiliary_head')
+        change = {f'{head}.{key}': value for head in heads for key, value in one.items()}
+        self.compare(tiny.segmentor('pspnet_r50-d8', change), tmp_path)
+
+    @torch.no_grad()
+    def compare(self, config, folder):
+        pytest.importorskip('onnxruntime')
+        student = tiny.build(config, scope='mmseg').eval()
+        tiny.shake(student)
+        images = torch.stack([(tiny.image(96, 128, seed).float() - 120) / 58 for seed in range(3)])
+        self.spread(student, images)
+        report = onnx.write_onnx(student, folder / 'small.onnx', onnx.OnnxOptions((64, 96)), {})
+        assert report.outputs == ('classes',)
+        found = run_onnx(folder / 'small.onnx', images)
+        assert list(found) == ['classes']
+        expected = torch.cat([sample.pred_sem_seg.data for sample in student.predict(images)])
+        assert len(expected.unique()) > 1
+        assert (found['classes'] == expected).float().mean() > 0.999  # but where two logits are equal
+
+    def spread(self, student, images):
+        """Move the logits so that every class is somewhere the greatest."""
+        logits = student.encode_decode(images, [dict(img_shape=(96, 128))] * 3)
+        student.decode_head.conv_seg.bias -= logits.mean(dim=(0, 2, 3))
 
 
 class Toy(nn.Module):
@@ -100,7 +134,8 @@ class TestWhatOnnxCannotHold:
     @pytest.fixture
     def write(self, tmp_path):
         pytest.importorskip('onnxruntime')
-        return lambda function: onnx.write_onnx(Toy(function).eval(), tmp_path / 'toy.onnx', (32, 48), {})
+        options = onnx.OnnxOptions((32, 48), 'features')
+        return lambda function: onnx.write_onnx(Toy(function).eval(), tmp_path / 'toy.onnx', options, {})
 
     @pytest.mark.parametrize(
         'function, dynamic',
@@ -144,4 +179,40 @@ class TestWhatOnnxCannotHold:
 
     def test_a_model_of_another_kind(self, tmp_path):
         with pytest.raises(RuntimeError, match='Linear is neither a segmentor, a depth estimator nor a detector'):
-            onnx.write_onnx(nn.Linear(1, 1), tmp_path / 'toy.onnx', (32, 48), {})
+            onnx.write_onnx(nn.Linear(1, 1), tmp_path / 'toy.onnx', onnx.OnnxOptions((32, 48)), {})
+
+    def test_sizes_of_images_that_nothing_is_cut_by(self, segmentor_run, tmp_path):
+        with pytest.raises(ValueError, match='--padded: EncoderDecoder has no use for the sizes'):
+            export_student(segmentor_run.folder, tmp_path / 'student.pth', onnx=True, padded=True)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize('name', ['outputs', 'dynamic'])
+    def test_a_choice_that_there_is_not(self, name):
+        with pytest.raises(ValueError, match=f"^{name} must be one of .*, got 'all'$"):
+            onnx.OnnxOptions((32, 48), **{name: 'all'})
+
+
+class TestTransformer:
+    @pytest.mark.parametrize(
+        'dynamic, axes', [('size', ('batch', 'height', 'width')), ('batch', ('batch',)), ('none', ())]
+    )
+    def test_segformer_at_any_size(self, tmp_path, dynamic, axes):
+        pytest.importorskip('onnxruntime')
+        config = stock_models.small_model('mmseg::segformer/segformer_mit-b0_8xb1-160k_cityscapes-1024x1024.py', 4)
+        student = stock_models.build(config, 'mmseg').eval()
+        tiny.shake(student)
+        report = onnx.write_onnx(student, tmp_path / 'small.onnx', onnx.OnnxOptions((64, 96), 'raw', dynamic), {})
+        assert report.dynamic == axes
+        assert report.limit == ''
+        assert report.difference < 1e-5
+
+    @pytest.mark.parametrize('batch_first', [False, True])
+    def test_attention_without_constants(self, batch_first):
+        torch.manual_seed(0)
+        layer = nn.MultiheadAttention(12, 3, batch_first=batch_first).eval()
+        query, key = torch.randn(4, 5, 12), torch.randn((4, 7, 12) if batch_first else (7, 5, 12))
+        own = network.exportable(nn.Sequential(layer))[0]
+        assert type(own) is not type(layer)
+        torch.testing.assert_close(own(query, key, key)[0], layer(query, key, key)[0])
+        with pytest.raises(RuntimeError, match='attention with a mask cannot be exported'):
+            own(query, key, key, attn_mask=torch.zeros(1))
