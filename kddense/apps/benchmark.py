@@ -6,7 +6,8 @@ Prints medians of interleaved rounds on made-up images, the ratio step / (studen
 share and the peak memory. Weights do not matter: no checkpoint is needed. With ``--rows`` it compares whole steps, the plain
 student's stock step first: the teacher asked each time, its answers kept on disk (``cold``: none is there; ``cached``: all
 are), and that with a student in bfloat16 and channels last (``fast``). ``quantised`` is the plain student's step
-with the weights of the config's QuantiseHook.
+with the weights of the config's QuantiseHook. ``--views`` times the reading of training images instead, with so many
+variants behind each decoding.
 
 With ``--onnx`` it times files of ``kddense export --onnx`` instead, and says the ratio of each to the first:
 
@@ -30,6 +31,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
+from kddense.apps import loading
 from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.apps.made_up_batch import made_up_batch
 from kddense.apps.onnx_latency import measure_files
@@ -181,30 +183,36 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = _parse_args(argv)
     if args.json and not args.json.absolute().parent.is_dir():
         raise ConfigError(f'--json: there is no folder {args.json.parent}')
-    if args.onnx:
-        figures = measure_files(args.onnx, tuple(args.shape), args.rounds, args.threads or 0, args.clock)
-        print(onnx_table(figures))
-        if args.json:
-            args.json.write_text(json.dumps(figures, indent=2))
-        return
+    found, text = _of_files(args) if args.onnx else _of_config(args)
+    print(text)
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=2))
+
+
+def _of_files(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    figures = measure_files(args.onnx, tuple(args.shape), args.rounds, args.threads or 0, args.clock)
+    return figures, onnx_table(figures)
+
+
+def _of_config(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """Return what was asked for of a config, for JSON and as text."""
     if args.threads:
         torch.set_num_threads(args.threads)
     config = read_config_file(find_config(args.config), '--config')
+    change_config(config, args.cfg_options)
+    setting = {'config': args.config, 'options': dict(args.cfg_options), 'clock': args.clock}
+    if args.views:
+        read = loading.measure_loading(config, args.views, args.rounds, clock=args.clock)
+        return {**setting, **read}, loading.table(read)
     if 'model' not in config or not is_distiller(config.model):
         raise ConfigError(f"--config '{args.config}' distils nothing: its model is no kddense.Distiller")
-    change_config(config, args.cfg_options)
-    setting = {'config': args.config, 'options': dict(args.cfg_options), 'shape': args.shape, 'clock': args.clock}
+    setting['shape'] = args.shape
     if args.rows:
-        found = measure_rows(config, tuple(args.shape), args.device, args.rows, args.rounds, clock=args.clock)
-        print(table(found))
-        if args.json:
-            args.json.write_text(json.dumps({**setting, **found}, indent=2))
-        return
+        rows = measure_rows(config, tuple(args.shape), args.device, args.rows, args.rounds, clock=args.clock)
+        return {**setting, **rows}, table(rows)
     costs = measure(config, tuple(args.shape), args.device, args.rounds, clock=args.clock)
-    print(_report(costs))
-    if args.json:
-        setting.update(device=args.device, threads=torch.get_num_threads())
-        args.json.write_text(json.dumps({**setting, **costs.as_dict()}, indent=2))
+    setting |= {'device': args.device, 'threads': torch.get_num_threads()}
+    return {**setting, **costs.as_dict()}, _report(costs)
 
 
 def _report(costs: Costs) -> str:
@@ -224,7 +232,7 @@ def _report(costs: Costs) -> str:
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     timed = parser.add_mutually_exclusive_group(required=True)
-    timed.add_argument('--config', help='a training config with a kddense.Distiller')
+    timed.add_argument('--config', help='a training config with a kddense.Distiller, or of any model')
     timed.add_argument('--onnx', nargs='+', type=Path, help='ONNX files to time instead, on random images')
     parser.add_argument('--shape', nargs=3, type=count, default=[2, 320, 320], metavar=('N', 'H', 'W'))
     parser.add_argument('--device', default='cpu')
@@ -236,6 +244,9 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--clock', choices=CLOCKS, default='wall', help="'cpu': the processors' time, for busy machines"
     )
     parser.add_argument('--rows', nargs='+', choices=ROWS, help="compare such steps with the plain student's")
+    parser.add_argument(
+        '--views', nargs='+', type=count, metavar='V', help='time the reading of images, V of them behind each decoding'
+    )
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     return parser.parse_args(argv)

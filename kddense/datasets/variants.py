@@ -17,6 +17,7 @@ from kddense.errors import ConfigError, within
 from kddense.random_state import fixed_random_state
 from kddense.registry import DATASETS, Plain
 
+from ._decoded_once import DecodedOnce
 from ._replay import check_replays
 from .samplers import Draw
 
@@ -31,7 +32,8 @@ class VariantDataset(Dataset):
 
     Mosaic, MixUp, crops, flips and colours are drawn alike whenever a variant is drawn, in every process, worker and run;
     the random numbers of the code around it do not move. As many variants as the run has epochs are, in distribution, what
-    a run without this wrapper draws; fewer are repeated, in turn. The ``sampler`` is a ``kddense.VariantSampler`` or, in
+    a run without this wrapper draws; fewer are repeated, in turn. The ``sampler``, whose ``views`` are variants that follow
+    each other behind one decoding, is a ``kddense.VariantSampler`` or, in
     iteration-based loops, a ``kddense.InfiniteVariantSampler``.
 
     Args:
@@ -61,6 +63,7 @@ class VariantDataset(Dataset):
         self.seed = seed
         with within('dataset', dataset):
             self.dataset: Any = ALL_DATASETS.build(dict(dataset))
+        self._decoded = DecodedOnce(self.dataset)
         self._pipeline = _hash(json.dumps(_without_places(dataset), sort_keys=True, default=repr).encode())
         self.full_init()
         check_replays(self)
@@ -109,12 +112,15 @@ class VariantDataset(Dataset):
                 owner='train_dataloader.sampler',
             )
         variant = getattr(index, 'number', 0) % self.variants
-        return self.drawn(int(index), variant)
+        return self.drawn(int(index), variant, again=getattr(index, 'again', False))
 
-    def drawn(self, index: int, variant: int) -> dict[str, Any]:
-        """Return one variant of one image."""
+    def drawn(self, index: int, variant: int, again: bool = False) -> dict[str, Any]:
+        """Return one variant of one image; ``again`` if another one of the same image comes next."""
         with fixed_random_state(self.seed_of(index, variant), cuda=False):
-            results = self.dataset[index]
+            results = self._decoded.draw(index, again)
+        if results is None:  # a transform gave the image up: the data set finds another
+            with fixed_random_state(self.seed_of(index, variant), cuda=False):
+                results = self.dataset[index]
         results['data_samples'].set_metainfo({VARIANT: self._described(results, index, variant)})
         return results
 

@@ -169,3 +169,14 @@ class TestOnnxFiles:
         file = name if name == 'none.onnx' else str(tmp_path / name)
         with pytest.raises(SystemExit, match=f'^error: --onnx: {message}$'):
             main(['--onnx', file, '--shape', *map(str, shape)])
+
+
+def test_reading_images_is_timed_by_views(segmentor, tmp_path, capsys):
+    segmentor.plain().dump(tmp_path / 'config.py')
+    options = ['--views', '1', '2', '4', '--rounds', '2', '--json', str(tmp_path / 'views.json')]
+    main(['--config', str(tmp_path / 'config.py'), *options])
+    found = json.loads((tmp_path / 'views.json').read_text())
+    assert set(found['rows']) == set(found['ratio']) == {'1', '2', '4'}
+    assert found['ratio']['1'] == 1.0
+    assert all(one > 0 for one in found['rows'].values())
+    assert 'ms/image' in capsys.readouterr().out
