@@ -1,4 +1,4 @@
-"""What heads say at every position of a map: two segmentors of every pixel, two dense heads of every place of a pyramid."""
+"""What heads say at every position of a map: segmentors and semantic heads of pixels, dense heads of places of a pyramid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kddense.views import ModelView
 
 from .maps import MapObjective
 
-KINDS = {'decode_head': 'pixels', 'auxiliary_head': 'auxiliary', 'bbox_head': 'scores'}
+KINDS = {'decode_head': 'pixels', 'auxiliary_head': 'auxiliary', 'semantic_head': 'stuff', 'bbox_head': 'scores'}
 
 
 class HeadObjective(MapObjective):
@@ -22,7 +22,8 @@ class HeadObjective(MapObjective):
     of its pyramid: the score map, and for a feature the level itself.
 
     Args:
-        on: ``'decode_head'``, ``'auxiliary_head'``, or ``'bbox_head'`` of a one-stage detector.
+        on: ``'decode_head'`` or ``'auxiliary_head'`` of a segmentor, ``'semantic_head'`` of Panoptic FPN, or ``'bbox_head'``
+            of a one-stage detector.
         **kwargs: See :class:`MapObjective`.
 
     Attributes:
@@ -34,7 +35,7 @@ class HeadObjective(MapObjective):
     def __init__(self, on: str = 'decode_head', **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if on not in KINDS:
-            raise ValueError(f"on must be 'decode_head', 'auxiliary_head' or 'bbox_head', got {on!r}")
+            raise ValueError(f'on must be one of {", ".join(map(repr, KINDS))}, got {on!r}')
         self.kind = KINDS[on]
         self.kinds = frozenset({self.kind})
 

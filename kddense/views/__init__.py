@@ -16,6 +16,7 @@ from .depth import DepthView, check_depth_scale
 from .detr import DETRView
 from .differentiable import twice_differentiable
 from .mask_former import MaskFormerView, MaskSegmentorView
+from .panoptic import PanopticView
 from .probing import in_eval_mode
 from .segmentor import SegmentorView
 from .two_stage import TwoStageView
@@ -28,6 +29,7 @@ __all__ = [
     'MaskFormerView',
     'MaskSegmentorView',
     'ModelView',
+    'PanopticView',
     'SegmentorView',
     'TwoStageView',
     'ViewError',

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from mmengine.config import ConfigDict
+from mmengine.structures import PixelData
 
 from . import stock_models, tiny
 
@@ -97,3 +99,18 @@ def mask_segmentor(*changes):
 
 def old_mask_segmentor():
     return _few_queries('mmseg::maskformer/maskformer_r50-d32_8xb2-160k_ade20k-512x512.py', 'decode_head')
+
+
+def panoptic_fpn(*changes):
+    config = stock_models.small_model('mmdet::panoptic_fpn/panoptic-fpn_r50_fpn_1x_coco.py')
+    return tiny.edit(config, *changes)
+
+
+def panoptic_data(sizes=((64, 64), (48, 60)), **options):
+    data = tiny.detection_data(sizes=sizes, masks=True, **options)
+    for number, sample in enumerate(data['data_samples']):
+        random = torch.Generator().manual_seed(number)
+        labels = torch.randint(0, 133, (1, *sample.img_shape), generator=random)
+        labels[:, :5] = 255
+        sample.gt_sem_seg = PixelData(sem_seg=labels)
+    return data

@@ -14,6 +14,7 @@ from kddense.random_state import get_random_state
 from ..helpers import detectors, mask_models, plugins, tiny, transformers
 
 SEGMENTOR = ('mmseg', lambda **sizes: tiny.segmentor('pspnet_r50-d8', **sizes), tiny.segmentation_data(count=3))
+PANOPTIC = ('mmdet', lambda **sizes: mask_models.panoptic_fpn(), mask_models.panoptic_data())
 MASK_QUERIES = ('mmdet', lambda width=8, fpn=16: mask_models.mask2former(width), tiny.detection_data(masks=True))
 MASK_SEGMENTOR = ('mmseg', lambda **sizes: mask_models.mask_segmentor(), tiny.segmentation_data())
 MASKS = ('mmdet', tiny.mask_rcnn, tiny.detection_data(masks=True))
@@ -60,6 +61,7 @@ RECIPES = {
     'masks': ('masks', MASKS, {}),
     'mask_queries': ('mask_queries', MASK_QUERIES, {}),
     'mask_queries, segmentor': ('mask_queries', MASK_SEGMENTOR, {}),
+    'stuff': ('stuff', PANOPTIC, {}),
     'kd_detr': ('kd_detr', QUERIES, {}),
     'detrdistill': ('detrdistill', QUERIES, {}),
 }

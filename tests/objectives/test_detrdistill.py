@@ -218,6 +218,13 @@ def test_features_of_other_widths_are_connected_and_the_teachers_must_be_its_que
         distiller(dict(TARGET_AWARE, tap='backbone'), 'dab')
 
 
+def test_the_recipe_serves_two_families_without_the_prior():
+    recipe = ['detrdistill', dict(query_prior=dict(weight=0))]
+    model = transformers.distiller(detr('deformable'), detr('dino', 16), recipe)
+    assert set(model.objectives) == {'detrdistill', 'target_aware'}
+    plugins.train(model, DATA, lr=1e-4)
+
+
 def test_two_stages_judge_no_queries_of_one():
     with pytest.raises(ValueError, match='objectives.x: .*as_two_stage: False in the student, True in the teacher'):
         distiller(QUERY_PRIOR, 'deformable', 'deformable two-stage')

@@ -41,6 +41,7 @@ PARTS = {
     'dense': 'bbox_head',
     'scores': 'bbox_head',
     'mask_queries': 'panoptic_head',
+    'stuff': 'semantic_head',
     'predictions': 'bbox_head',
     'queries': 'bbox_head',
     'pixels': 'decode_head',
