@@ -181,6 +181,16 @@ def test_images_without_instances_are_served():
     tiny.total(losses).backward()
 
 
+@pytest.mark.parametrize('count', [5, 11])
+def test_another_number_of_queries_and_masks_of_another_size(count):
+    """The fewer are all matched; masks of the teacher's larger image are resized to the student's."""
+    teacher = tiny.edit(mask_models.mask2former(), {'panoptic_head.num_queries': count})
+    model = distiller(mask_models.mask2former(), teacher, input_scale=2.0)
+    losses = own_losses(tiny.step(model, DATA))
+    assert all(0 < float(value) < float('inf') for value in losses.values())
+    plugins.train(model, DATA, lr=1e-4)
+
+
 def test_what_cannot_be_compared_is_named():
     deep = {'panoptic_head.transformer_decoder.num_layers': 3}
     with pytest.raises(ValueError, match=r'speaks 3 times, that of the teacher 4 times, .* set layers='):
