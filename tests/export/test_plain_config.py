@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.config import Config
+from mmengine.hub import get_config
 
 from kddense.export import PlainConfig
 from kddense.registry import TRANSFORMS, Plain
@@ -17,6 +18,16 @@ from ..helpers.cached import on_variants, with_cache
 from ..helpers.export_runs import distilled, plain, plain_settings
 
 ROOT = Path(__file__).parents[2]
+STOCK = {
+    'detrdistill/detrdistill_swin-l_r50_dino_12e_coco.py': 'mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py',
+    'kd_detr/kd-detr_r101_r50_deformable-detr_50e_coco.py': 'mmdet::deformable_detr/deformable-detr_r50_16xb2-50e_coco.py',
+    'masks/masks_r101_r50_mask-rcnn_fpn_1x_coco.py': 'mmdet::mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
+    'masks/mask-queries_r101_r50_mask2former_lsj-50e_coco.py': 'mmdet::mask2former/mask2former_r50_8xb2-lsj-50e_coco.py',
+    'masks/mask-queries_r101_r50_mask2former_512x1024_cityscapes.py': (
+        'mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py'
+    ),
+    'crosskd/crosskd_r101_r50_gfl_fpn_1x_coco.py': 'mmdet::gfl/gfl_r50_fpn_1x_coco.py',
+}
 
 
 class TestPlainConfig:
@@ -33,6 +44,13 @@ class TestPlainConfig:
         found = PlainConfig.of(distilled(request.getfixturevalue(name)))
         assert found.needs == ()
         assert 'kddense' not in Config(found.settings).pretty_text
+
+    @pytest.mark.parametrize('path', STOCK)
+    def test_detectors_with_queries_and_masks_are_stock_ones_again(self, path):
+        found = PlainConfig.of(Config.fromfile(ROOT / 'configs' / path))
+        assert found.needs == ()
+        scope = STOCK[path].partition('::')[0]  # which mmengine adds to what a config inherits
+        assert found.settings['model'] == dict(get_config(STOCK[path]).model.to_dict(), _scope_=scope)
 
     def test_a_students_head_of_kddense_is_told(self, depth):
         found = PlainConfig.of(distilled(depth))
