@@ -9,7 +9,10 @@ train_dataloader = dict(dataset=dict(pipeline=pipeline))
 
 half = {'decode.loss_silog': 0.5, 'decode.loss_log_l1': 0.5}  # 1 - λ
 imitation = dict(
-    type='kddense.FeatureObjective', tap='decode_head.decoder', loss=dict(type='kddense.HintLoss', norm='l1'), weight=0.5
+    type='kddense.FeatureObjective',
+    tap='decode_head.decoder',
+    loss=dict(type='kddense.HintLoss', norm='l1'),
+    weight=0.5,
 )
 model = dict(
     _delete_=True,
