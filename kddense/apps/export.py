@@ -57,7 +57,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '--images',
         type=Path,
         metavar='FOLDER',
-        help='it is compared with PyTorch on these, and they give --int8 its scales',
+        help='it is compared with PyTorch on these, and they calibrate --int8',
     )
     parser.add_argument('--force', action='store_true', help='overwrite an earlier export')
     parser.add_argument(
@@ -101,7 +101,8 @@ def report_detections(seen: Agreement) -> str:
 
 def report_int8(int8: Int8Report) -> str:
     share = 100 * int8.int8_bytes / int8.float_bytes
+    origin = f'calibrated on {int8.images} images' if int8.images else 'with the scales of the run'
     return (
-        f'INT8: {int8.layers} layers, calibrated on {int8.images} images, {int8.left} that predict stay float; '
+        f'INT8: {int8.layers} layers {origin}, {int8.left} stay float; '
         f'{int8.int8_bytes / 1e6:.2f} MB of {int8.float_bytes / 1e6:.2f} MB ({share:.0f} %)'
     )

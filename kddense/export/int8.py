@@ -30,8 +30,8 @@ class Int8Report:
         float_bytes: Its size.
         int8_bytes: The size of the INT8 file.
         layers: How many layers compute in 8 bits.
-        left: How many do not, as they predict.
-        images: How many images the scales are from.
+        left: How many do not: they predict, or the run left them float.
+        images: How many images the scales are from; 0 if the run learned them.
     """
 
     float_bytes: int

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from kddense.exchange import ImageFormat
+from kddense.quantisation.scales import LayerScales, scales_of
 
 from .checkpoint import load_student, plain_meta
 from .files import Targets
@@ -18,8 +20,9 @@ from .images import image_files, read_images
 from .int8 import Int8Report, quantise_onnx
 from .onnx import OnnxOptions, OnnxReport, require_onnx, write_onnx
 from .plain_config import PlainConfig
+from .qdq import check_scales, write_learned
 from .quantised import quantise_student
-from .source import read_source
+from .source import Source, read_source
 
 COMPARED = 20  # of the images of a folder, for each is predicted twice
 
@@ -80,8 +83,8 @@ def export_student(
         dynamic: What of its images may vary: their number and ``'size'``, their number (``'batch'``), or ``'none'``.
         padded: Whether it also takes the sizes of images without their padding, at whose borders boxes are cut.
         int8: Also write the ONNX file in 8 bits, ``*.int8.onnx``.
-        images: A folder of images like those that it will see: it is compared with PyTorch on some of them, and the
-            scales in 8 bits are from them.
+        images: A folder of images like those that it will see: it is compared with PyTorch on some of them. The scales in
+            8 bits are from them, unless the run learned its own.
 
     Returns:
         The files written and what is worth knowing about them.
@@ -106,6 +109,7 @@ def export_student(
     size = example_size(plain.settings, shape) if onnx else (0, 0)
     options = OnnxOptions(size, outputs, dynamic, padded, tuple(files[:COMPARED]))
     student = load_student(plain.settings, run, ema)
+    scales = _scales_in(run, student, calibrated=bool(files)) if int8 else {}
     notes: list[str] = []
     kept: dict[str, Any] = {}
     if quantised:
@@ -119,8 +123,11 @@ def export_student(
         if aside.onnx is not None:
             report = write_onnx(student, aside.onnx, options, meta)
         if aside.int8 is not None and aside.onnx is not None:
-            pixels = ImageFormat.of(student.data_preprocessor)
-            eight = quantise_onnx(aside.onnx, aside.int8, read_images(files, size, pixels))
+            if scales:
+                eight = write_learned(aside.onnx, aside.int8, scales, student.state_dict())
+            else:
+                pixels = ImageFormat.of(student.data_preprocessor)
+                eight = quantise_onnx(aside.onnx, aside.int8, read_images(files, size, pixels))
     average_is_left = 'ema_state_dict' in run.contents and not ema
     return Exported(run.checkpoint, targets.files, (*notes, *_notes(plain, targets, average_is_left)), report, eight)
 
@@ -128,9 +135,21 @@ def export_student(
 def _images_for(onnx: bool, int8: bool, images: str | Path | None) -> list[Path]:
     if not onnx and (int8 or images is not None):
         raise ValueError(f'{"--int8" if int8 else "--images"} is for the ONNX file: pass --onnx too')
-    if int8 and images is None:
-        raise ValueError('--int8 takes its scales from images: pass --images FOLDER')
     return [] if images is None else image_files(Path(images))
+
+
+def _scales_in(run: Source, student: nn.Module, calibrated: bool) -> dict[str, LayerScales]:
+    """Return the scales that a run learned; nothing if it learned none, and they are calibrated."""
+    try:
+        scales = scales_of(run.contents, student.state_dict())
+    except ValueError:
+        if calibrated:
+            return {}
+        raise ValueError(
+            f'--int8: {run.checkpoint} holds no scales: pass --images FOLDER, with images to calibrate them on'
+        ) from None
+    check_scales(scales)
+    return scales
 
 
 def _notes(plain: PlainConfig, targets: Targets, average_is_left: bool) -> Iterator[str]:

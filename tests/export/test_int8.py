@@ -82,7 +82,10 @@ class TestWhatIsRefused:
         [
             (dict(int8=True), '--int8 is for the ONNX file: pass --onnx too'),
             (dict(images='.'), '--images is for the ONNX file: pass --onnx too'),
-            (dict(onnx=True, int8=True), '--int8 takes its scales from images: pass --images FOLDER'),
+            (
+                dict(onnx=True, int8=True),
+                r'--int8: \S+ holds no scales: pass --images FOLDER, with images to calibrate them on',
+            ),
             (dict(onnx=True, int8=True, images='none'), '--images: there is no folder none'),
         ],
     )
