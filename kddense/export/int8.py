@@ -55,7 +55,8 @@ def quantise_onnx(source: Path, file: Path, images: Iterable[tuple[Tensor, Tenso
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-    graph = onnx.load(str(source)).graph
+    model = onnx.load(str(source))
+    graph = model.graph
     layers, predicting = layers_of(graph), predicting_layers(graph)
     between = [node.name for node in graph.node if node.op_type in BETWEEN and _is_in_a_module(node)]
     quantised = sorted(layers - predicting)
@@ -76,6 +77,7 @@ def quantise_onnx(source: Path, file: Path, images: Iterable[tuple[Tensor, Tenso
             activation_type=QuantType.QUInt8,
             extra_options=dict(MatMulConstBOnly=True),
         )
+    _say_the_same(model, file)
     return Int8Report(source.stat().st_size, file.stat().st_size, len(quantised), len(predicting), reader.given)
 
 
@@ -116,6 +118,16 @@ def _is_in_a_module(node: Any) -> bool:
     """Tell whether a node is of a module of the model, by its name; what reads the outputs of the heads is in none."""
     modules = node.name.split('/')[1:-1]
     return bool(modules[1:] if modules[:1] == ['detector'] else modules)
+
+
+def _say_the_same(model: Any, file: Path) -> None:
+    """Give a file the metadata of another, in place of what onnxruntime notes there for itself."""
+    import onnx
+
+    written = onnx.load(str(file))
+    del written.metadata_props[:]
+    written.metadata_props.extend(model.metadata_props)
+    onnx.save(written, str(file))
 
 
 class _Reader:

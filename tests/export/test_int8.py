@@ -51,7 +51,11 @@ class TestInt8:
         assert done.int8.images == 10
         assert (done.int8.float_bytes, done.int8.int8_bytes) == tuple(file.stat().st_size for file in done.files[2:])
 
-        float_graph, graph = (onnx.load(str(file)).graph for file in done.files[2:])
+        models = [onnx.load(str(file)) for file in done.files[2:]]
+        assert [[item.key for item in model.metadata_props] for model in models] == [
+            ['mean', 'std', 'bgr_to_rgb', 'size_divisor', 'classes']
+        ] * 2
+        float_graph, graph = (model.graph for model in models)
         left = layers_in(float_graph) - quantised_in(graph)
         assert left == {'/conv_seg/Conv'}
         assert done.int8.layers == len(quantised_in(graph)) > 10
