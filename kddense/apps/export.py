@@ -37,6 +37,12 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--quantised', action='store_true', help='the weights as the QuantiseHook of the run rounds them, still floats'
     )
+    parser.add_argument(
+        '--calibrate',
+        type=count,
+        metavar='BATCHES',
+        help='with --quantised: find the scales of activations on so many batches of training images',
+    )
     parser.add_argument('--onnx', action='store_true', help='also write *.onnx, and compare it with PyTorch')
     parser.add_argument('--shape', nargs=2, type=count, metavar=('H', 'W'), help='of the images for --onnx')
     parser.add_argument(

@@ -56,6 +56,7 @@ def export_student(
     force: bool = False,
     trust_checkpoint: bool = False,
     quantised: bool = False,
+    calibrate: int | None = None,
     outputs: str = 'results',
     dynamic: str = 'size',
     padded: bool = False,
@@ -77,7 +78,10 @@ def export_student(
         force: Overwrite earlier exports.
         trust_checkpoint: Load a checkpoint that holds pickled code, and let the config in its meta name what it likes. Only
             for files whose source you trust.
-        quantised: Write the weights as the run's :class:`kddense.QuantiseHook` rounds them, in place of the float ones.
+        quantised: Write the weights as the run's :class:`kddense.QuantiseHook` rounds them, in place of the float ones,
+            and the scales of its activations.
+        calibrate: With ``quantised``, find these scales on so many batches of training images, which a student that was
+            trained without the hook needs.
         outputs: What the ONNX file gives: ``'results'`` (boxes after suppression, class maps, metres), ``'raw'`` (all
             boxes, logits), or ``'features'`` (the maps of the neck).
         dynamic: What of its images may vary: their number and ``'size'``, their number (``'batch'``), or ``'none'``.
@@ -97,6 +101,8 @@ def export_student(
         ImportError: If ONNX is asked for and its packages are not installed.
         RuntimeError: If the student cannot be exported to ONNX, or the file gives other values than PyTorch.
     """
+    if calibrate is not None and not quantised:
+        raise ValueError('calibrate: scales belong to quantised weights: add --quantised')
     targets = Targets.beside(Path(out), onnx, int8)
     targets.check(force)
     if onnx:
@@ -113,7 +119,7 @@ def export_student(
     notes: list[str] = []
     kept: dict[str, Any] = {}
     if quantised:
-        told, kept = quantise_student(student, run.config, run.contents)
+        told, kept = quantise_student(student, run.config, run.contents, calibrate)
         notes.append(told)
 
     report = eight = None

@@ -62,6 +62,11 @@ class QuantisedStudent:
         for layer in self.layers.values():
             layer.attach()
 
+    def remove(self) -> None:
+        """Let the layers compute as ever again."""
+        for layer in self.layers.values():
+            layer.remove()
+
     def train(self, mode: bool = True) -> None:
         """Let the quantisers work as in training: activations are watched, and rounding may be stochastic."""
         for one in self._quantisers():
@@ -99,15 +104,19 @@ class QuantisedStudent:
         layers = {path: self._record(path) for path in self.layers}
         return dict(kept, seen=self.activations.learnt(), weights=self.weights.record(), inputs=steps, layers=layers)
 
-    def restore(self, kept: Mapping[str, Any]) -> None:
+    def restore(self, kept: Mapping[str, Any], activations: bool = True) -> None:
         """Take over what :meth:`state` returned.
+
+        Args:
+            kept: That.
+            activations: Whether what was seen of activations is wanted.
 
         Raises:
             ValueError: If it lacks something, or is of other layers or bits.
         """
         if isinstance(self.weights, LearningQuantiser):
             self.weights.restore(kept.get(self.weights.key))
-        if self.activations is not None:
+        if self.activations is not None and activations:
             self.activations.restore(kept.get('seen'))
 
     @torch.no_grad()

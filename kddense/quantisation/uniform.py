@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ._checks import check_bits, check_floating
+from .folding import along
 from .steps import Mode, Steps, steps_by_channel
+from .straight_through import straight_through
 
 
 def symmetric(weight: Tensor, bits: int, axis: int = 0) -> Tensor:
@@ -102,6 +104,9 @@ def wrpn(weight: Tensor, bits: int) -> Tensor:
 
 def _by_channel(weight: Tensor, bits: int, mode: Mode, axis: int) -> Tensor:
     scale, zero_point, least, most = steps_by_channel(weight, bits, mode, axis)
+    if mode == 'symmetric':  # no weight lies beyond the ends
+        scale = along(scale, weight, axis)
+        return straight_through(weight, (weight.detach().float() / scale).round_().clamp_(least, most).mul_(scale))
     quantised = torch.fake_quantize_per_channel_affine(weight.float(), scale, zero_point, axis, least, most)
     return quantised.to(weight.dtype)
 

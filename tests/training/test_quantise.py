@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,13 +14,12 @@ from kddense.apps import export, test
 from kddense.compat import load_checkpoint
 from kddense.quantisation import bucketed, choose_layers
 
-from ..helpers import detectors, plugins, tiny, transformers
-from ..helpers.depth_estimators import depth_data, depth_estimator
+from ..helpers import plugins, tiny
+from ..helpers.quantised import FAMILIES, SGD, begun, calm, equal, metric_in, plugin_free, run_of
 from ..helpers.two_processes import in_two_processes
 
 BUCKETS = dict(type='kddense.BucketedQuantiser', bits=3, rounding='stochastic')
 POINTS = dict(type='kddense.LearnedPointsQuantiser', bits=2)
-SGD = dict(type='SGD', lr=0.02, momentum=0.9)
 STUDENT = tiny.segmentor('pspnet_r50-d8')
 DATA = tiny.segmentation_data()
 
@@ -35,10 +32,6 @@ def quantised(task, weights, folder, name='run', hooks=(), optimizer=None, **opt
     config.custom_hooks = [dict(type='kddense.RandomStateHook'), *hooks]
     config.dump(folder / f'{name}.py')
     return task.train(config, folder / name)
-
-
-def equal(one, other):
-    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
 
 
 @pytest.mark.parametrize('weights', [BUCKETS, POINTS], ids=['stochastic', 'points'])
@@ -111,25 +104,6 @@ def test_its_tests_are_those_of_the_exported_weights(segmentor, tmp_path, capsys
     assert torch.equal(plain(image), student.eval()(image))
 
 
-def metric_in(folder):
-    file = max(folder.rglob('*.json'), key=lambda one: one.stat().st_mtime_ns)
-    return json.loads(file.read_text().splitlines()[-1])['mIoU']
-
-
-def run_of(model, wrapper=None, **options):
-    wrapper = wrapper or build_optim_wrapper(model, dict(type='OptimWrapper', optimizer=dict(SGD)))
-    cfg = SimpleNamespace(get=lambda key, default=None: options.get(key, default), text='')
-    return SimpleNamespace(model=model, optim_wrapper=wrapper, iter=0, _resume=False, cfg=cfg)
-
-
-def begun(model, weights, wrapper=None, **options):
-    hook = QuantiseHook(weights, **options)
-    run = run_of(model, wrapper)
-    hook.before_train(run)
-    hook.before_train_iter(run, 0)
-    return hook, run
-
-
 def test_only_the_student_is_quantised():
     """Neither the teacher, nor the layers of objectives; the teacher's answers are as ever."""
     teacher = tiny.segmentor('pspnet_r50-d8', width=16)
@@ -162,20 +136,6 @@ def test_gradients_are_those_of_a_student_whose_weights_were_rounded_before():
         assert torch.equal(own.grad, rounded.grad), name
 
 
-FAMILIES = {
-    'two-stage': ('mmdet', tiny.faster_rcnn, tiny.detection_data),
-    'masks': ('mmdet', tiny.mask_rcnn, lambda: tiny.detection_data(masks=True)),
-    'one-stage': ('mmdet', lambda: detectors.one_stage('fcos'), tiny.detection_data),
-    'queries': ('mmdet', lambda: transformers.detr('deformable', 8, {'test_cfg.max_per_img': 5}), tiny.detection_data),
-    'recomputed': (
-        'mmseg',
-        lambda: tiny.segmentor('pspnet_r50-d8', {'backbone.with_cp': True}),
-        tiny.segmentation_data,
-    ),
-    'depth': ('mmseg', depth_estimator, depth_data),
-}
-
-
 @pytest.mark.parametrize('family', FAMILIES)
 def test_every_family_learns_with_few_bits_and_predicts(family):
     """All quantised layers learn that do without; a step and predictions differ from those of the float weights."""
@@ -194,12 +154,6 @@ def test_every_family_learns_with_few_bits_and_predicts(family):
         assert all(isinstance(one, torch.nn.Parameter) for one in model.parameters())
     assert found[0] != found[1]
     assert {f'{path}.weight' for path in choose_layers(model, (), 'float')} & moved[0] <= moved[1]
-
-
-def plugin_free():
-    model = tiny.build(tiny.segmentor('pspnet_r50-d8', {'backbone.norm_eval': True}), scope='mmseg')
-    tiny.shake(model)
-    return model.train()
 
 
 def test_points_learn_by_the_gradient_without_the_scale_of_the_loss():
@@ -237,19 +191,6 @@ def test_infinite_gradients_move_no_points():
         one.grad = torch.full_like(one, float('inf'))
     hook.after_train_iter(run, 0)
     assert equal(hook.weights.learnt(), start)
-
-
-def calm():
-    """Return a student whose loss of a batch is the mean of its images' losses."""
-    norm = dict(type='GN', num_groups=2, requires_grad=True)
-    heads = {
-        f'{head}.{key}': value
-        for head in ('decode_head', 'auxiliary_head')
-        for key, value in (('norm_cfg', norm), ('dropout_ratio', 0.0))
-    }
-    model = tiny.build(tiny.segmentor('pspnet_r50-d8', {'backbone.norm_cfg': norm, **heads}), scope='mmseg')
-    tiny.shake(model)
-    return model.train()
 
 
 @pytest.mark.parametrize('weights', [BUCKETS, POINTS], ids=['stochastic', 'points'])
