@@ -33,7 +33,7 @@ class ActivationQuantiser(PerLayer):
         rounds: Whether values are rounded; not while steps are calibrated.
     """
 
-    key = 'inputs'
+    key = 'seen'
     whole = False
     learns = False
     iteration = 0

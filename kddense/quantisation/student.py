@@ -102,7 +102,8 @@ class QuantisedStudent:
             path: self.activations.steps_of(path)._asdict() for path in self.layers if path in self.activations.known
         }
         layers = {path: self._record(path) for path in self.layers}
-        return dict(kept, seen=self.activations.learnt(), weights=self.weights.record(), inputs=steps, layers=layers)
+        kept[self.activations.key] = self.activations.learnt()
+        return dict(kept, weights=self.weights.record(), inputs=steps, layers=layers)
 
     def restore(self, kept: Mapping[str, Any], activations: bool = True) -> None:
         """Take over what :meth:`state` returned.
@@ -117,7 +118,7 @@ class QuantisedStudent:
         if isinstance(self.weights, LearningQuantiser):
             self.weights.restore(kept.get(self.weights.key))
         if self.activations is not None and activations:
-            self.activations.restore(kept.get('seen'))
+            self.activations.restore(kept.get(self.activations.key))
 
     @torch.no_grad()
     def round_weights(self) -> None:

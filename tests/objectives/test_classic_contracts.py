@@ -44,6 +44,7 @@ RECIPES = {
     'cirkd': ('cirkd', SEGMENTOR, dict(pixel_samples=20, region_samples=10)),
     'logit standardisation': ('logit_std', SEGMENTOR, {}),
     'cankd': ('cankd', DETECTOR, {}),
+    'qat': ('qat', DETECTOR, {}),
     'foundation': ('foundation', SEGMENTOR, {}),
     'foundation, levels': ('foundation_levels', DETECTOR, {}),
     'foundation, neck': ('foundation_neck', ONE_STAGE, {}),

@@ -21,6 +21,7 @@ RECIPES = {
     'crd': dict(size=20),
     'fbkd': {},
     'cankd': {},
+    'qat': {},
     'cosine': {},
     'at': {},
     'nst': {},

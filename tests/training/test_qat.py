@@ -16,7 +16,7 @@ from kddense.compat import load_checkpoint
 from kddense.quantisation import choose_layers, scales_of
 
 from ..helpers import plugins, tiny
-from ..helpers.quantised import FAMILIES, SGD, begun, calm, equal, metric_in, plugin_free
+from ..helpers.quantised import FAMILIES, SGD, begun, calm, equal, metric_in, of_family, plugin_free
 from ..helpers.two_processes import in_two_processes
 
 INT8 = dict(weights=dict(type='kddense.UniformQuantiser', bits=8), activations=dict(type='kddense.MinMaxQuantiser'))
@@ -200,9 +200,7 @@ def test_what_cannot_be_calibrated_is_one_sentence_and_nothing_is_written(
 @pytest.mark.parametrize('family', FAMILIES)
 def test_every_family_trains_and_predicts_with_few_bits(family, hook):
     """From the second step on: the first one is watched. What runs in tests was seen in training."""
-    scope, config, make = FAMILIES[family]
-    model = tiny.build(config(), scope=scope)
-    tiny.shake(model)
+    model, make = of_family(family)
     own, run = begun(model, **hook)
     before = copy.deepcopy(model.state_dict())
     found = []

@@ -15,7 +15,7 @@ from kddense.compat import load_checkpoint
 from kddense.quantisation import bucketed, choose_layers
 
 from ..helpers import plugins, tiny
-from ..helpers.quantised import FAMILIES, SGD, begun, calm, equal, metric_in, plugin_free, run_of
+from ..helpers.quantised import FAMILIES, SGD, begun, calm, equal, metric_in, of_family, plugin_free, run_of
 from ..helpers.two_processes import in_two_processes
 
 BUCKETS = dict(type='kddense.BucketedQuantiser', bits=3, rounding='stochastic')
@@ -139,11 +139,9 @@ def test_gradients_are_those_of_a_student_whose_weights_were_rounded_before():
 @pytest.mark.parametrize('family', FAMILIES)
 def test_every_family_learns_with_few_bits_and_predicts(family):
     """All quantised layers learn that do without; a step and predictions differ from those of the float weights."""
-    scope, config, make = FAMILIES[family]
     moved, found = [], []
     for quantises in (False, True):
-        model = tiny.build(config(), scope=scope)
-        tiny.shake(model)
+        model, make = of_family(family)
         if quantises:
             begun(model, dict(type='kddense.BucketedQuantiser', bits=2, rounding='stochastic'))
         before = copy.deepcopy(model.state_dict())

@@ -231,6 +231,7 @@ CHOICES = (
         Choice(recipe, (TWO_STAGE, *DENSE, SEGMENTOR), note='weights of 4 bits')
         for recipe in ('apprentice', 'quantized_distillation')
     ),
+    Choice('qat', FAMILIES, note='INT8; begins with a trained student'),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
     *(Choice(recipe, FAMILIES, same_family=False) for recipe in ANY),
 )
