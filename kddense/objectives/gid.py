@@ -15,6 +15,7 @@ from kddense.registry import MODELS
 from kddense.views import ModelView, is_a
 
 from ._box_features import finest_stride, level_crops, level_of
+from .base import mean_over_processes
 from .feature import FeatureObjective
 from .maps import MapObjective
 
@@ -27,7 +28,7 @@ class GIDObjective(FeatureObjective):
 
     Those may be positives, negatives, or neither: the ground truth is not asked. For how they are found see
     :func:`kddense.losses.general_instances`. For one-stage detectors, with the same anchors or points, box coder and classes
-    on both sides.
+    on both sides. Counts are averaged over the processes of a distributed training.
 
     * ``loss_feature``: squared differences of what the pyramid holds of them, pooled to ``cells`` x ``cells`` places of the
       level that suits their size; a sum over channels, averaged over places and instances.
@@ -132,7 +133,10 @@ class GIDObjective(FeatureObjective):
         feature, relation = self._features(seen, taught, instances)
         places = torch.cat([self._belonging(sample, one) for one in instances]).nonzero().squeeze(1)
         responses = [(logits[places], boxes[places]) for logits, boxes in (ours, theirs)]
-        terms = (feature, relation, *response_distance(*responses))
+        classes, boxes = response_distance(*responses)
+        counts = torch.tensor([float(sum(map(len, instances))), float(len(places))], device=places.device)
+        of_instances, of_places = counts / mean_over_processes(counts, counts).clamp(min=1)
+        terms = (feature * of_instances, relation, classes * of_places, boxes * of_places)
         return {
             name: weight * term
             for name, weight, term in zip(self.loss_names, self.weights.values(), terms, strict=True)

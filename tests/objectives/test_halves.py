@@ -18,6 +18,7 @@ DATA = tiny.detection_data(sizes=((128, 128), (128, 128)), boxes=(BOXES, BOXES[:
 # CrossKD makes the statistics of features those of the teacher's, over a batch: of two images that are one they agree.
 ALIKE = dict(DATA, inputs=[DATA['inputs'][0]] * 2)
 OBJECTIVES = {name: dict(type=f'kddense.{name}Objective') for name in ('FGD', 'MGD', 'FGFI', 'DeFeat', 'CrossKD')}
+OBJECTIVES['GID'] = dict(type='kddense.GIDObjective', relation=0.0)  # which each process has of its own instances
 
 
 @pytest.fixture(autouse=True)
