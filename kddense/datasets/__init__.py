@@ -1,6 +1,8 @@
 """Data sets, samplers and transforms."""
 
 from .degrade import DegradeForStudent
+from .named import DATASET, LABELLED_CLASSES, NamedDataset
+from .pseudo_labels import PseudoLabels
 from .samplers import InfiniteVariantSampler, VariantSampler
 from .sparse_depth import AddSparseDepth
 from .teacher_image import LoadTeacherImage, MoveTogether
@@ -9,6 +11,8 @@ from .unlabelled import UnlabelledImages
 from .variants import VARIANT, VariantDataset
 
 __all__ = [
+    'DATASET',
+    'LABELLED_CLASSES',
     'TEACHER_IMAGE',
     'VARIANT',
     'AddSparseDepth',
@@ -16,6 +20,8 @@ __all__ = [
     'InfiniteVariantSampler',
     'LoadTeacherImage',
     'MoveTogether',
+    'NamedDataset',
+    'PseudoLabels',
     'ShrinkForStudent',
     'UnlabelledImages',
     'VariantDataset',

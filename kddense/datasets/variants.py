@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.registry import DATASETS as ALL_DATASETS
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from kddense.errors import ConfigError, within
+from kddense.errors import ConfigError
 from kddense.random_state import fixed_random_state
 from kddense.registry import DATASETS, Plain
 
 from ._decoded_once import DecodedOnce
 from ._replay import check_replays
+from ._wrapped import WrappedDataset
 from .samplers import Draw
 
 VARIANT = 'kddense_variant'  # in the metainfo of a data sample: which variant of which image it is, as plain data
@@ -27,7 +26,7 @@ PLACES = ('data_root', 'ann_file', 'data_prefix', 'backend_args', 'lazy_init', '
 
 
 @DATASETS.register_module()
-class VariantDataset(Dataset):
+class VariantDataset(WrappedDataset):
     """Gives every image a fixed number of variants, one for each pass, and the random transforms of each a seed of its own.
 
     Mosaic, MixUp, crops, flips and colours are drawn alike whenever a variant is drawn, in every process, worker and run;
@@ -52,8 +51,6 @@ class VariantDataset(Dataset):
         ...         _delete_=True, type='kddense.VariantDataset', variants=4, dataset=_base_.train_dataloader.dataset))
     """
 
-    config_key = 'train_dataloader.dataset'
-
     def __init__(self, dataset: Mapping[str, Any], variants: int = 1, seed: int = 0) -> None:
         if variants < 1:
             raise ValueError(f'variants must be at least 1, got {variants}: as many as epochs, or a part of them')
@@ -61,22 +58,11 @@ class VariantDataset(Dataset):
             raise ValueError(f'seed must be at least 0, got {seed}')
         self.variants = variants
         self.seed = seed
-        with within('dataset', dataset):
-            self.dataset: Any = ALL_DATASETS.build(dict(dataset))
+        super().__init__(dataset)
         self._decoded = DecodedOnce(self.dataset)
         self._pipeline = _hash(json.dumps(_without_places(dataset), sort_keys=True, default=repr).encode())
         self.full_init()
         check_replays(self)
-
-    def full_init(self) -> None:
-        """Read the annotations, if that has not been done."""
-        if hasattr(self.dataset, 'full_init'):
-            self.dataset.full_init()
-
-    @property
-    def metainfo(self) -> Any:
-        """That of the data set: its classes."""
-        return self.dataset.metainfo
 
     @property
     def pipeline(self) -> Any:
@@ -86,15 +72,6 @@ class VariantDataset(Dataset):
     @pipeline.setter
     def pipeline(self, pipeline: Any) -> None:
         self.dataset.pipeline = pipeline
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getattr__(self, name: str) -> Any:
-        """Look up in the data set what this wrapper lacks, ``get_data_info`` say."""
-        if name.startswith('__') or 'dataset' not in self.__dict__:
-            raise AttributeError(name)
-        return getattr(self.dataset, name)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return an image as the data set does.

@@ -10,11 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kddense.errors import within
 from kddense.exchange import Answer, Batch, Question
 from kddense.objectives import Objective
 from kddense.objectives.shares import TaskGradient, gradients_by, square_of, sum_of
 from kddense.teachers import Teacher
 from kddense.views import ModelView, twice_differentiable
+
+from .images import asked_about, compared_by, known_to, part_of
 
 WEIGHT = 'weight'  # in the log, of an objective whose weight is a percentage
 STOPPED = 'stopped'  # and of one that ends when it no longer helps
@@ -49,14 +52,23 @@ class Plan:
 
     def ask_early(self, batch: Batch) -> dict[str, Answer]:
         """Ask the teachers that need nothing of the student."""
-        return {name: self.teachers[name].answer(question, batch) for name, question in self.early.items()}
+        images = {name: asked_about(self.teachers[name], batch) for name in self.early}
+        asked = {name: question for name, question in self.early.items() if images[name]}
+        return {name: self.teachers[name].answer(question, batch.of(images[name])) for name, question in asked.items()}
 
     def all_taps(self, view: ModelView) -> frozenset[str]:
         """Return all places in the student that are listened to."""
         return self.taps.union(*(view.taps_of(kind) for kind in self.kinds))
 
     def learn(self, view: ModelView, student: Any, batch: Batch) -> Answer:
-        """Run the student's own loss, and return what it showed."""
+        """Run the student's own loss, and return what it showed.
+
+        Raises:
+            ValueError: If an objective, active now or later, compares what the student cannot show of these images.
+        """
+        for name, objective in self.objectives.items():
+            with within(f'objectives.{name}'):
+                view.check_images(batch.data_samples, objective.kinds | objective.student_kinds)
         if not self.differentiates:
             return view.learn(student, batch, self.taps, self.kinds)
         with twice_differentiable(view.model):
@@ -65,8 +77,16 @@ class Plan:
 
     def ask_late(self, batch: Batch, seen: Answer) -> dict[str, Answer]:
         """Ask the teachers that judge what the student sampled."""
-        questions = {name: _with_samples(self.teachers[name], question, seen) for name, question in self.late.items()}
-        return {name: self.teachers[name].answer(question, batch) for name, question in questions.items()}
+        answers = {}
+        for name, question in self.late.items():
+            teacher = self.teachers[name]
+            images = asked_about(teacher, batch)
+            if images:
+                kinds = _sampled_for(teacher, question)
+                shown = part_of(seen, images, len(batch.inputs), kinds, classes=teacher.view.known_classes)
+                samples = {kind: shown.samples[kind] for kind in kinds}
+                answers[name] = teacher.answer(replace(question, samples=samples), batch.of(images))
+        return answers
 
     def compare(self, seen: Answer, taught: Mapping[str, Answer], task: Mapping[str, Any]) -> dict[str, Tensor]:
         """Return the losses of all objectives, weighted, by their names in the log.
@@ -87,16 +107,35 @@ class Plan:
         self, name: str, objective: Objective, seen: Answer, taught: Mapping[str, Answer], task: TaskGradient
     ) -> dict[str, Tensor]:
         weight: float | Tensor = self.weights[name]
-        if weight == 0:
-            assert seen.batch is not None
+        assert seen.batch is not None
+        images, share = compared_by(objective, self.teachers, seen.batch) if weight else ([], 0.0)
+        if not images:
             return _idle(objective, seen.batch.inputs)
         try:
-            found = objective(seen, _answer_for(objective, taught))
+            found = self._compared(objective, seen, taught, images)
         except ValueError as error:
             raise ValueError(f'objectives.{name}: {error}') from error
+        if share < 1:
+            found = {key: share * value if 'loss' in key else value for key, value in found.items()}
         measured = self._measured(name, objective, found, task)
         weight = measured.get(WEIGHT, weight)
         return {key: _weighted(key, value, objective, weight) for key, value in found.items()} | measured
+
+    def _compared(
+        self, objective: Objective, seen: Answer, taught: Mapping[str, Answer], images: list[int]
+    ) -> dict[str, Tensor]:
+        """Return the losses of an objective on some images."""
+        assert seen.batch is not None
+        kinds = objective.kinds | objective.student_kinds
+        known = known_to(objective, self.teachers)
+        ours = part_of(seen, images, len(seen.batch.inputs), kinds, objective.student_taps, known)
+        theirs = {}
+        for name in objective.taught_by:
+            asked = asked_about(self.teachers[name], seen.batch)
+            places = [asked.index(image) for image in images]
+            answer = taught.get(name, Answer())
+            theirs[name] = part_of(answer, places, len(asked), kinds, objective.teacher_taps)
+        return objective(ours, theirs if objective.takes_several else next(iter(theirs.values()), Answer()))
 
     def _measured(
         self, name: str, objective: Objective, found: Mapping[str, Tensor], task: TaskGradient
@@ -204,17 +243,6 @@ def _question(asking: list[Objective]) -> Question:
 def _sampled_for(teacher: Teacher, question: Question) -> frozenset[str]:
     """Return the kinds of samples that a teacher has to be given with a question."""
     return (question.opinions & teacher.view.sampled_kinds) | teacher.view.kinds_behind(question.taps)
-
-
-def _with_samples(teacher: Teacher, question: Question, seen: Answer) -> Question:
-    return replace(question, samples={kind: seen.samples[kind] for kind in _sampled_for(teacher, question)})
-
-
-def _answer_for(objective: Objective, taught: Mapping[str, Answer]) -> Any:
-    answers = {name: taught.get(name, Answer()) for name in objective.taught_by}
-    if objective.takes_several:
-        return answers
-    return next(iter(answers.values()), Answer())
 
 
 def _weighted(key: str, value: Tensor, objective: Objective, weight: float | Tensor) -> Tensor:

@@ -7,7 +7,7 @@ images, and put together again.
 
 from ._rows import rows_of
 from .answers import Answer, Batch, ImageFormat, Question, Shown, split_gradient
-from .boxes import AnchorSample, BoxOpinion, RoISample
+from .boxes import NEVER, AnchorSample, BoxOpinion, RoISample, others_as_background
 from .dense import DenseOpinion, DenseSample
 from .errors import ViewError
 from .maps import DepthOpinion, DepthSample, MapOpinion, MapSample
@@ -16,6 +16,7 @@ from .masks import MaskOpinion, MaskSample
 from .queries import Queries, QueryOpinion
 
 __all__ = [
+    'NEVER',
     'AnchorSample',
     'Answer',
     'Batch',
@@ -36,6 +37,7 @@ __all__ = [
     'RoISample',
     'Shown',
     'ViewError',
+    'others_as_background',
     'rows_of',
     'split_gradient',
 ]

@@ -50,3 +50,9 @@ def joined_positives(counts: Sequence[int], positives: Sequence[Tensor]) -> Tens
     """Return which rows are positive after the rows of several samples, ``counts`` of them, are put together."""
     starts = [sum(counts[:number]) for number in range(len(counts))]
     return torch.cat([start + rows for start, rows in zip(starts, positives, strict=True)])
+
+
+def renumbered(labels: Tensor, classes: Sequence[int]) -> Tensor:
+    """Return labels by their place among some classes, ``len(classes)`` for all others, shape as ``labels``."""
+    matches = labels.unsqueeze(-1) == labels.new_tensor(list(classes))
+    return torch.where(matches.any(dim=-1), matches.long().argmax(dim=-1), len(classes))

@@ -77,6 +77,13 @@ class Batch:
         samples = self.data_samples or [None] * len(self.inputs)
         return [replace(self, inputs=self.inputs[row : row + 1], data_samples=[samples[row]]) for row in rows]
 
+    def of(self, images: Sequence[int]) -> Batch:
+        """Return the batch of some of its images; of all of them, itself."""
+        if list(images) == list(range(len(self.inputs))):
+            return self
+        rows = list(images)
+        return replace(self, inputs=self.inputs[rows], data_samples=[self.data_samples[row] for row in rows])
+
 
 @dataclass(frozen=True)
 class Question:
@@ -193,6 +200,35 @@ class Answer:
             )
             for image in range(images)
         ]
+
+    def of(self, images: Sequence[int], among: int) -> Answer:
+        """Return the answer about some images; about all of them, itself.
+
+        Args:
+            images: Their places among those that it is about, at least one.
+            among: How many images it is about, N.
+
+        Raises:
+            ViewError: If a value is not about images one by one.
+        """
+        if list(images) == list(range(among)):
+            return self
+        parts = self.cut(among)
+        return Answer.join([parts[image] for image in images])
+
+    def over(self, classes: Sequence[int] | None) -> Answer:
+        """Return what it says of some classes alone, of heads that sample boxes; of all of them, itself.
+
+        Args:
+            classes: Which classes, ascending, ``None`` for all. What is of another class counts as background.
+        """
+        if classes is None:
+            return self
+        samples, opinions = (
+            {kind: [one.over(classes) for one in group] for kind, group in groups.items()}
+            for groups in (self.samples, self.opinions)
+        )
+        return replace(self, samples=samples, opinions=opinions)
 
     @classmethod
     def join(cls, answers: Sequence[Answer]) -> Answer:

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._rows import joined_positives, rows_by_image
+from ._rows import joined_positives, renumbered, rows_by_image
 from .errors import ViewError
+
+NEVER = -1e4  # a logit of what is not, in any type
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,12 @@ class RoISample:
             for rows, kept, which in rows_by_image(self.image, self.positive, images)
         ]
 
+    def over(self, classes: Sequence[int]) -> RoISample:
+        """Return the same RoIs where only some classes are known: positives of others are background."""
+        labels = renumbered(self.labels, classes)
+        kept = labels < len(classes)
+        return replace(self, positive=self.positive[kept], labels=labels[kept], targets=self.targets[kept])
+
     @classmethod
     def join(cls, samples: Sequence[RoISample]) -> RoISample:
         """Put the samples of single images together."""
@@ -150,9 +158,42 @@ class BoxOpinion:
             for (rows, _, which), sample in zip(divided, samples, strict=True)
         ]
 
+    def over(self, classes: Sequence[int]) -> BoxOpinion:
+        """Return what a RoI head says of some classes; its background then holds the probability of the others too.
+
+        Raises:
+            ViewError: If it is of an RPN, whose objects have no class.
+        """
+        if isinstance(self.sample, AnchorSample):
+            raise ViewError('what an RPN calls an object is of all classes: it cannot be asked about some')
+        kept = renumbered(self.sample.labels, classes) < len(classes)
+        absent = self.logits.new_ones(self.logits.shape[1] - 1, dtype=torch.bool)
+        absent[list(classes)] = False
+        logits = others_as_background(self.logits, absent)[:, [*classes, -1]]
+        return BoxOpinion(logits, self.deltas[kept], self.sample.over(classes))
+
     @classmethod
     def join(cls, opinions: Sequence[BoxOpinion]) -> BoxOpinion:
         """Put the opinions on single images together."""
         logits, deltas = ([getattr(one, name) for one in opinions] for name in ('logits', 'deltas'))
         kind: Any = type(opinions[0].sample)
         return cls(torch.cat(logits), torch.cat(deltas), kind.join([opinion.sample for opinion in opinions]))
+
+
+def others_as_background(logits: Tensor, absent: Tensor) -> Tensor:
+    """Return softmax logits whose background is as probable as some classes and the background together.
+
+    So Cermelli et al., Modeling Missing Annotations for Incremental Learning in Object Detection, CVPR Workshops 2022,
+    compare what knows a class with what calls it background.
+
+    Args:
+        logits: The background last, shape ``(R, K + 1)``.
+        absent: Which classes of each row go to the background, boolean, shape ``(R, K)`` or ``(K,)``.
+
+    Returns:
+        The same shape: the probability of such a class is 0, that of the others what it was.
+    """
+    absent = absent.expand(len(logits), -1)
+    joined = torch.cat([absent, torch.ones_like(absent[:, :1])], dim=1)
+    background = logits.masked_fill(~joined, -torch.inf).logsumexp(dim=1, keepdim=True)
+    return torch.cat([logits[:, :-1].masked_fill(absent, NEVER), background], dim=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ._rows import joined_positives, rows_by_image, rows_of
+from ._rows import joined_positives, renumbered, rows_by_image, rows_of
 from .errors import ViewError
 
 
@@ -56,6 +56,13 @@ class DenseSample:
         """The image of each row, shape ``(M,)``."""
         return self.index.div(len(self.priors), rounding_mode='floor')
 
+    @property
+    def levels(self) -> Tensor:
+        """The level of each place of one image, shape ``(L,)``."""
+        sizes = torch.tensor([height * width for height, width in self.level_sizes], device=self.priors.device)
+        at_each = len(self.priors) // int(sizes.sum())
+        return torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes * at_each)
+
     def rescaled(self, scale: float) -> DenseSample:
         """Refuse: the anchors and points of two image sizes are not the same places."""
         raise ViewError('anchors and points of two input scales are not the same places: a teacher cannot judge them')
@@ -73,6 +80,18 @@ class DenseSample:
             )
             for number, (rows, kept, which) in enumerate(rows_by_image(self.image, self.positive, images))
         ]
+
+    def over(self, classes: Sequence[int]) -> DenseSample:
+        """Return the same places where only some classes are known: positives of others are background."""
+        labels = renumbered(self.labels, classes)
+        kept = labels[self.positive] < len(classes)
+        return replace(
+            self,
+            labels=labels,
+            positive=self.positive[kept],
+            targets=self.targets[kept],
+            num_classes=len(classes),
+        )
 
     @classmethod
     def join(cls, samples: Sequence[DenseSample]) -> DenseSample:
@@ -144,6 +163,12 @@ class DenseOpinion:
             replace(self, sample=sample, score_maps=_rows(self.score_maps, row), box_maps=_rows(self.box_maps, row))
             for row, sample in enumerate(self.sample.cut(images))
         ]
+
+    def over(self, classes: Sequence[int]) -> DenseOpinion:
+        """Return what the head says of some classes, each of which it decides on its own."""
+        maps = [level.unflatten(1, (-1, self.sample.num_classes)) for level in self.score_maps]
+        chosen = tuple(level[:, :, list(classes)].flatten(1, 2) for level in maps)
+        return replace(self, sample=self.sample.over(classes), score_maps=chosen)
 
     @classmethod
     def join(cls, opinions: Sequence[DenseOpinion]) -> DenseOpinion:

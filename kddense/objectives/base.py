@@ -54,6 +54,7 @@ class Objective(nn.Module):
             holds, that can be differentiated again.
         own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
         taught_by: The names of the teachers that it learns from, once it is attached.
+        of_labelled: Whether it looks at ground-truth boxes: it then compares the labelled images of a batch alone.
         share: What sets its weight, if that is a percentage.
         stop: What ends it when it no longer helps, if its weight has ``stop_below``.
     """
@@ -71,6 +72,7 @@ class Objective(nn.Module):
     trains_alone: bool = False
     differentiates_losses: bool = False
     own_losses: frozenset[str] = frozenset()
+    of_labelled: bool = False
 
     def __init__(
         self, weight: float | str | Mapping[str, Any] = 1.0, teacher: str | Sequence[str] | None = None
@@ -171,6 +173,7 @@ class Objective(nn.Module):
             student.check(kind)
         for kind in sorted(self.kinds):
             teacher.check_teacher(kind)
+            _check_known(teacher, kind)
             differences = teacher.differences_from(student, kind)
             if differences:
                 of_classes = any('num_classes' in one for one in differences)
@@ -214,6 +217,14 @@ class Objective(nn.Module):
                 empty for an objective that asks no teacher.
         """
         raise NotImplementedError
+
+
+def _check_known(teacher: ModelView, kind: str) -> None:
+    if teacher.known_classes is not None and kind not in ('roi', 'dense'):
+        raise ViewError(
+            f'{teacher.owner}.class_map leaves out classes of the student, which {teacher.owner} takes for background, and '
+            f"only in RoI and dense heads can the two be told apart, not in '{kind}': leave this objective out"
+        )
 
 
 def _with_initialiser(module: nn.Module) -> Iterator[Any]:

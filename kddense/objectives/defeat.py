@@ -37,6 +37,7 @@ class DeFeatObjective(FeatureObjective):
         **kwargs: See :class:`FeatureObjective`.
     """
 
+    of_labelled = True
     loss_names = ('loss_foreground', 'loss_background')
 
     def __init__(

@@ -45,6 +45,7 @@ class FGDObjective(FeatureObjective):
         **kwargs: See :class:`FeatureObjective`.
     """
 
+    of_labelled = True
     loss_names = ('loss_foreground', 'loss_background', 'loss_attention', 'loss_relation')
 
     def __init__(

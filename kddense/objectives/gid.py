@@ -165,7 +165,7 @@ class GIDObjective(FeatureObjective):
         if not is_a(self._coder, 'DistancePointBBoxCoder'):
             return self._coder.decode(priors, boxes)
         points = (priors[:, :2] + priors[:, 2:]) / 2 if priors.shape[1] == 4 else priors
-        strides = torch.tensor(sample.strides, device=boxes.device)[_levels(sample)]
+        strides = torch.tensor(sample.strides, device=boxes.device)[sample.levels]
         return self._coder.decode(points, boxes * strides[:, None])
 
     def _features(self, seen: Answer, taught: Answer, instances: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -187,11 +187,4 @@ class GIDObjective(FeatureObjective):
         points = sample.priors[:, None]
         inside = ((points >= instances[:, :2]) & (points <= instances[:, 2:])).all(dim=2)
         suits = level_of(instances, len(sample.strides), sample.strides[0])
-        return (inside & (_levels(sample)[:, None] == suits)).any(dim=1)
-
-
-def _levels(sample: DenseSample) -> Tensor:
-    """Return the level of each place of an image, ``(L,)``."""
-    sizes = torch.tensor([height * width for height, width in sample.level_sizes], device=sample.priors.device)
-    at_each = len(sample.priors) // int(sizes.sum())
-    return torch.arange(len(sizes), device=sizes.device).repeat_interleave(sizes * at_each)
+        return (inside & (sample.levels[:, None] == suits)).any(dim=1)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from kddense.datasets import DATASET
 from kddense.exchange import Answer, Batch, ImageFormat, Question
 from kddense.views import ModelView
 
@@ -25,13 +26,17 @@ class Teacher(nn.Module):
 
     Args:
         name: What messages call it: the config key it came from.
+        datasets: Names of the data sets about whose images it is asked, see :class:`kddense.NamedDataset`; of all by
+            default.
 
     Attributes:
         view: What it shows: its taps and kinds of knowledge.
         model: The model itself; of an ensemble its first.
         input_scale: Size of the image that it sees, relative to the student's.
         classes: Names of its classes, ``None`` if they are not known.
-        class_map: For every class of the student its own, by index; ``None`` if they are the same.
+        class_map: For every class of the student its own, by index, ``None`` where it has none; ``None`` if they are the
+            same.
+        datasets: Names of the data sets about whose images it is asked; ``None`` for all.
         checkpoint: Path or URL of its weights, ``None`` if it has none.
     """
 
@@ -39,12 +44,32 @@ class Teacher(nn.Module):
     model: Any
     input_scale: float = 1.0
     classes: tuple[str, ...] | None = None
-    class_map: list[int] | None = None
+    class_map: list[int | None] | None = None
+    datasets: tuple[str, ...] | None = None
     checkpoint: str | None = None
 
-    def __init__(self, name: str = 'teacher') -> None:
+    def __init__(self, name: str = 'teacher', datasets: Sequence[str] | None = None) -> None:
         super().__init__()
         self.name = name
+        self.datasets = None if datasets is None else tuple(datasets)
+
+    def own_images(self, batch: Batch) -> list[int]:
+        """Return about which images of a batch it is asked, by their places.
+
+        Raises:
+            ValueError: If it is asked about some data sets, and an image does not say which it is of.
+        """
+        if self.datasets is None:
+            return list(range(len(batch.inputs)))
+        names = [sample.metainfo.get(DATASET) for sample in batch.data_samples]
+        if None in names:
+            place = names.index(None)
+            which = batch.data_samples[place].metainfo.get('img_path', f'number {place} of the batch')
+            raise ValueError(
+                f'{self.name}.datasets: the image {which} does not say of which data set it is: let each data set of '
+                "train_dataloader be the `dataset` of a dict(type='kddense.NamedDataset', called=…)"
+            )
+        return [place for place, name in enumerate(names) if name in self.datasets]
 
     def answer(self, question: Question, batch: Batch) -> Answer:
         """Run the parts that ``question`` asks about, on the images that the student sees.

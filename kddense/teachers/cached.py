@@ -133,7 +133,7 @@ class CachedTeacher(Teacher):
 
     def _take_over(self) -> None:
         """Say of itself what the teacher says of itself."""
-        for name in ('input_scale', 'classes', 'class_map', 'checkpoint'):
+        for name in ('input_scale', 'classes', 'class_map', 'datasets', 'checkpoint'):
             setattr(self, name, getattr(self.inner, name))
 
     def through(self, path: str, *values: Any) -> Any:

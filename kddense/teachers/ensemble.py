@@ -71,6 +71,12 @@ class EnsembleTeacher(Teacher):
         self.members = nn.ModuleList(
             build_teacher(member, f'{name}.members[{index}]') for index, member in enumerate(members)
         )
+        for index, member in enumerate(self._all):
+            if member.datasets is not None or member.view.known_classes is not None:
+                raise ValueError(
+                    f'{name}.members[{index}] must speak of all images and classes, as its mean with the others is of all: '
+                    'leave out its `datasets` and gaps in its `class_map`, or give it an objective of its own'
+                )
         self.view = _EnsembleView([member.view for member in self._all], name, by == 'error')
         self.classes = self._all[0].classes
         self.class_map = self._all[0].class_map

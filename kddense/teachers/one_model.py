@@ -42,7 +42,9 @@ class ModelTeacher(Teacher):
             height x width (x channels), as many channels as it takes. One that lacks it is an error. ``'student'`` is the
             student's, also where the pipeline kept a larger one for another teacher.
         class_map: For every class of the student the teacher's that it is, by name or index: selects and orders the classes
-            of a teacher that was trained on others. Softmax is then taken over the selected ones.
+            of a teacher that was trained on others. Softmax is then taken over the selected ones. ``None`` for a class
+            that a detector does not know: RoI and dense heads are then compared over the classes that it knows alone.
+        datasets: Names of the data sets about whose images it is asked; see :class:`kddense.NamedDataset`. All by default.
         compile: Run its backbone and neck, as far as no tap listens into them, through ``torch.compile``; a dict of its
             options, such as ``dict(mode='max-autotune')``. Changes last digits.
         trust_checkpoint: Load a checkpoint that holds pickled code. Only for files whose source you trust.
@@ -63,12 +65,13 @@ class ModelTeacher(Teacher):
         channels_last: bool = False,
         input_scale: float = 1.0,
         image: str | None = None,
-        class_map: Sequence[str | int] | None = None,
+        class_map: Sequence[str | int | None] | None = None,
+        datasets: Sequence[str] | None = None,
         compile: bool | Mapping[str, Any] = False,
         trust_checkpoint: bool = False,
         name: str = 'teacher',
     ) -> None:
-        super().__init__(name)
+        super().__init__(name, datasets)
         if precision not in PRECISIONS:
             raise ValueError(f"{name}.precision must be one of {', '.join(PRECISIONS)}, got '{precision}'")
         if not isinstance(input_scale, (int, float)) or not 0 < input_scale < float('inf'):
@@ -238,14 +241,15 @@ def _flat(losses: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
             yield key, tensor
 
 
-def _class_indices(class_map: Sequence[str | int], classes: Sequence[str] | None, name: str) -> list[int]:
+def _class_indices(class_map: Sequence[str | int | None], classes: Sequence[str] | None, name: str) -> list[int | None]:
     by_name = {own: index for index, own in enumerate(classes or ())}
     unknown = [one for one in class_map if isinstance(one, str) and one not in by_name]
     if unknown:
         known = f'they are {", ".join(by_name)}' if by_name else 'its names are not known, use indices'
         raise ValueError(f'{name}.class_map: the teacher has no class {", ".join(map(repr, unknown))}; {known}')
-    indices = [by_name[one] if isinstance(one, str) else int(one) for one in class_map]
-    if len(set(indices)) < len(indices) or min(indices) < 0:
+    indices = [by_name[one] if isinstance(one, str) else one for one in class_map]
+    mapped = [one for one in indices if one is not None]
+    if not mapped or len(set(mapped)) < len(mapped) or min(mapped) < 0:
         raise ValueError(
             f'{name}.class_map must name each class once, by name or by index from 0, got {list(class_map)}'
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
@@ -38,3 +39,18 @@ def explain(kind: str) -> str:
     """Return what messages call a kind of knowledge."""
     known = (view.explains for view in VIEWS.module_dict.values())
     return next((explains[kind] for explains in known if kind in explains), f"knowledge of the kind '{kind}'")
+
+
+def divided(class_map: Sequence[int | None] | None) -> tuple[list[int] | None, tuple[int, ...] | None]:
+    """Divide a map of classes with gaps.
+
+    Args:
+        class_map: For every class of the student a teacher's, ``None`` where it has none; ``None`` without a map.
+
+    Returns:
+        The teacher's classes, and which of the student's they are; ``None`` instead of all of them.
+    """
+    if class_map is None:
+        return None, None
+    known = tuple(place for place, one in enumerate(class_map) if one is not None)
+    return [one for one in class_map if one is not None], known if len(known) < len(class_map) else None

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from kddense.exchange import Answer, Batch, ImageFormat, Question, ViewError
 from kddense.taps import Recording, Tap, TapError, Taps, map_tensors, tensors_of
 
-from ._models import explain, is_unlabelled, speakers
+from ._models import divided, explain, speakers
 from .alignment import cut_to, in_float32, map_of_patches
+from .partial import check_labels
 from .probing import blank_batches, explained, run_on_blank
 
 
@@ -26,7 +27,7 @@ class ModelView:
         model: The model to look at. It is not changed.
         owner: How messages call it.
         input_scale: Size of the image that it sees, relative to the student's.
-        class_map: For every class of the student the one of this model that it is, by index; the same ones by default.
+        class_map: For every class of the student this model's, by index, ``None`` where it has none; the same by default.
         image_format: How its inputs are made of images; read off its data preprocessor by default.
         frozen: Whether it is a teacher's: then deep copies share it.
         patch_size: Of a transformer, height and width of a patch in pixels: its tokens are then shown as maps.
@@ -36,6 +37,9 @@ class ModelView:
         explains: What messages call each kind of knowledge that the family shows.
         sampled_kinds: Those of them that a teacher cannot give before it is told what the student sampled.
         shows_depth: Whether its heads estimate depth.
+        class_map: Its classes that are some of the student's, in their order; ``None`` without one.
+        known_classes: Which of the student's classes those are, ascending; ``None`` for all.
+        mapped_classes: The length of the ``class_map`` that was given; ``None`` without one.
         is_stretched: Whether its maps end where the student's image does, and not where their last cell does.
         norms: Norm layers as they were trained, by path, of a model that has folded them into its convolutions.
     """
@@ -49,7 +53,7 @@ class ModelView:
         model: nn.Module,
         owner: str,
         input_scale: float = 1.0,
-        class_map: Sequence[int] | None = None,
+        class_map: Sequence[int | None] | None = None,
         image_format: ImageFormat | None = None,
         frozen: bool = False,
         patch_size: int | None = None,
@@ -58,7 +62,8 @@ class ModelView:
         self.model: Any = model  # a class of another library
         self.owner = owner
         self.input_scale = input_scale
-        self.class_map = None if class_map is None else list(class_map)
+        self.class_map, self.known_classes = divided(class_map)
+        self.mapped_classes = None if class_map is None else len(class_map)
         self.image_format = image_format or ImageFormat.of(getattr(model, 'data_preprocessor', None))
         self.frozen = frozen
         self.patch_size = patch_size
@@ -133,12 +138,11 @@ class ModelView:
     @contextmanager
     def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
         """Context manager: the student's losses ignore images that are marked ``unlabelled``."""
-        if any(is_unlabelled(sample) for sample in data_samples):
-            raise ViewError(
-                f'{self.owner} ({type(self.model).__name__}) cannot learn from unlabelled images: only segmentors, depth '
-                'estimators and detectors with RoI or dense heads can'
-            )
+        check_labels(data_samples, self.owner, self.model)
         yield
+
+    def check_images(self, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
+        """Raise a :class:`ViewError` if images of a batch do not let this model, as the student, show some kinds."""
 
     def learn(self, run: Callable[..., Any], batch: Batch, taps: Iterable[str], kinds: Iterable[str]) -> Answer:
         """Run the model's own loss, as the student.
@@ -183,14 +187,12 @@ class ModelView:
         """Run what the question asks about, as a teacher: no losses, no NMS, no head that nobody listens to.
 
         Heads speak as in training, their layers are in eval mode: some return another quantity otherwise.
+        Values are in float32.
 
         Args:
             question: Taps and samples.
             images: Inputs in this model's own format, ``(N, C, H, W)``.
             covered: Height and width of what the student's inputs cover, all by default; maps are cut to it.
-
-        Returns:
-            Values in float32.
         """
         whole = question.taps & {''}
         with Taps(self.model, question.taps - whole, self.owner) as recording, self.as_in_training():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,12 +13,14 @@ from torch import Tensor, nn
 
 from kddense.exchange import DenseOpinion, DenseSample, MapOpinion, MapSample, Question, ViewError
 from kddense.registry import VIEWS
-from kddense.taps import Call, Recording
+from kddense.taps import Call, Recording, shadowed
 
 from ._boxes import as_tensor, coder_of, differing, prior_differences
 from ._models import is_a, owner_of
 from ._pixels import inside_images
 from .base import ModelView
+from .partial import absent_classes, tell_of_some, without_scores
+from .scored import have_scores, scores_of, weights_at
 from .unlabelled import LabelledHeadsView
 
 # What a head's `get_targets()` returns, and which boxes its losses look at, is known if both are those of one of these.
@@ -52,6 +57,11 @@ class DenseHeadView(LabelledHeadsView):
         owners = {owner_of(self.model.bbox_head, method) for method in ('get_targets', 'loss_by_feat')}
         return owners.pop() if len(owners) == 1 else None
 
+    @property
+    def _first_target(self) -> int:
+        """Where in what ``get_targets()`` returns labels and their weights begin."""
+        return 0 if self._trained_as == 'AnchorHead' else 1  # the others return their anchors too
+
     def check(self, kind: str) -> None:
         if kind not in self.kinds or not hasattr(self.model, 'bbox_head'):
             super().check(kind)
@@ -84,12 +94,84 @@ class DenseHeadView(LabelledHeadsView):
         own, other = self.model.bbox_head, teacher.model.bbox_head
         key = 'bbox_head' if self._trained_as == 'FCOSHead' else 'bbox_head.anchor_generator'
         priors = prior_differences(key, own.prior_generator, other.prior_generator)
-        classes = other.num_classes if teacher.class_map is None else len(teacher.class_map)
+        classes = teacher.mapped_classes or other.num_classes
         fields: list[tuple[str, Any, Any]] = [('bbox_head.num_classes', own.num_classes, classes)]
         if kind == 'dense':
             fields.append(('bbox_head.bbox_coder', coder_of(own.bbox_coder), coder_of(other.bbox_coder)))
             fields.append(('bbox_head.reg_max', self.reg_max, teacher.reg_max))
         return priors + differing(fields)
+
+    @contextmanager
+    def of_labelled_classes(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        if not tell_of_some(data_samples):
+            yield
+            return
+        self.check('dense')
+        head = self.model.bbox_head
+        with shadowed(head, 'loss_by_feat', without_scores(absent_classes(data_samples, head.num_classes))):
+            yield
+
+    @contextmanager
+    def weighing_scores(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        if not have_scores(data_samples):
+            yield
+            return
+        self.check('dense')
+        with shadowed(self.model.bbox_head, 'loss_by_feat', self._weighing):
+            yield
+
+    def _weighing(self, loss_by_feat: Callable) -> Callable:
+        """Return ``loss_by_feat`` with weights of places: of its loss of classes if the head has none of its own."""
+        head = self.model.bbox_head
+        found: list[Tensor] = []
+
+        def wrap_targets(scores: Sequence[Tensor], get_targets: Callable) -> Callable:
+            def weighed(*args: Any, **kwargs: Any) -> Any:
+                result = get_targets(*args, **kwargs)
+                instances = inspect.signature(get_targets).bind(*args, **kwargs).arguments['batch_gt_instances']
+                weights = self._weights(scores, Call(dict(batch_gt_instances=instances), result))
+                if self._trained_as == 'FCOSHead':
+                    found[:] = [torch.cat([level.flatten() for level in weights])]
+                    return result
+                at = self._first_target + 1
+                own = [one * weight for one, weight in zip(result[at], weights, strict=True)]
+                return (*result[:at], own, *result[at + 1 :])
+
+            return weighed
+
+        def wrap_loss(loss: Callable) -> Callable:
+            return lambda *args, **kwargs: loss(*args, **kwargs, **(dict(weight=found[0]) if found else {}))
+
+        def of_scores(scores: Sequence[Tensor], *args: Any, **kwargs: Any) -> Any:
+            with (
+                shadowed(head, 'get_targets', partial(wrap_targets, scores)),
+                shadowed(head.loss_cls, 'forward', wrap_loss),
+            ):
+                return loss_by_feat(scores, *args, **kwargs)
+
+        return of_scores
+
+    def _weights(self, scores: Sequence[Tensor], call: Call) -> list[Tensor]:
+        """Return how much each place of each level counts, ``(N, l)``."""
+        sample = self._sample([scores], call)
+        instances = call.arguments['batch_gt_instances']
+        at = sample.index[sample.positive]
+        weights = scores[0].new_ones(len(instances) * len(sample.priors))
+        weights[at] = weights_at(
+            self._boxes(sample), sample.image[sample.positive], sample.ground_truth, scores_of(instances)
+        ).to(weights)
+        counts = sample.levels.bincount(minlength=len(sample.strides)).tolist()
+        return list(weights.view(len(instances), -1).split(counts, dim=1))
+
+    def _boxes(self, sample: DenseSample) -> Tensor:
+        """Return the boxes that the positives of a sample are to find, in pixels."""
+        place = sample.index[sample.positive] % len(sample.priors)
+        priors = sample.priors[place]
+        if self._trained_as not in IN_DISTANCES:
+            return self.model.bbox_head.bbox_coder.decode(priors, sample.targets)
+        points = (priors[:, :2] + priors[:, 2:]) / 2 if priors.shape[1] == 4 else priors
+        distances = sample.targets * torch.tensor(sample.strides, device=priors.device)[sample.levels[place], None]
+        return torch.cat([points - distances[:, :2], points + distances[:, 2:]], dim=1)
 
     def sources_of(self, kinds: Iterable[str]) -> list[str]:
         return ['bbox_head' for _ in set(kinds)]
@@ -141,7 +223,7 @@ class DenseHeadView(LabelledHeadsView):
                 torch.cat([level.unflatten(0, (number, -1)) for level in levels], dim=1) for levels in call.result
             )
             return labels.flatten(), torch.arange(labels.numel(), device=labels.device), targets.flatten(0, 1)
-        first = 0 if self._trained_as == 'AnchorHead' else 1  # the others return their anchors too
+        first = self._first_target
         labels, weights, targets = (torch.cat(levels, dim=1) for levels in call.result[first : first + 3])
         return labels.flatten(), weights.flatten().nonzero().squeeze(1), targets.flatten(0, 1)
 

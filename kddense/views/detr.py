@@ -19,6 +19,7 @@ from ._boxes import differing
 from ._models import is_a, owner_of
 from .alignment import cut_to
 from .base import ModelView
+from .unlabelled import DetectorView
 from .whole_run import layers_in, of_whole_images
 
 # Where the methods that make and decode queries come from, if how they do it is known.
@@ -29,7 +30,7 @@ FIELDS = tuple(one.name for one in fields(Queries))
 
 
 @VIEWS.register_module()
-class DETRView(ModelView):
+class DETRView(DetectorView):
     """DETR, Conditional, DAB and Deformable DETR, DINO: every ``DetectionTransformer`` of mmdet that decodes as one of them.
 
     ``'predictions'`` is what each decoder layer says of the model's own queries: two models need no more than the same

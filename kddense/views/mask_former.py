@@ -17,6 +17,7 @@ from ._boxes import differing
 from ._models import is_a, is_unlabelled, owner_of
 from .base import ModelView
 from .segmentor import SegmentorView
+from .unlabelled import DetectorView
 from .whole_run import layers_in, of_whole_images
 
 KIND = 'mask_queries'
@@ -108,7 +109,7 @@ class MaskQueryView(ModelView):
 
 
 @VIEWS.register_module()
-class MaskFormerView(MaskQueryView):
+class MaskFormerView(MaskQueryView, DetectorView):
     """``MaskFormer`` and ``Mask2Former`` of mmdet, for instances or panoptic.
 
     ``'mask_queries'`` is what each decoder layer says of the model's own queries: things and stuff alike, sets that can be

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -17,6 +17,8 @@ from ._boxes import as_tensor, coder_of, differing, prior_differences
 from ._models import is_a
 from .base import ModelView
 from .masks import blank_masks, check_masks, mask_differences, mask_taps, read_masks, run_masks
+from .partial import absent_classes, check_labels, tell_of_some, with_wide_background
+from .scored import have_scores, scores_of, weighing_rois
 from .unlabelled import LabelledHeadsView
 
 UNFIT_ROI_HEADS = {
@@ -121,10 +123,34 @@ class TwoStageView(LabelledHeadsView):
         fields = []
         for stage, (own, other) in enumerate(zip(ours, theirs, strict=True)):
             key = 'roi_head.bbox_head' if len(ours) == 1 else f'roi_head.bbox_head[{stage}]'
-            theirs_of_ours = other.num_classes if teacher.class_map is None else len(teacher.class_map)
+            theirs_of_ours = teacher.mapped_classes or other.num_classes
             fields.append((f'{key}.num_classes', own.num_classes, theirs_of_ours))
             fields.append((f'{key}.bbox_coder', coder_of(own.bbox_coder), coder_of(other.bbox_coder)))
         return differing(fields)
+
+    @contextmanager
+    def of_labelled_classes(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        if not tell_of_some(data_samples):
+            yield
+            return
+        self.check('roi')
+        if any(getattr(head.loss_cls, 'use_sigmoid', False) for head in self.box_heads):
+            check_labels(data_samples, self.owner, self.model)
+        wrap = with_wide_background(absent_classes(data_samples, self.box_heads[0].num_classes))
+        with ExitStack() as stack:
+            for head in self.box_heads:
+                stack.enter_context(shadowed(head, 'loss_and_target', wrap))
+            yield
+
+    @contextmanager
+    def weighing_scores(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        with ExitStack() as stack:
+            if have_scores(data_samples):
+                self.check('roi')
+                wrap = weighing_rois(scores_of([sample.gt_instances for sample in data_samples]))
+                for head in self.box_heads:
+                    stack.enter_context(shadowed(head, 'get_targets', wrap))
+            yield
 
     def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
         found = {'masks' if tap.startswith('roi_head.mask') else 'roi' for tap in taps if tap.startswith('roi_head')}

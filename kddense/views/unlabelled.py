@@ -10,42 +10,64 @@ import torch
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from kddense.exchange import Answer, Batch, ViewError
+from kddense.exchange import ViewError
 from kddense.taps import map_tensors, shadowed, tensors_of
 
 from ._models import explain, is_unlabelled
 from .base import ModelView
+from .partial import check_labels
 
 METHODS = ('loss', 'loss_and_predict')  # of a head, by which a detector of mmdet asks for its losses
 
 
-class LabelledHeadsView(ModelView):
+class DetectorView(ModelView):
+    """A detector: of a batch in which no image has labels it shows features, and its own losses are zeros."""
+
+    def check_images(self, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
+        if kinds and any(map(is_unlabelled, data_samples)):
+            raise ViewError(
+                f'{self.owner} ({type(self.model).__name__}) has no {" and no ".join(map(explain, sorted(kinds)))} of '
+                'unlabelled images, as its heads sample by labels: compare features there, of backbone or neck'
+            )
+
+    @contextmanager
+    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        if not all(map(is_unlabelled, data_samples)) or not data_samples:
+            check_labels(data_samples, self.owner, self.model)
+            yield
+            return
+        with shadowed(self.model, 'loss', lambda _: self._zero_loss):
+            yield
+
+    def _zero_loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
+        """Return a zero that reaches the features and every weight, so that all processes see all gradients."""
+        zero = sum(0 * value.float().sum() for value in tensors_of(self.model.extract_feat(inputs)))
+        return dict(loss_unlabelled=zero + sum(0 * weight.float().sum() for weight in self.model.parameters()))
+
+
+class LabelledHeadsView(DetectorView):
     """A detector whose heads are asked for losses of features and data samples, as mmdet's are.
 
     Images without labels pass through its backbone and neck with the others; its heads are shown the labelled images alone.
     """
 
-    def learn(self, run: Callable[..., Any], batch: Batch, taps: Iterable[str], kinds: Iterable[str]) -> Answer:
-        kinds = frozenset(kinds)
-        if kinds and any(map(is_unlabelled, batch.data_samples)):
-            raise ViewError(
-                f'{self.owner} ({type(self.model).__name__}) has no {" and no ".join(map(explain, sorted(kinds)))} of '
-                'unlabelled images, as its heads sample by labels: compare features there, of backbone or neck'
-            )
-        return super().learn(run, batch, taps, kinds)
-
     @contextmanager
     def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
         labelled = [index for index, sample in enumerate(data_samples) if not is_unlabelled(sample)]
+        if data_samples and not labelled:
+            with super().without_labels(data_samples):
+                yield
+            return
         for sample in filter(is_unlabelled, data_samples):
             if 'labels' not in sample.get(
                 'gt_instances', ()
             ):  # which some detectors rewrite before their heads see them
                 sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
         with ExitStack() as stack:
-            if not labelled:
-                stack.enter_context(shadowed(self.model, 'loss', lambda _: self._zero_loss))
-            elif len(labelled) < len(data_samples):
+            samples = [data_samples[index] for index in labelled]
+            stack.enter_context(self.of_labelled_classes(samples))
+            stack.enter_context(self.weighing_scores(samples))
+            if len(labelled) < len(data_samples):
                 wrap = _only_of(labelled, len(data_samples))
                 pairs = ((head, method) for head in self.model.children() for method in METHODS)
                 for head, method in pairs:
@@ -53,10 +75,17 @@ class LabelledHeadsView(ModelView):
                         stack.enter_context(shadowed(head, method, wrap))
             yield
 
-    def _zero_loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
-        """Return a zero that reaches the features and every weight, so that all processes see all gradients."""
-        zero = sum(0 * value.float().sum() for value in tensors_of(self.model.extract_feat(inputs)))
-        return dict(loss_unlabelled=zero + sum(0 * weight.float().sum() for weight in self.model.parameters()))
+    @contextmanager
+    def of_labelled_classes(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        """Context manager: the losses of images whose data set labels some classes alone leave out the others."""
+        check_labels(data_samples, self.owner, self.model)
+        yield
+
+    @contextmanager
+    def weighing_scores(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        """Context manager: what is learned of the class of a box weighs as much as the box's score, if it has one."""
+        check_labels(data_samples, self.owner, self.model)
+        yield
 
 
 def _only_of(labelled: list[int], count: int) -> Callable[[Callable], Callable]:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from kddense.training.unlabelled import pipeline_without_labels
 
-from ..helpers import segmentors, tiny
+from ..helpers import mask_models, segmentors, tiny, transformers
 
 
 @pytest.fixture(scope='session')
@@ -273,11 +273,28 @@ def test_a_batch_of_a_detector_may_be_wholly_unlabelled(name):
     assert not any(one.grad.any() for name, one in weights.items() if '_head' in name)
 
 
+@pytest.mark.parametrize('make', [lambda: transformers.detr('dab'), mask_models.mask2former], ids=['detr', 'masks'])
+def test_a_batch_of_other_detectors_is_wholly_unlabelled_or_not_at_all(make):
+    model = tiny.distiller(
+        make(), make(), dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1]))
+    )
+    losses = tiny.step(model, detection_without_labels(2, 0, 1))
+    assert losses['loss_unlabelled'] == 0
+    assert losses['distill.hint.loss'] > 0
+    tiny.total(losses).backward()
+    weights = dict(model.student.named_parameters())
+    assert not [name for name, one in weights.items() if one.requires_grad and one.grad is None]
+    assert any(one.grad.any() for name, one in weights.items() if name.startswith('backbone') and one.requires_grad)
+    with pytest.raises(ValueError, match=r'^student \(\w+\) cannot learn from unlabelled images beside labelled ones'):
+        tiny.step(model, detection_without_labels(2, 1))
+
+
 def test_what_detectors_sample_by_labels_cannot_be_compared():
     objectives = dict(roi=dict(type='kddense.ChenRoIObjective'))
     model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(width=16), objectives)
     with pytest.raises(
-        ValueError, match=r'^student \(FasterRCNN\) has no .* of unlabelled images, as its heads sample by'
+        ValueError,
+        match=r'^objectives.roi: student \(FasterRCNN\) has no .* of unlabelled images, as its heads sample by',
     ):
         tiny.step(model, detection_without_labels(2, 1))
 
