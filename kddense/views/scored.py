@@ -1,7 +1,7 @@
-"""Boxes that a model found and nobody checked: each weighs as much as its score in what is learned of classes.
+"""Labels that a model gave and nobody checked: each weighs as much as its score in what is learned of classes.
 
 So Tang et al., Multiple Instance Detection Network with Online Instance Classifier Refinement, CVPR 2017, weigh what is
-learned of a box that a network chose. What is averaged over, the number of boxes, stays.
+learned of a box that a network chose. What is averaged over, the number of boxes or of pixels, stays.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+PIXEL_SCORES = 'pixel_scores'  # in the metainfo of a data sample: of each pixel, in 8 bits
 LEAST = 1e-6  # RoI heads count what has a weight above 0
 
 
@@ -67,3 +68,42 @@ def weighing_rois(scores: Sequence[Tensor]) -> Callable[[Callable], Callable]:
         return weighed
 
     return wrap
+
+
+def have_pixel_scores(data_samples: Sequence[Any]) -> bool:
+    """Tell whether there are labels of pixels with scores."""
+    return any(PIXEL_SCORES in sample.metainfo for sample in data_samples)
+
+
+def weighing_pixels(head: Any) -> Callable[[Callable], Callable]:
+    """Return what wraps ``loss_by_feat`` of a decode head: pixels weigh as much as their scores, and as its sampler says."""
+
+    def wrap(loss_by_feat: Callable) -> Callable:
+        def weighed(outputs: Any, data_samples: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+            before = head.sampler
+            head.sampler = _ByScore(data_samples, before)
+            try:
+                return loss_by_feat(outputs, data_samples, *args, **kwargs)
+            finally:
+                head.sampler = before
+
+        return weighed
+
+    return wrap
+
+
+class _ByScore:
+    """What mmseg asks for the weights of pixels."""
+
+    def __init__(self, data_samples: Sequence[Any], other: Any) -> None:
+        self.data_samples = data_samples
+        self.other = other
+
+    def sample(self, seg_logit: Tensor, seg_label: Tensor) -> Tensor:
+        weights = torch.ones_like(seg_label[:, 0], dtype=torch.float32)
+        for weight, sample in zip(weights, self.data_samples, strict=True):
+            scores = sample.metainfo.get(PIXEL_SCORES)
+            if scores is not None:
+                rows = torch.as_tensor(scores, device=weight.device).float() / 255
+                weight[: rows.shape[0], : rows.shape[1]] = rows  # padding has no label
+        return weights if self.other is None else weights * self.other.sample(seg_logit, seg_label)

@@ -13,9 +13,10 @@ from kddense.exchange import Answer, MapOpinion, MapSample, Question, ViewError
 from kddense.registry import VIEWS
 from kddense.taps import Call, Recording, Tap, Taps, map_tensors, shadowed, tensors_of
 
-from ._models import is_a, is_unlabelled
+from ._models import is_a, is_unlabelled, owner_of
 from ._pixels import inside_images
 from .base import ModelView
+from .scored import PIXEL_SCORES, have_pixel_scores, weighing_pixels
 
 HEADS = {'pixels': 'decode_head', 'auxiliary': 'auxiliary_head'}
 
@@ -120,11 +121,10 @@ class SegmentorView(ModelView):
     @contextmanager
     def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
         labelled = [index for index, sample in enumerate(data_samples) if not is_unlabelled(sample)]
-        if len(labelled) == len(data_samples):
-            yield
-            return
         with ExitStack() as stack:
-            for path, head in self.model.named_modules():
+            if have_pixel_scores(data_samples):
+                self._weigh_pixels(stack)
+            for path, head in self.model.named_modules() if len(labelled) < len(data_samples) else ():
                 if is_a(head, 'PointHead'):
                     raise ViewError(
                         f'{self.owner}.{path} samples labelled points: it cannot learn from unlabelled images'
@@ -134,6 +134,16 @@ class SegmentorView(ModelView):
                         shadowed(head, 'loss_by_feat', _only_of(labelled) if labelled else _zeros_of(head))
                     )
             yield
+
+    def _weigh_pixels(self, stack: ExitStack) -> None:
+        for path, head in self.model.named_modules():
+            if hasattr(head, 'loss_by_feat'):
+                if owner_of(head, 'loss_by_feat') != 'BaseDecodeHead':
+                    raise ViewError(
+                        f'{self.owner}.{path} is a {type(head).__name__}, whose loss knows no weights of pixels: leave '
+                        f"'{PIXEL_SCORES}' out of the meta_keys of the pipeline"
+                    )
+                stack.enter_context(shadowed(head, 'loss_by_feat', weighing_pixels(head)))
 
     def fit_opinions(self, kind: str, opinions: list[Any], fit: Callable[[Tensor], Tensor]) -> list[Any]:
         return [replace(one, logits=self._mapped(fit(one.logits)), feature=fit(one.feature)) for one in opinions]

@@ -1,11 +1,13 @@
-"""Boxes with scores: what is learned of a class weighs as much as the box's score."""
+"""Labels with scores: what is learned of a class weighs as much as the label's score."""
 
 from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
+from mmengine.structures import PixelData
 from torch.nn import functional as F
 
 from kddense.taps import Taps
@@ -125,3 +127,65 @@ def test_who_cannot_weigh_says_so():
     model = student(transformers.detr('dab'))
     with pytest.raises(ValueError, match=r'^student \(DABDETR\) cannot learn from boxes by their scores'):
         losses_of(model, scored((0.5, 0.5)))
+
+
+# --- pixels --------------------------------------------------------------------------------------------------------------
+
+
+def pixels(*scores):
+    """Return images of a segmentor whose pixels have these scores, maps in 8 bits or one number."""
+    data = tiny.segmentation_data(count=len(scores))
+    for sample, own in zip(data['data_samples'], scores, strict=True):
+        if own is not None:
+            sample.set_metainfo(dict(pixel_scores=np.full((64, 64), own, np.uint8) if isinstance(own, int) else own))
+    return data
+
+
+@pytest.mark.parametrize('stock', ['pspnet_r50-d8', 'ocrnet_r50-d8'])
+def test_pixels_weigh_as_much_as_their_scores(stock):
+    model = tiny.build(dict(type='kddense.Distiller', student=tiny.segmentor(stock)), scope='mmseg')
+    plain, full, none, some = (losses_of(model, pixels(own, own)) for own in (None, 255, 0, 51))
+    assert plain.keys() == full.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(full[key], value)
+        assert none[key] == 0
+        torch.testing.assert_close(some[key], 0.2 * value)
+
+
+def test_pixels_of_score_0_teach_as_little_as_those_without_a_label():
+    model = tiny.build(dict(type='kddense.Distiller', student=tiny.segmentor('pspnet_r50-d8')), scope='mmseg')
+    half = np.full((64, 64), 255, np.uint8)
+    half[:, :20] = 0
+    data = pixels(None, None)
+    data['data_samples'][0].gt_sem_seg.data[..., :20] = 255
+    ignored, weighed = losses_of(model, data), losses_of(model, pixels(half, None))
+    for key, value in ignored.items():
+        torch.testing.assert_close(weighed[key], value)
+
+
+def test_padding_unlabelled_images_and_samplers():
+    sampler = dict(type='OHEMPixelSampler', thresh=0.9, min_kept=20)
+    config = tiny.segmentor('pspnet_r50-d8', {'decode_head.sampler': sampler})
+    model = tiny.build(dict(type='kddense.Distiller', student=config), scope='mmseg')
+    before = model.student.decode_head.sampler
+    data = pixels(51, 51, 255)
+    data['inputs'][0] = data['inputs'][0][:, :60, :50]
+    data['data_samples'][0].gt_sem_seg = PixelData(data=data['data_samples'][0].gt_sem_seg.data[:, :60, :50])
+    data['data_samples'][0].set_metainfo(dict(img_shape=(60, 50), pixel_scores=np.full((60, 50), 51, np.uint8)))
+    data['data_samples'][1].set_metainfo(dict(unlabelled=True))
+    losses = losses_of(model, data)
+    assert all(torch.isfinite(value) for value in losses.values())
+    assert losses['decode.loss_ce'] > 0
+    assert model.student.decode_head.sampler is before
+
+
+def test_a_head_whose_loss_knows_no_weights_says_so():
+    model = tiny.build(dict(type='kddense.Distiller', student=tiny.segmentor('pspnet_r50-d8')), scope='mmseg')
+
+    class Own(type(model.student.decode_head)):
+        def loss_by_feat(self, outputs, data_samples):
+            return {}
+
+    model.student.decode_head.__class__ = Own
+    with pytest.raises(ValueError, match='^student.decode_head is a Own, whose loss knows no weights of pixels: leave'):
+        losses_of(model, pixels(51, 51))
