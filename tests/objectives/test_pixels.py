@@ -351,7 +351,7 @@ def test_without_names_nothing_is_checked(hub):
     [
         (
             objective('CWD', on='neck'),
-            r"^objectives.it.on must be 'decode_head', 'auxiliary_head' or 'bbox_head', got",
+            r"^objectives.it.on must be one of 'decode_head', 'auxiliary_head', 'semantic_head', 'bbox_head', got 'neck'",
         ),
         (objective('CWD', resize='both'), r"^objectives.it.resize must be 'student' or 'teacher', got 'both'"),
         (objective('CWD', compare='maps'), r"^objectives.it.compare must be 'logits' or 'feature', got 'maps'"),
