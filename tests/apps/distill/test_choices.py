@@ -101,7 +101,7 @@ def test_a_stranger_teaches_a_two_stage_detector_by_its_classes():
             'ld',
             TWO_STAGE,
             TWO_STAGE,
-            'the recipe ld does not fit a two-stage detector .* these do: chen2017, dist, pkd,',
+            'the recipe ld does not fit a two-stage detector .* these do: chen2017, dist, fgfi, pkd,',
         ),
         ('ld', GFL, ONE_STAGE, 'the recipe ld does not fit a GFL detector with a one-stage detector for a teacher'),
         ('chen2017', TWO_STAGE, ONE_STAGE, 'does not fit a two-stage detector with a one-stage detector'),
