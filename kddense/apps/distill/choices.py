@@ -117,8 +117,8 @@ def _faster_rcnn(method: str) -> Measured:
     return Measured('Faster R-CNN', f'{method}/measured_bccd.json', f'{method}_lite2_r18-w16_faster-rcnn_fpn_bccd.py')
 
 
-def _bccd(method: str) -> tuple[Measured, ...]:
-    return (Measured('FCOS', f'{method}/measured_bccd.json', f'{method}_lite2_r18-w16_fcos_fpn_bccd.py'),)
+def _bccd(method: str, config: str = '') -> tuple[Measured, ...]:
+    return (Measured('FCOS', f'{method}/measured_bccd.json', config or f'{method}_lite2_r18-w16_fcos_fpn_bccd.py'),)
 
 
 # For each family the first that fits is chosen. A recipe has one line for the families in which it was measured, and one for
@@ -238,6 +238,7 @@ CHOICES = (
         Choice(recipe, (TWO_STAGE, *DENSE, SEGMENTOR), note='weights of 4 bits')
         for recipe in ('apprentice', 'quantized_distillation')
     ),
+    Choice('qat', DENSE, _bccd('qat', 'qat-self_r18-w16_fcos_fpn_bccd.py'), 'INT8, less QAT without a teacher'),
     Choice('qat', FAMILIES, note='INT8; begins with a trained student'),
     Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
     *(Choice(recipe, FAMILIES, same_family=False) for recipe in ANY),
