@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, init_default_scope
 
 from kddense.datasets import InfiniteVariantSampler
 from kddense.errors import ConfigError, within
-from kddense.report.costs import timed
+from kddense.report.costs import median_ratio, timed
 from kddense.report.page import machine, versions
 
 VARIANTS = 'kddense.VariantDataset'
@@ -53,13 +53,9 @@ def measure_loading(
             seconds = timed(lambda order=order: _read(dataset, order, images), 'cpu', clock)  # type: ignore[misc]
             if turn:
                 times[count].append(1000 * seconds / images)
-    ratios = {
-        count: [one / first for one, first in zip(found, times[views[0]], strict=True)]
-        for count, found in times.items()
-    }
     return {
         'rows': {str(count): statistics.median(found) for count, found in times.items()},
-        'ratio': {str(count): statistics.median(found) for count, found in ratios.items()},
+        'ratio': {str(count): median_ratio(found, times[views[0]]) for count, found in times.items()},
         'images': images,
         'rounds': rounds,
         'machine': machine(),

@@ -19,7 +19,7 @@ from kddense.apps.made_up_batch import made_up_batch
 from kddense.apps.steps import build, one_exchange, optimizers_of, plain_forward, reference_teacher, step
 from kddense.datasets import VARIANT
 from kddense.exchange import Batch
-from kddense.report.costs import timed
+from kddense.report.costs import median_ratio, timed
 from kddense.teachers.cache import versions
 from kddense.training.quantise import quantising_hook
 
@@ -80,8 +80,8 @@ def measure_rows(
     parts = [sum(pair) for pair in zip(times['plain'], times['teacher'], strict=True)]
     return dict(
         rows={name: statistics.median(values) for name, values in times.items()},
-        to_plain={name: _ratio(values, times['plain']) for name, values in times.items()},
-        to_parts={name: _ratio(values, parts) for name, values in times.items()},
+        to_plain={name: median_ratio(values, times['plain']) for name, values in times.items()},
+        to_parts={name: median_ratio(values, parts) for name, values in times.items()},
         memory=memory,
         rounds=rounds,
         device=torch.cuda.get_device_name(device) if device.startswith('cuda') else device,
@@ -148,10 +148,6 @@ def _teacher(config: Config, shape: tuple[int, int, int], device: str) -> Callab
     _, _, question = one_exchange(distiller, batch)
     images, _ = reference.images.of(Batch(**batch, image_format=distiller.image_format))
     return lambda: plain_forward(reference, question, images)
-
-
-def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    return statistics.median(own / other for own, other in zip(times, others, strict=True))
 
 
 def _memory(take: Callable[[], None], device: str) -> float:

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mmengine.dataset import Compose
+
 from kddense.errors import ConfigError
 
 LOADERS = 'Load'  # how the names of transforms begin that read files and draw no random numbers
@@ -39,9 +41,9 @@ class DecodedOnce:
         if not again and index != self._index:
             return self._dataset[index]
         loading, rest = self._parts()
-        loaded = self._loaded if index == self._index else _through(loading, self._dataset.get_data_info(index))
+        loaded = self._loaded if index == self._index else Compose(loading)(self._dataset.get_data_info(index))
         self._index, self._loaded = (index, loaded) if again else (None, None)
-        return _through(rest, copy.deepcopy(loaded) if again else loaded)
+        return Compose(rest)(copy.deepcopy(loaded) if again else loaded)
 
     def _parts(self) -> tuple[Sequence[Callable], Sequence[Callable]]:
         """Return the transforms that load, and those after them; hooks may change the pipeline in the middle of a run."""
@@ -57,11 +59,3 @@ class DecodedOnce:
                 'train_dataloader.sampler',
             )
         return transforms[:count], transforms[count:]
-
-
-def _through(transforms: Sequence[Callable], results: Any) -> Any:
-    for transform in transforms:
-        results = transform(results)
-        if results is None:
-            return None
-    return results

@@ -53,7 +53,7 @@ class PseudoLabels(WrappedDataset):
         """
 
         def parsed(raw: dict[str, Any]) -> Any:
-            info = parse(raw)
+            info = parse({**raw, 'raw_ann_info': []})
             info['instances'] = [
                 {**instance, 'bbox_label': instance['bbox_label'] + CLASSES * self._missing(one)}
                 for one in raw['raw_ann_info']

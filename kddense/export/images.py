@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import mmcv
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kddense.datasets.image_files import SUFFIXES, read_image
 from kddense.exchange import ImageFormat
 
-SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 MOST = 100
 
 
@@ -49,7 +48,9 @@ def read_images(files: Sequence[Path], size: tuple[int, int], pixels: ImageForma
     """
     height, width = size
     for file in files:
-        image = _read(file)
+        image = read_image(file)
+        if image is None:
+            raise ValueError(f'--images: {file} cannot be read as an image: mend it, or take it out of the folder')
         scale = min(height / image.shape[0], width / image.shape[1])
         image = mmcv.imresize(image, (round(image.shape[1] * scale), round(image.shape[0] * scale)))
         values = torch.from_numpy(image).permute(2, 0, 1).float()
@@ -58,10 +59,3 @@ def read_images(files: Sequence[Path], size: tuple[int, int], pixels: ImageForma
         padding = (0, width - image.shape[1], 0, height - image.shape[0])
         padded = functional.pad((values - mean) / std, padding, value=pixels.pad_value)
         yield padded[None], torch.tensor([image.shape[:2]], dtype=torch.float32)
-
-
-def _read(file: Path) -> np.ndarray:
-    image = mmcv.imread(str(file), channel_order='bgr')
-    if image is None:
-        raise ValueError(f'--images: {file} cannot be read as an image: mend it, or take it out of the folder')
-    return image

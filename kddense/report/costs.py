@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -96,6 +96,11 @@ def timed(piece: Callable[[], object], device: str, clock: str = 'wall') -> floa
     piece()
     _synchronize(device)
     return CLOCKS[clock]() - started
+
+
+def median_ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    """Return the median of the ratios of times that were taken in turns with others."""
+    return statistics.median(own / other for own, other in zip(times, others, strict=True))
 
 
 def _synchronize(device: str) -> None:

@@ -61,3 +61,14 @@ def distiller(student, teacher, objectives, **options):
         if hasattr(one, 'level_embed'):
             torch.nn.init.normal_(one.level_embed)
     return model
+
+
+def taught(objective, student='dab', teacher=None, *changes, **options):
+    """Build a student of the family with one objective ``x``, and a teacher twice as wide: of its own kind by default."""
+    teacher = detr(student if teacher is None else teacher, 16, *changes)
+    return distiller(detr(student), tiny.teacher_of(teacher, **options), dict(x=objective))
+
+
+def own_losses(losses):
+    """Return the losses of the objective ``x``, by their own names."""
+    return {name.removeprefix('distill.x.'): value for name, value in losses.items() if name.startswith('distill.x.')}

@@ -12,7 +12,8 @@ from kddense.losses import query_quality, target_aware_distance, target_mask
 from kddense.objectives import QueryPriorObjective, TargetAwareObjective
 
 from ..helpers import plugins, tiny, transformers
-from ..helpers.transformers import FAMILY, detr
+from ..helpers.transformers import FAMILY, detr, own_losses
+from ..helpers.transformers import taught as distiller
 from ..helpers.two_processes import in_two_processes
 
 DATA = tiny.detection_data()
@@ -27,15 +28,6 @@ OBJECTIVES = dict(target_aware=TARGET_AWARE, query_prior=QUERY_PRIOR)
 BOTH = pytest.mark.parametrize('part', OBJECTIVES)
 EVERY = pytest.mark.parametrize('family', FAMILY)
 DEEP = {'decoder.num_layers': 3, 'num_queries': 7}
-
-
-def distiller(objective, student='dab', teacher=None, *changes, **options):
-    teacher = detr(student if teacher is None else teacher, 16, *changes)
-    return transformers.distiller(detr(student), tiny.teacher_of(teacher, **options), dict(x=objective))
-
-
-def own_losses(losses):
-    return {name.removeprefix('distill.x.'): value for name, value in losses.items() if name.startswith('distill.x.')}
 
 
 @BOTH

@@ -10,22 +10,14 @@ from kddense.exchange import QueryOpinion
 from kddense.objectives import DETRDistillObjective, KDDETRObjective
 
 from ..helpers import plugins, tiny, transformers
-from ..helpers.transformers import FAMILY, detr
+from ..helpers.transformers import FAMILY, detr, own_losses
+from ..helpers.transformers import taught as distiller
 from ..helpers.two_processes import in_two_processes
 
 DATA = tiny.detection_data()
 KD_DETR, DETRDISTILL = (dict(type=f'kddense.{name}') for name in ('KDDETRObjective', 'DETRDistillObjective'))
 NAMES = ('loss_cls', 'loss_bbox', 'loss_iou')
 BOTH = pytest.mark.parametrize('objective', [KD_DETR, DETRDISTILL], ids=['kd_detr', 'detrdistill'])
-
-
-def distiller(objective, student='dab', teacher=None, *changes, **options):
-    teacher = detr(student if teacher is None else teacher, 16, *changes)
-    return transformers.distiller(detr(student), tiny.teacher_of(teacher, **options), dict(x=objective))
-
-
-def own_losses(losses):
-    return {name.removeprefix('distill.x.'): value for name, value in losses.items() if name.startswith('distill.x.')}
 
 
 @BOTH
