@@ -248,3 +248,15 @@ def mean_over_processes(number: float | Tensor, like: Tensor) -> Tensor:
     mean = torch.as_tensor(number, dtype=torch.float32, device=like.device).detach().clone()
     all_reduce(mean, op='mean')
     return mean
+
+
+def share_of_process(number: float | Tensor, like: Tensor) -> Tensor:
+    """Return a number of this step over its mean over all processes, or over 1 where that is less.
+
+    A mean over so many that is multiplied by it is one over all processes: their gradients average to those of one.
+
+    Args:
+        number: The number here, such as a count of samples.
+        like: On whose device to return it.
+    """
+    return number / mean_over_processes(number, like).clamp(min=1)

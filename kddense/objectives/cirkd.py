@@ -20,7 +20,7 @@ from kddense.registry import MODELS
 from kddense.views import ModelView
 
 from ._labels import PlaceLabels
-from .base import mean_over_processes
+from .base import share_of_process
 from .places import PlaceObjective
 
 # Before a classifier, as in the paper, and for each level of a pyramid.
@@ -153,7 +153,7 @@ class CIRKDObjective(PlaceObjective):
         known = labels >= 0
         ours, theirs = (side.movedim(1, -1)[known] for side in (self.projectors[index](own), other))
         losses = {'loss_batch': self.loss(own, other)}
-        share = len(ours) / mean_over_processes(len(ours), own).clamp(min=1)
+        share = share_of_process(len(ours), own)
         for kind, queues in (('pixel', self.pixel_queues), ('region', self.region_queues)):
             remembered = queues[index].sample(math.ceil(self._size(f'{kind}_samples') / self.labels.classes))
             losses[f'loss_{kind}'] = share * memory_divergence(ours, theirs, remembered, self.loss.temperature)

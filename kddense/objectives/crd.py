@@ -21,7 +21,7 @@ from kddense.registry import MODELS
 from kddense.views import ModelView
 
 from ._box_features import finest_stride, level_means
-from .base import mean_over_processes
+from .base import share_of_process
 from .places import PlaceObjective
 
 
@@ -136,7 +136,7 @@ class CRDObjective(PlaceObjective):
         student, teacher = (
             self._embed(layers, maps, boxes, width) for layers, maps in zip(self.embeddings, sides, strict=True)
         )
-        share = len(ids) / mean_over_processes(len(ids), student).clamp(min=1)
+        share = share_of_process(len(ids), student)
         if self.form == 'batch':
             return {'loss': share * info_nce(student, teacher, self.temperature, self._same(labels, labels))}
         return {'loss': share * self._with_memory(ids, labels, student, teacher)}

@@ -15,7 +15,7 @@ from kddense.registry import MODELS
 from kddense.views import ModelView, is_a
 
 from ._box_features import finest_stride, level_crops, level_of
-from .base import mean_over_processes
+from .base import share_of_process
 from .feature import FeatureObjective
 from .maps import MapObjective
 
@@ -135,7 +135,7 @@ class GIDObjective(FeatureObjective):
         responses = [(logits[places], boxes[places]) for logits, boxes in (ours, theirs)]
         classes, boxes = response_distance(*responses)
         counts = torch.tensor([float(sum(map(len, instances))), float(len(places))], device=places.device)
-        of_instances, of_places = counts / mean_over_processes(counts, counts).clamp(min=1)
+        of_instances, of_places = share_of_process(counts, counts)
         terms = (feature * of_instances, relation, classes * of_places, boxes * of_places)
         return {
             name: weight * term

@@ -13,7 +13,7 @@ from kddense.losses._checks import check_not_negative
 from kddense.registry import MODELS
 from kddense.views import ModelView
 
-from .base import Objective, mean_over_processes
+from .base import Objective, share_of_process
 
 
 @MODELS.register_module()
@@ -77,7 +77,7 @@ class MaskObjective(Objective):
 
     def _of_stage(self, own: MaskOpinion, other: MaskOpinion) -> dict[str, Tensor]:
         count = len(own.logits)
-        share = count / mean_over_processes(count, own.logits).clamp(min=1)
+        share = share_of_process(count, own.logits)
         found = {
             'loss_mask': lambda: sigmoid_soft_target_divergence(own.logits[:, None], other.logits[:, None]),
             'loss_dice': lambda: dice_distance(own.logits, other.logits),
