@@ -80,7 +80,7 @@ def quick_mmengine() -> Iterator[None]:
 
 @pytest.fixture(scope='session')
 def toy_data(tmp_path_factory) -> Path:
-    """Eight images of two or three shapes: COCO boxes in ``boxes.json``, classes in ``masks/``, depth in ``depth/``."""
+    """Eight images of two or three shapes: boxes and instances in ``boxes.json``, classes in ``masks/``, ``depth/``."""
     root = tmp_path_factory.mktemp('toy')
     make_toy_data(root)
     return root
@@ -114,6 +114,24 @@ def structured(toy_data, tmp_path_factory) -> ToyTask:
 def depth(toy_data, tmp_path_factory) -> ToyTask:
     """A depth estimator, with structured distillation, its discriminator included, attentive imitation and hint."""
     return ToyTask('depth', toy_data, tmp_path_factory.mktemp('depth'))
+
+
+@pytest.fixture(scope='session')
+def query_detector(toy_data, tmp_path_factory) -> ToyTask:
+    """Deformable DETR, with KD-DETR, all of DETRDistill and a hint."""
+    return ToyTask('query_detector', toy_data, tmp_path_factory.mktemp('query_detector'))
+
+
+@pytest.fixture(scope='session')
+def mask_detector(toy_data, tmp_path_factory) -> ToyTask:
+    """Mask R-CNN, with soft masks and a hint."""
+    return ToyTask('mask_detector', toy_data, tmp_path_factory.mktemp('mask_detector'))
+
+
+@pytest.fixture(scope='session')
+def mask_segmentor(toy_data, tmp_path_factory) -> ToyTask:
+    """mmseg's Mask2Former, with masks of queries and a hint."""
+    return ToyTask('mask_segmentor', toy_data, tmp_path_factory.mktemp('mask_segmentor'))
 
 
 @pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured', 'depth'])

@@ -17,6 +17,7 @@ from mmengine.runner import Runner
 from kddense.configs import find_config, read_config_file
 from kddense.errors import ConfigError, is_of_config, told, within
 
+from .needed import check_packages
 from .noise import QuietRunner, ignore_known_warnings
 
 
@@ -95,6 +96,7 @@ def read_config(args: argparse.Namespace) -> Config:
     change_config(config, args.cfg_options)
     if 'model' not in config:
         raise ConfigError(f"'{args.config}' holds no model: it is no config to train or test by")
+    check_packages(config)
     config.work_dir = args.work_dir or config.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     return config
 

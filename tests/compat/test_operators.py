@@ -204,6 +204,22 @@ def test_offsets_of_a_larger_map_are_read_by_the_outputs_size():
     assert grads[0][1].any()
 
 
+@pytest.mark.parametrize('modulated', [False, True])
+def test_offsets_that_are_no_numbers_give_none_and_the_process_lives(modulated):
+    """As a model with weights that are NaN gives them; torchvision's own kernel reads outside of memory."""
+    x, offset, mask = randn(1, 3, 6, 5), torch.zeros(1, 18, 6, 5, dtype=torch.float64), randn(1, 9, 6, 5)
+    offset[0, 0, 0, 0] = torch.nan
+    inputs = [one.requires_grad_() for one in (x, offset, mask, randn(4, 3, 3, 3))]
+    if modulated:
+        out = ops.modulated_deform_conv2d(*inputs, None, 1, 1)
+    else:
+        out = ops.deform_conv2d(inputs[0], inputs[1], inputs[3], 1, 1)
+    out.sum().backward()
+    assert out.isnan().all()
+    beyond = torch.full_like(offset, torch.inf)
+    assert not ops.deform_conv2d(x, beyond, inputs[3], 1, 1).any()
+
+
 def test_deform_conv_without_offsets_is_a_convolution_also_in_its_gradients():
     grads = []
     for deform in (True, False):

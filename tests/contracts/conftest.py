@@ -19,12 +19,14 @@ class Story:
     """One training told twice: without interruption in this process; killed and resumed through stock scripts.
 
     Attributes:
+        task: What was trained.
         runner: The runner of the uninterrupted training.
         whole: Its last checkpoint.
         resumed: The last checkpoint of the other, as a file.
         folder: The working directory of the other.
     """
 
+    task: Any
     runner: Any
     whole: dict
     resumed: Path
@@ -55,7 +57,7 @@ def _tell(task, config, folder: Path, stock_script, death: int, survivor: str, l
 
     runner = task.train(Config.fromfile(folder / 'whole.py'), folder / 'whole')
     whole = load_checkpoint(folder / 'whole' / last)
-    return Story(runner, whole, folder / 'run' / last, folder)
+    return Story(task, runner, whole, folder / 'run' / last, folder)
 
 
 @pytest.fixture(scope='session')
@@ -103,7 +105,37 @@ def depth_story(depth, tmp_path_factory, stock_script) -> Story:
     return _tell(depth, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
 
 
-@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured', 'depth'])
+@pytest.fixture(scope='session')
+def query_detector_story(query_detector, tmp_path_factory, stock_script) -> Story:
+    """Three epochs of Deformable DETR with KD-DETR, DETRDistill, an EMA and validations; killed in the second."""
+    config = query_detector.distilled()
+    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp('query_detector_story')
+    return _tell(query_detector, config, folder, stock_script, 6, 'epoch_1.pth', 'epoch_3.pth')
+
+
+@pytest.fixture(scope='session')
+def mask_detector_story(mask_detector, tmp_path_factory, stock_script) -> Story:
+    """Three epochs of Mask R-CNN with soft masks, an EMA and validations; killed in the middle of the second."""
+    config = mask_detector.distilled()
+    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp('mask_detector_story')
+    return _tell(mask_detector, config, folder, stock_script, 6, 'epoch_1.pth', 'epoch_3.pth')
+
+
+@pytest.fixture(scope='session')
+def mask_segmentor_story(mask_segmentor, tmp_path_factory, stock_script) -> Story:
+    """Twelve iterations of Mask2Former with masks of queries and an EMA; killed after seven."""
+    config = mask_segmentor.distilled(train_cfg__val_interval=3)
+    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp('mask_segmentor_story')
+    return _tell(mask_segmentor, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
+
+
+QUERIES_AND_MASKS = ('query_detector', 'mask_detector', 'mask_segmentor')
+
+
+@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured', 'depth', *QUERIES_AND_MASKS])
 def story(request) -> Story:
     """Each of them."""
     return request.getfixturevalue(f'{request.param}_story')

@@ -11,13 +11,10 @@ from mmengine.config import Config
 
 from kddense.compat import load_checkpoint
 
-FAMILIES = ('detector', 'one_stage', 'segmentor', 'structured', 'depth')
-
 
 @pytest.fixture
-def task_of_story(story, request):
-    (name,) = (name for name in FAMILIES if name in story.folder.name)
-    return request.getfixturevalue(name)
+def task_of_story(story):
+    return story.task
 
 
 @pytest.fixture

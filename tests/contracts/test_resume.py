@@ -59,7 +59,9 @@ def test_optimiser_schedules_and_random_numbers_are_too(story, resumed, part):
     assert_equal(story.whole[part], resumed[part])
 
 
-@pytest.mark.parametrize('story', ['detector', 'structured'], indirect=True)
+@pytest.mark.parametrize(
+    'story', ['detector', 'structured', 'query_detector', 'mask_detector', 'mask_segmentor'], indirect=True
+)
 def test_the_average_is_too(story, resumed):
     assert_equal(dict(story.whole['ema_state_dict']), dict(resumed['ema_state_dict']))
 

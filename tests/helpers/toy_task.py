@@ -6,6 +6,7 @@ import copy
 import functools
 import itertools
 import json
+import operator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,35 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from PIL import Image
+from pycocotools.mask import encode
+
+from kddense.configs import read_recipe
+
+from . import mask_models, tiny, transformers
 
 CONFIGS = Path(__file__).parent / 'configs'
 SHAPES = ('disc', 'square', 'cross')
 SIZE = 64
 ADAM = dict(type='Adam', lr=4e-4, betas=(0.9, 0.99))
+
+
+def _mask_segmentor(width: int) -> Any:
+    layers, channels = tiny.backbone('resnet', width)
+    classes = {'num_classes': 4, 'loss_cls.class_weight': [1.0] * 4 + [0.1]}
+    head = {**classes, 'in_channels': channels, 'pixel_decoder.encoder.num_layers': 1}
+    changes = {f'decode_head.{key}': value for key, value in head.items()}
+    config = mask_models.mask_segmentor({**changes, 'data_preprocessor.size': (SIZE, SIZE)})
+    config.data_preprocessor.pop('size_divisor')
+    config.backbone = layers
+    return config
+
+
+# By the width of the backbone; models of the other tasks stand in their configs.
+TINY = {
+    'query_detector': lambda width: transformers.detr('deformable', width, {'test_cfg.max_per_img': 20}),
+    'mask_detector': lambda width: tiny.mask_rcnn(width=width),
+    'mask_segmentor': _mask_segmentor,
+}
 
 _numbers = itertools.count()
 
@@ -28,7 +53,7 @@ def _read(path: Path) -> Config:
 
 
 def make_toy_data(root: Path) -> None:
-    """Draw eight images of two or three shapes: COCO boxes in ``boxes.json``, classes in ``masks/``, depth in ``depth/``."""
+    """Draw eight images of two or three shapes: boxes and instances in ``boxes.json``, classes in ``masks/``, ``depth/``."""
     (root / 'images').mkdir()
     (root / 'masks').mkdir()
     (root / 'depth').mkdir()
@@ -42,6 +67,7 @@ def make_toy_data(root: Path) -> None:
             x, y = (int(32 * side + numbers.randint(0, 32 - size)) for side in divmod(corner, 2))
             _draw(mask, SHAPES[label], x, y, size, label + 1)
             box = dict(bbox=[x, y, int(size), int(size)], area=int(size**2), iscrowd=0)
+            box['segmentation'] = _run_lengths(mask, x, y, size)
             annotations.append(dict(id=len(annotations) + 1, image_id=index, category_id=label, **box))
         colours = np.array([[60, 60, 60], [220, 40, 40], [40, 220, 40], [40, 40, 220]])
         pixels = colours[mask] + numbers.randint(-20, 20, (SIZE, SIZE, 3))
@@ -66,12 +92,21 @@ def _draw(mask: np.ndarray, shape: str, x: int, y: int, size: int, value: int) -
     mask[inside] = value
 
 
+def _run_lengths(mask: np.ndarray, x: int, y: int, size: int) -> dict[str, Any]:
+    """Return what is drawn in a box as COCO writes masks of instances."""
+    drawn = np.zeros_like(mask, order='F')
+    drawn[y : y + size, x : x + size] = mask[y : y + size, x : x + size] > 0
+    made = encode(drawn)
+    return dict(size=made['size'], counts=made['counts'].decode())
+
+
 class ToyTask:
     """A plain student of one model family, the same with a teacher beside it, and ways to train them.
 
     Args:
         name: ``'detector'``, of two stages, ``'one_stage'``, ``'segmentor'``, ``'depth'``, or ``'structured'``, a segmentor
-            taught by a discriminator too, as the detector of one stage and the depth estimator are.
+            taught by a discriminator too, as the detector of one stage and the depth estimator are; ``'query_detector'``,
+            a Deformable DETR, ``'mask_detector'``, a Mask R-CNN, ``'mask_segmentor'``, a Mask2Former.
         data: Folder of the toy data.
         folder: Where to keep the teacher.
     """
@@ -88,11 +123,13 @@ class ToyTask:
     @property
     def package(self) -> str:
         """The package of OpenMMLab that the task belongs to."""
-        return 'mmdet' if self.name in ('detector', 'one_stage') else 'mmseg'
+        return 'mmdet' if self.name.endswith('detector') or self.name == 'one_stage' else 'mmseg'
 
     def plain(self, **options: Any) -> Any:
         """Return the config of the plain student; ``options`` are of the form ``a__b=...`` for ``a.b=...``."""
         config = copy.deepcopy(_read(CONFIGS / f'{self.name}.py'))
+        if self.name in TINY:
+            config.model = TINY[self.name](8)
         for part in ('train', 'val', 'test'):
             config[f'{part}_dataloader'].dataset.data_root = f'{self.data}/'
             if self.package == 'mmdet' and part != 'train':
@@ -101,6 +138,10 @@ class ToyTask:
         return config
 
     def _widened(self) -> Any:
+        if self.name in TINY:
+            config = self.plain()
+            config.model = TINY[self.name](16)
+            return config
         config = self.plain(model__backbone__base_channels=16)
         if self.name == 'detector':
             config.model.neck.in_channels = [16, 32, 64, 128]
@@ -136,6 +177,13 @@ class ToyTask:
                 chen=dict(type='kddense.ChenDenseObjective', weight=0.1),
                 hint=dict(type='kddense.HintObjective', weight=0.5),
             )
+        if self.name in TINY:
+            recipes = dict(
+                query_detector=('kd_detr', 'detrdistill'), mask_detector=('masks',), mask_segmentor=('mask_queries',)
+            )
+            parts = [read_recipe(recipe).objectives.to_dict() for recipe in recipes[self.name]]
+            hint = dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1], weight=0.5)
+            return {**functools.reduce(operator.or_, parts), 'hint': hint}
         if self.name == 'structured':
             return dict(
                 pixel=dict(type='kddense.PixelWiseObjective'),
@@ -182,7 +230,9 @@ class ToyTask:
 
         self._import()
         with DefaultScope.overwrite_default_scope(self.package):
-            return MODELS.build(model)
+            built = MODELS.build(model)
+        transformers.draw_levels(getattr(built, 'student', built))
+        return built
 
     def _import(self) -> None:
         from mmengine.registry import init_default_scope

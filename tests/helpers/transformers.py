@@ -55,12 +55,17 @@ def _attention(part, name, dim, several):
 
 
 def distiller(student, teacher, objectives, **options):
-    """Build a distiller; mmdet leaves what tells levels apart as the memory was, until weights are initialised."""
+    """Build a distiller."""
     model = tiny.distiller(student, teacher, objectives, **options)
-    for one in (model.student, *(each.model for each in model.teachers.values())):
+    draw_levels(model.student, *(each.model for each in model.teachers.values()))
+    return model
+
+
+def draw_levels(*models):
+    """Draw what tells levels apart: mmdet leaves it as the memory was, until weights are initialised."""
+    for one in models:
         if hasattr(one, 'level_embed'):
             torch.nn.init.normal_(one.level_embed)
-    return model
 
 
 def taught(objective, student='dab', teacher=None, *changes, **options):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 from torch.nn import functional as F
 
@@ -127,6 +128,16 @@ def test_two_processes_with_half_the_batch_are_one_with_the_whole(tmp_path):
     assert whole.keys() == first.keys() == second.keys()
     for name, value in whole.items():
         torch.testing.assert_close((first[name] + second[name]) / 2, value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_all_that_the_config_for_coco_compares_is_learned():
+    config = Config.fromfile('configs/masks/chen-masks-stuff_r101_r50_panoptic-fpn_1x_coco.py')
+    model = tiny.distiller(panoptic_fpn(), panoptic_fpn(), config.model.objectives)
+    losses = tiny.step(model, DATA)
+    assert set(model.objectives) == {'rpn', 'roi', 'hint', 'masks', 'stuff'}
+    assert {name.split('.')[1] for name in own_losses(losses)} == set(model.objectives)
+    found = {key.partition('.')[0] for key in plugins.gradients(model, DATA)}
+    assert found == {'backbone', 'neck', 'rpn_head', 'roi_head', 'semantic_head'}
 
 
 def test_what_cannot_be_compared_is_named():

@@ -23,6 +23,7 @@ from mmengine.logging import MMLogger
 from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.apps.measure.gradients import ready_to_step, shares_of
 from kddense.configs import find_config, read_config_file
+from kddense.distiller.written import objectives_of
 from kddense.files import write_whole
 from kddense.report.simple_page import write_page
 
@@ -48,7 +49,7 @@ def diagnose(config: Config, student: str | None = None, batches: int = 4) -> di
     """
     config = copy.deepcopy(config)
     if 'objectives' in config.model:
-        config.model.objectives = {**config.model.objectives, NAME: dict(type='kddense.ClassObserver')}
+        config.model.objectives = {**objectives_of(config.model.objectives), NAME: dict(type='kddense.ClassObserver')}
     with ready_to_step(config, student) as (model, loader):
         shares = []
         for _ in range(batches):

@@ -3,7 +3,8 @@
 From Python, :class:`Distillation` does the same: ``Distillation('student.py', 'teacher.py', 'teacher.pth').run()``.
 """
 
-from .choices import CHOICES, FAMILIES, Choice, Measured
+from .choice import FAMILIES, Choice, Measured
+from .choices import CHOICES
 from .command import main
 from .distillation import Distillation, DistillError
 

@@ -5,107 +5,10 @@ Gains are read from the records under ``configs/``. ``docs/which-method.md`` tel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection
 
-from kddense.apps.measure.markdown import SHORT, gain
-from kddense.apps.measure.table import read_table
-from kddense.configs import CONFIGS
+from .choice import DENSE, DEPTH, DETR, GFL, MASK_QUERIES, ONE_STAGE, SEGMENTOR, TWO_STAGE, Choice, Measured
 
-TWO_STAGE, ONE_STAGE, GFL, SEGMENTOR, DEPTH = FAMILIES = (
-    'two-stage detector',
-    'one-stage detector',
-    'GFL detector',
-    'segmentor',
-    'depth estimator',
-)
-DENSE = (ONE_STAGE, GFL)  # both have one dense head on a pyramid
-ANY = ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank', 'cosine', 'foundation', 'foundation_levels')
-OF_GFL = ('ld', 'crosskd_gfl')  # whose teacher is a GFL as well
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A row of a recorded table: the gain over the plain student of the same seed and steps.
-
-    Attributes:
-        student: What was distilled, in a word.
-        record: The table, ``folder/file`` under ``configs/``.
-        config: The row of it, a file in the record's folder unless it names another one.
-    """
-
-    student: str
-    record: str
-    config: str
-
-    @property
-    def row(self) -> dict[str, Any]:
-        """What is recorded, see :func:`kddense.apps.measure.table.make_table`."""
-        config = self.config if '/' in self.config else f'{Path(self.record).parent}/{self.config}'
-        return next(row for row in _rows(self.record) if row['config'] == f'configs/{config}')
-
-    @property
-    def gain(self) -> str:
-        """The mean with its 95 % interval, and the metric; above 0 is better."""
-        metric = self.row['metric']
-        return f'{gain(self.row, metric)} {_METRICS.get(metric, metric)}'
-
-    @property
-    def verdict(self) -> str:
-        """``'helps'``, ``'harms'`` or ``'no difference seen'``."""
-        return str(self.row['verdict'])
-
-    def __str__(self) -> str:
-        return f'{self.student}: {self.gain}, {self.verdict}'
-
-
-@cache
-def _rows(record: str) -> list[dict[str, Any]]:
-    return list(read_table(CONFIGS / record)['rows'])
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A recipe for some families of students.
-
-    Attributes:
-        recipe: Its name.
-        students: The families that it fits.
-        measured: What is recorded of it, for these students.
-        note: What else speaks for it or against it.
-        same_family: Whether the teacher must be of the student's family (one-stage detectors count as one family).
-        of_strangers: What is recorded of it where the teacher has another kind of backbone.
-    """
-
-    recipe: str
-    students: tuple[str, ...]
-    measured: tuple[Measured, ...] = ()
-    note: str = ''
-    same_family: bool = True
-    of_strangers: tuple[Measured, ...] = ()
-
-    @property
-    def harms_by_strangers(self) -> bool:
-        """Whether it was seen to harm where the teacher has another kind of backbone."""
-        return any(one.verdict == 'harms' for one in self.of_strangers)
-
-    def fits(self, student: str | None, teacher: str | None) -> bool:
-        """Tell whether it fits a student and a teacher, each of a family or of none that is known."""
-        if not self.same_family:
-            return True
-        alike = student == teacher or (student in DENSE and teacher in DENSE)
-        return student in self.students and alike and (self.recipe not in OF_GFL or teacher == GFL)
-
-    def why(self) -> str:
-        """Return what was measured of it, in a sentence."""
-        strangers = [f'from another kind of backbone, {one}' for one in self.of_strangers]
-        told = '; '.join([*map(str, self.measured), *strangers]) or 'never measured here'
-        return f'{told} ({self.note})' if self.note else told
-
-
-_METRICS = {**SHORT, 'abs_rel': 'abs rel'}
 _FCOS, _CAMVID, _NYU = 'skd/measured_bccd.json', 'measured_camvid.json', 'skd/measured_nyuv2.json'
 
 
@@ -120,6 +23,8 @@ def _faster_rcnn(method: str) -> Measured:
 def _bccd(method: str, config: str = '') -> tuple[Measured, ...]:
     return (Measured('FCOS', f'{method}/measured_bccd.json', config or f'{method}_lite2_r18-w16_fcos_fpn_bccd.py'),)
 
+
+ANY = ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank', 'cosine', 'foundation', 'foundation_levels')
 
 # For each family the first that fits is chosen. A recipe has one line for the families in which it was measured, and one for
 # the others.
@@ -239,13 +144,20 @@ CHOICES = (
         for recipe in ('apprentice', 'quantized_distillation')
     ),
     Choice('qat', DENSE, _bccd('qat', 'qat-self_r18-w16_fcos_fpn_bccd.py'), 'INT8, less QAT without a teacher'),
-    Choice('qat', FAMILIES, note='INT8; begins with a trained student'),
-    Choice('fitnets', FAMILIES, note='compares backbones alone: the teacher may be of any family', same_family=False),
-    *(Choice(recipe, FAMILIES, same_family=False) for recipe in ANY),
+    Choice('qat', (TWO_STAGE, *DENSE, SEGMENTOR, DEPTH), note='INT8; begins with a trained student'),
+    Choice('kd_detr', (DETR,), note='the teacher decodes the same kind of queries; its decoder runs twice'),
+    Choice('detrdistill', (DETR,), note='matches predictions, so that the teacher may have other queries'),
+    Choice('mask_queries', (MASK_QUERIES,), note='matches masks; those of mmseg are of classes, of mmdet of instances'),
+    Choice('masks', (TWO_STAGE,), note='masks alone, beside a recipe for boxes: Mask R-CNN and its kin'),
+    Choice('stuff', (TWO_STAGE,), note='stuff alone, beside recipes for boxes and masks: Panoptic FPN'),
+    Choice('fitnets', (), note='compares backbones alone: the teacher may be of any family', same_family=False),
+    *(Choice(recipe, (), same_family=False) for recipe in ANY),
 )
 
 
-def fitting(student: str | None, teacher: str | None, strangers: bool = False) -> list[Choice]:
+def fitting(
+    student: str | None, teacher: str | None, strangers: bool = False, lacking: Collection[str] = ()
+) -> list[Choice]:
     """Return what fits a student and a teacher, the best first; a recipe once.
 
     Args:
@@ -253,28 +165,36 @@ def fitting(student: str | None, teacher: str | None, strangers: bool = False) -
         teacher: The teacher's.
         strangers: Whether their backbones are of different kinds. What harms such students then stands behind the others
             of the family.
+        lacking: Recipes for their family that these two cannot follow.
     """
     fit: dict[str, Choice] = {}
     for choice in CHOICES:
-        if choice.fits(student, teacher):
+        if choice.fits(student, teacher) and choice.recipe not in lacking:
             fit.setdefault(choice.recipe, choice)
     return sorted(fit.values(), key=lambda one: (not one.same_family, strangers and one.harms_by_strangers))
 
 
-def choose(recipe: str | None, student: str | None, teacher: str | None, strangers: bool = False) -> Choice:
+def choose(
+    recipe: str | None,
+    student: str | None,
+    teacher: str | None,
+    strangers: bool = False,
+    lacking: Collection[str] = (),
+) -> Choice:
     """Return the recipe that a student is taught by.
 
     Args:
         recipe: Its name, or the path of a file; ``None`` to take the first that fits and of which more is known than that
-            it can be built.
+            it can be built. What is named may be lacking: building then says why it does not fit.
         student: The student's family, ``None`` if it is of none that is known.
         teacher: The teacher's.
         strangers: Whether their backbones are of different kinds.
+        lacking: Recipes for their family that these two cannot follow.
 
     Raises:
         ValueError: If it does not fit, or nothing does.
     """
-    fit = fitting(student, teacher, strangers)
+    fit = fitting(student, teacher, strangers, lacking if recipe is None else ())
     if recipe is None:
         if fit[0].same_family:
             return fit[0]

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from kddense.training.runs import COMMAND
 from .choices import Choice, choose, fitting
 from .folder import Folder, digest
 from .models import Looked, are_strangers, look_at_student, look_at_teacher, swapped
+from .pairs import Fit, fit, obstacles, stand_beside
 from .quality import chance, fault_of, headline, tested
-from .writing import DISTILLED, PLAIN, Style, distilled_text, plain_text, read_recipe, split_options
+from .writing import DISTILLED, PLAIN, Style, distilled_text, plain_text, split_options
 
 TITLES = {'plain': 'the plain student', 'distilled': 'the distilled student'}
 
@@ -97,13 +98,17 @@ class Distillation:
         warning = swapped(student, teacher)
         if warning:
             self.say(f'warning: {warning}')
-        choice = choose(self.recipe, student.family, teacher.family, are_strangers(student, teacher))
-        self._tell(choice, student, teacher)
+        lacking = obstacles(student, teacher)
+        choice = choose(self.recipe, student.family, teacher.family, are_strangers(student, teacher), lacking)
+        found = fit(choice.recipe, student, teacher)
+        if self.recipe is None:
+            stand_beside(found, student, lacking)
+        self._tell(choice, found, student, teacher, lacking)
         settings = self._settings(student, choice)
         self.folder.check(settings)
         with tempfile.TemporaryDirectory(dir=self.folder.ground) as scratch:
-            self._check_build(Path(scratch), self._files(student, choice, Path(scratch)), student)
-        files = self._files(student, choice, self.folder.path)
+            self._check_build(Path(scratch), self._files(student, choice, found, Path(scratch)), student)
+        files = self._files(student, choice, found, self.folder.path)
         if self.folder.is_begun:
             self._keep(files)
             return choice
@@ -143,15 +148,19 @@ class Distillation:
         """The report."""
         return self.folder.path / 'report.html'
 
-    def _tell(self, choice: Choice, student: Looked, teacher: Looked) -> None:
+    def _tell(self, choice: Choice, found: Fit, student: Looked, teacher: Looked, lacking: Collection[str]) -> None:
         self.say(f'recipe: {choice.recipe}; {choice.why()}')
-        fit = fitting(student.family, teacher.family, are_strangers(student, teacher))
-        others = [one for one in fit if one.recipe != choice.recipe]
+        fits = fitting(student.family, teacher.family, are_strangers(student, teacher), lacking)
+        for one in (one for one in fits if one.recipe in found.beside):
+            self.say(f'  beside it {one.recipe}; {one.why()}')
+        for name, reason in found.left_out.items():
+            self.say(f'  without {name}: {reason}')
+        others = [one for one in fits if one.recipe not in (choice.recipe, *found.beside)]
         for one in filter(lambda one: one.measured, others):
             self.say(f'  or --recipe {one.recipe}; {one.why()}')
         self.say(f'  or, never measured here: {", ".join(one.recipe for one in others if not one.measured)}')
 
-    def _files(self, student: Looked, choice: Choice, folder: Path) -> dict[str, str]:
+    def _files(self, student: Looked, choice: Choice, found: Fit, folder: Path) -> dict[str, str]:
         """Return the texts of the configs that will lie in ``folder``, by name."""
         of_student, of_distiller = split_options(self.options)
         seed = self.seed
@@ -161,10 +170,9 @@ class Distillation:
         if self.trust_checkpoint:
             teacher['trust_checkpoint'] = True
         style = Style.of(self.student)
-        levels = levels_that_fit(read_recipe(choice.recipe), student)
         return {
             PLAIN: plain_text(self.student, student.config, of_student, seed or 0, folder),
-            DISTILLED: distilled_text(style, student.config, choice.recipe, teacher, of_distiller, levels),
+            DISTILLED: distilled_text(style, student.config, choice.recipe, teacher, of_distiller, found.changes),
         }
 
     def _settings(self, student: Looked, choice: Choice) -> dict[str, Any]:
@@ -269,18 +277,6 @@ class Distillation:
         if self.folder.is_done('plain'):
             command += ['--plain', self.folder.path / 'plain']
         return shlex.join([*map(str, command), '--split', self.split])
-
-
-def levels_that_fit(recipe: Config, student: Looked) -> dict[str, Any]:
-    """Return changes to objectives that compare more levels of the pyramid than there are; each level weighs as it did."""
-    head = getattr(student.model, 'bbox_head', None) or getattr(student.model, 'rpn_head', None)
-    count = getattr(getattr(head, 'prior_generator', None), 'num_levels', None)
-    changes = {}
-    for name, objective in recipe.objectives.items():
-        levels = objective.get('levels')
-        if objective.get('tap') == 'neck' and levels and count and max(levels) >= count:
-            changes[name] = dict(levels=list(range(count)), weight=objective.get('weight', 1.0) * count / len(levels))
-    return changes
 
 
 def _described(looked: Looked) -> str:

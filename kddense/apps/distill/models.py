@@ -12,14 +12,24 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
+from kddense.apps.needed import check_packages
 from kddense.configs import classes_of, is_distiller, plain_model, read_config
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.report.contents import first_line
 from kddense.report.evaluation import load_model, scope_of
-from kddense.views import DenseHeadView, DepthView, SegmentorView, TwoStageView, build_view
+from kddense.views import (
+    DenseHeadView,
+    DepthView,
+    DETRView,
+    MaskFormerView,
+    MaskSegmentorView,
+    SegmentorView,
+    TwoStageView,
+    build_view,
+)
 
-from .choices import DEPTH, GFL, ONE_STAGE, SEGMENTOR, TWO_STAGE
+from .choice import DEPTH, DETR, GFL, MASK_QUERIES, ONE_STAGE, SEGMENTOR, TWO_STAGE
 
 
 @dataclass
@@ -29,7 +39,7 @@ class Looked:
     Attributes:
         config: Its whole config.
         model: The model, of a teacher with its weights.
-        family: One of :data:`kddense.apps.distill.choices.FAMILIES`, ``None`` if it is none of them.
+        family: One of :data:`kddense.apps.distill.choice.FAMILIES`, ``None`` if it is none of them.
     """
 
     config: Config
@@ -60,6 +70,7 @@ def look_at_student(source: str, options: Mapping[str, Any]) -> Looked:
     """
     config = _whole(read_config(source, 'student'), 'student')
     config.merge_from_dict(dict(options))
+    check_packages(config)
     if is_distiller(config.model):
         raise ValueError(f'{source} distils already: {_instead(source)}')
     for part in ('train_dataloader', 'train_cfg'):
@@ -103,9 +114,12 @@ def family_of(model: nn.Module) -> str | None:
         return GFL if view.reg_max is not None else ONE_STAGE
     families = {
         TwoStageView: TWO_STAGE,
+        DETRView: DETR,
+        MaskFormerView: MASK_QUERIES,
+        MaskSegmentorView: MASK_QUERIES,
         DepthView: DEPTH,
         SegmentorView: SEGMENTOR,
-    }  # a depth estimator is a segmentor too
+    }  # the two before it are segmentors too
     return next((family for kind, family in families.items() if isinstance(view, kind)), None)
 
 

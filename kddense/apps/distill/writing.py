@@ -85,7 +85,7 @@ def distilled_text(
     recipe: str,
     teacher: Mapping[str, Any],
     options: Mapping[str, Any],
-    levels: Mapping[str, Any],
+    changes: Mapping[str, Any],
 ) -> str:
     """Return the config that distils, which lies beside ``plain.py``.
 
@@ -95,9 +95,9 @@ def distilled_text(
         recipe: The name or the path of the recipe.
         teacher: The arguments of the teacher.
         options: Changes to the distiller, by key.
-        levels: Changes to the recipe's objectives, by their names, that the student's pyramid needs.
+        changes: To the recipe's objectives, by their names, that the two models need; others are added.
     """
-    distiller = Config(dict(model=dict(teacher=dict(teacher), objectives=dict(levels))))
+    distiller = Config(dict(model=dict(teacher=dict(teacher), objectives=dict(changes))))
     distiller.merge_from_dict(dict(options))
     arguments = distiller.model.to_dict()
     settings = read_recipe(recipe)

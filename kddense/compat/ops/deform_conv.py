@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 from ._common import compute_dtype
 
+OUTSIDE = 1e6  # an offset beyond every image: torchvision dies with the process of one that is NaN
+
 
 def _v1_geometry(options: dict[str, Any]) -> tuple[int, ...]:
     """Return stride, padding, dilation (rows before columns), groups and offset groups from mmcv's v1 arguments."""
@@ -37,7 +39,8 @@ def _forward(
     geometry: tuple[int, ...],
 ) -> None:
     tensors = _tensors(input, weight, offset, mask, bias)
-    output.copy_(torch.ops.torchvision.deform_conv2d(*tensors, *geometry, mask is not None))
+    found = torch.ops.torchvision.deform_conv2d(*tensors, *geometry, mask is not None)
+    output.copy_(found.masked_fill(offset.isnan().any(), torch.nan))
 
 
 def _backward(
@@ -59,6 +62,7 @@ def _tensors(input: Tensor, weight: Tensor, offset: Tensor, mask: Tensor | None,
         mask = input.new_zeros((input.shape[0], 1))  # torchvision wants one, even where it is told not to use it
     if bias is None:
         bias = input.new_zeros(weight.shape[0])
+    offset = offset.to(compute_dtype(input)).nan_to_num(OUTSIDE, OUTSIDE, -OUTSIDE)
     return [tensor.to(compute_dtype(input)) for tensor in (input, weight, offset, mask, bias)]
 
 

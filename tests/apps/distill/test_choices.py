@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from kddense.apps.distill.choices import CHOICES, DEPTH, FAMILIES, GFL, ONE_STAGE, SEGMENTOR, TWO_STAGE, choose, fitting
+from kddense.apps.distill.choice import (
+    DEPTH,
+    DETR,
+    FAMILIES,
+    GFL,
+    MASK_QUERIES,
+    ONE_STAGE,
+    SEGMENTOR,
+    TWO_STAGE,
+)
+from kddense.apps.distill.choices import CHOICES, choose, fitting
 from kddense.configs import recipe_names
 from kddense.report.metrics import LOWER_IS_BETTER
 
@@ -79,7 +89,7 @@ def test_what_is_chosen_harmed_nowhere_and_nothing_that_fits_gained_more(family)
         for choice in CHOICES
         if choice.measured and choice.fits(family, family)
     }
-    assert means[chosen.recipe] == max(means.values())
+    assert means.get(chosen.recipe) == max(means.values(), default=None)
     assert 'harms' not in {one.verdict for one in chosen.measured}
 
 
@@ -92,6 +102,19 @@ def test_what_harms_by_strangers_is_not_chosen_for_them(family):
 def test_a_stranger_teaches_a_two_stage_detector_by_its_classes():
     assert choose(None, TWO_STAGE, TWO_STAGE).recipe == 'chen2017'
     assert choose(None, TWO_STAGE, TWO_STAGE, strangers=True).recipe == 'dist'
+
+
+def test_where_nothing_is_recorded_no_gain_is_told():
+    for family in (DETR, MASK_QUERIES):
+        chosen = choose(None, family, family)
+        assert chosen.measured or chosen.why().startswith('never measured here')
+
+
+def test_what_two_models_cannot_follow_is_not_chosen_and_may_be_named():
+    assert choose(None, DETR, DETR).recipe == 'kd_detr'
+    assert choose(None, DETR, DETR, lacking=['kd_detr']).recipe == 'detrdistill'
+    assert choose('kd_detr', DETR, DETR, lacking=['kd_detr']).recipe == 'kd_detr'
+    assert 'kd_detr' not in {one.recipe for one in fitting(DETR, DETR, lacking=['kd_detr'])}
 
 
 @pytest.mark.parametrize(

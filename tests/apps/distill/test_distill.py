@@ -10,11 +10,15 @@ from mmengine.config import Config
 
 from kddense.apps.distill import DistillError, command, quality
 from kddense.apps.distill import distillation as distillation_module
+from kddense.configs import read_recipe
 from kddense.report.metrics import Metric
 
 EXPECTED = {
     'detector': ('two-stage detector', 'chen2017'),
     'one_stage': ('one-stage detector', 'pkd_one_stage'),
+    'query_detector': ('detector of the DETR family', 'kd_detr'),
+    'mask_detector': ('two-stage detector', 'chen2017'),
+    'mask_segmentor': ('model of the MaskFormer family', 'mask_queries'),
     'segmentor': ('segmentor', 'cankd'),
     'depth': ('depth estimator', 'ail_depth'),
 }
@@ -35,7 +39,22 @@ def test_it_writes_a_config_for_each_family(name, request, distillation):
     assert distilled.model.student == plain.model
     assert distilled.model.teacher == task.teacher
     assert distilled.train_dataloader == plain.train_dataloader
+    beside = {'masks'} if name == 'mask_detector' else set()
+    assert distilled.model.objectives.keys() == read_recipe(recipe).objectives.keys() | beside
+    assert any(line.startswith('  beside it masks; never measured') for line in made.said) == bool(beside)
     assert not task.build(plain.model).state_dict().keys() ^ task.build(distilled.model).state_dict().keys()
+
+
+def test_beside_a_recipe_that_is_named_nothing_stands(distillation, mask_detector):
+    made = distillation(mask_detector, test_teacher=False, recipe='chen2017')
+    made.prepare()
+    assert 'masks' not in Config.fromfile(made.folder.path / 'distilled.py').model.objectives
+
+
+def test_what_two_models_cannot_compare_is_left_out_and_told(distillation, query_detector):
+    """Of two that decode queries in two ways the predictions are matched, and the encoders compared."""
+    made = distillation(query_detector, test_teacher=False, options={'model.with_box_refine': False})
+    made.prepare()
 
 
 @pytest.fixture
