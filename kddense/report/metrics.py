@@ -19,7 +19,7 @@ LABELS = {
     'd2': 'δ < 1.25²',
     'd3': 'δ < 1.25³',
 }
-HEADLINES = ('bbox_mAP', 'segm_mAP', 'mAP', 'mIoU', 'abs_rel')
+HEADLINES = ('bbox_mAP', 'segm_mAP', 'mAP', 'PQ', 'mIoU', 'abs_rel')
 SIZES = {'50': '50', '75': '75', 's': ' small', 'm': ' medium', 'l': ' large'}
 
 
@@ -49,6 +49,8 @@ class Metric:
         if prefix.endswith('coco') and name.startswith(('bbox_', 'segm_')):
             label = LABELS.get(name) or f'{LABELS.get(stem, stem)}{SIZES.get(size, f" {size}")}'
             return cls(key, label, factor=100, digits=1, sign=1)
+        if prefix.endswith('coco_panoptic'):
+            return cls(key, name, digits=1, sign=1)
         if name in ('mIoU', 'aAcc', 'mAcc', 'mDice', 'mFscore', 'mPrecision', 'mRecall'):
             return cls(key, name, digits=1, sign=1)
         if prefix.endswith('pascal_voc'):

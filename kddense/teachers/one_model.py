@@ -83,7 +83,7 @@ class ModelTeacher(Teacher):
         self._compiled = CompiledParts.of(compile)
         self._compile_options = compile
         model = self._loaded(checkpoint)
-        self.class_map = None if class_map is None else _class_indices(class_map, self.classes, name)
+        self.class_map = None if class_map is None else class_indices(class_map, self.classes, name)
         self.image_format = self.format_of(model)
         self.images = self.images_of(model, image)
         self.view = build_view(
@@ -241,7 +241,17 @@ def _flat(losses: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
             yield key, tensor
 
 
-def _class_indices(class_map: Sequence[str | int | None], classes: Sequence[str] | None, name: str) -> list[int | None]:
+def class_indices(class_map: Sequence[str | int | None], classes: Sequence[str] | None, name: str) -> list[int | None]:
+    """Return a ``class_map`` by indices.
+
+    Args:
+        class_map: For every class of the student the teacher's, by name or index, ``None`` for one that it does not know.
+        classes: Names of the teacher's classes, if they are known.
+        name: What messages call the teacher.
+
+    Raises:
+        ValueError: If it names no class, one twice, or one that is not there.
+    """
     by_name = {own: index for index, own in enumerate(classes or ())}
     unknown = [one for one in class_map if isinstance(one, str) and one not in by_name]
     if unknown:

@@ -106,9 +106,10 @@ def test_without_objects_the_teachers_classes_alone_count():
     torch.testing.assert_close(losses['loss'], sum(target_aware_distance(own, other, mask) for mask in masks))
 
 
+@pytest.mark.parametrize('boxes', [((), ()), ((), tiny.BOXES)], ids=['none', 'in one image'])
 @BOTH
-def test_images_without_instances_are_served(part):
-    losses = tiny.step(distiller(OBJECTIVES[part], 'dino'), tiny.detection_data(boxes=((), ())))
+def test_images_without_instances_are_served(part, boxes):
+    losses = tiny.step(distiller(OBJECTIVES[part], 'dino'), tiny.detection_data(boxes=boxes))
     assert all(value.isfinite() for value in own_losses(losses).values())
     tiny.total(losses).backward()
 

@@ -175,8 +175,9 @@ def test_of_mmseg_unlabelled_images_are_refused():
         tiny.step(model, data)
 
 
-def test_images_without_instances_are_served():
-    losses = tiny.step(distiller(mask_models.mask2former()), data_of(boxes=((), ())))
+@pytest.mark.parametrize('boxes', [((), ()), ((), tiny.BOXES)], ids=['none', 'in one image'])
+def test_images_without_instances_are_served(boxes):
+    losses = tiny.step(distiller(mask_models.mask2former()), data_of(boxes=boxes))
     assert all(value.isfinite() for value in own_losses(losses).values())
     tiny.total(losses).backward()
 

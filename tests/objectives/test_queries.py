@@ -51,10 +51,11 @@ def test_a_teacher_in_bf16_teaches(objective):
     plugins.assert_contracts(model, detr('deformable'))
 
 
+@pytest.mark.parametrize('boxes', [((), ()), ((), tiny.BOXES)], ids=['none', 'in one image'])
 @BOTH
-def test_images_without_instances_are_served(objective):
+def test_images_without_instances_are_served(objective, boxes):
     model = distiller(objective, 'dino')
-    losses = tiny.step(model, tiny.detection_data(boxes=((), ())))
+    losses = tiny.step(model, tiny.detection_data(boxes=boxes))
     assert all(value.isfinite() for value in own_losses(losses).values())
     tiny.total(losses).backward()
 

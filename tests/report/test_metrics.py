@@ -15,6 +15,7 @@ from kddense.report.metrics import Metric, in_order
         ('coco/segm_mAP_s', 'mask mAP small', 0.021, '2.1'),
         ('coco/bbox_mAP_l', 'mAP large', -1.0, '–'),  # nothing large in the data set
         ('mIoU', 'mIoU', 43.21, '43.2'),
+        ('coco_panoptic/PQ_th', 'PQ_th', 42.21, '42.2'),
         ('abs_rel', 'abs rel', 0.1234, '0.123'),
         ('d1', 'δ < 1.25', 0.9, '0.900'),
         ('pascal_voc/mAP', 'mAP', 0.5, '50.0'),
@@ -52,6 +53,7 @@ def test_gains_are_differences_of_what_was_measured(key, before, after, gain):
         ('mIoU', (-2.0, -0.1), 'worse'),
         ('mIoU', (-0.1, 2.0), ''),
         ('mIoU', (0.0, 2.0), ''),
+        ('coco_panoptic/PQ', (0.1, 2.0), 'better'),
         ('abs_rel', (-0.2, -0.1), 'better'),
         ('abs_rel', (0.1, 0.2), 'worse'),
         ('speed', (1.0, 2.0), ''),  # nobody said which is better
@@ -65,4 +67,5 @@ def test_what_counts_most_comes_first():
     keys = ['coco/bbox_mAP_50', 'coco/bbox_mAP', 'coco/bbox_mAP_50']
     assert [metric.key for metric in in_order(keys)] == ['coco/bbox_mAP', 'coco/bbox_mAP_50']
     assert [metric.key for metric in in_order(['aAcc', 'mIoU'])] == ['mIoU', 'aAcc']
+    assert in_order(['coco_panoptic/SQ', 'coco_panoptic/PQ'])[0].key == 'coco_panoptic/PQ'
     assert in_order([]) == []

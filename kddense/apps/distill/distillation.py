@@ -92,7 +92,8 @@ class Distillation:
             OSError: If a file is absent.
         """
         student = look_at_student(self.student, split_options(self.options)[0])
-        teacher = look_at_teacher(self.teacher, self.checkpoint, self.trust_checkpoint)
+        class_map = self.options.get('model.teacher.class_map')
+        teacher = look_at_teacher(self.teacher, self.checkpoint, self.trust_checkpoint, class_map)
         self.say(f'student: {_described(student)}')
         self.say(f'teacher: {_described(teacher)}')
         warning = swapped(student, teacher)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.report.contents import first_line
 from kddense.report.evaluation import load_model, scope_of
+from kddense.teachers.one_model import class_indices
 from kddense.views import (
     DenseHeadView,
     DepthView,
@@ -40,11 +41,13 @@ class Looked:
         config: Its whole config.
         model: The model, of a teacher with its weights.
         family: One of :data:`kddense.apps.distill.choice.FAMILIES`, ``None`` if it is none of them.
+        class_map: Of a teacher, which of its classes are the student's; all by default.
     """
 
     config: Config
     model: nn.Module
     family: str | None
+    class_map: Sequence[int | None] | None = None
 
     @property
     def parameters(self) -> int:
@@ -89,11 +92,19 @@ def look_at_student(source: str, options: Mapping[str, Any]) -> Looked:
         return Looked(config, model, family_of(model))
 
 
-def look_at_teacher(source: str, checkpoint: str, trust_checkpoint: bool) -> Looked:
+def look_at_teacher(
+    source: str, checkpoint: str, trust_checkpoint: bool, class_map: Sequence[str | int | None] | None = None
+) -> Looked:
     """Read a teacher's config, and build its model with its weights.
 
+    Args:
+        source: A path, or ``'package::path'``.
+        checkpoint: A path or a URL.
+        trust_checkpoint: See :class:`kddense.FrozenTeacher`.
+        class_map: Likewise.
+
     Raises:
-        ValueError: If the weights are of another model.
+        ValueError: If the weights are of another model, or ``class_map`` names none of its classes.
         OSError: If there are no such files.
     """
     config = _whole(read_config(source, 'teacher'), 'teacher')
@@ -104,7 +115,8 @@ def look_at_teacher(source: str, checkpoint: str, trust_checkpoint: bool) -> Loo
         raise FileNotFoundError(f"teacher.checkpoint: there is no file '{checkpoint}'")
     with _said_of(f'the model of {source}'):
         model = load_model(config, checkpoint, trust_checkpoint, 'teacher')
-        return Looked(config, model, family_of(model))
+        chosen = None if class_map is None else class_indices(class_map, classes_of(config), 'teacher')
+        return Looked(config, model, family_of(model), chosen)
 
 
 def family_of(model: nn.Module) -> str | None:

@@ -44,8 +44,12 @@ def obstacle(objective: Mapping[str, Any], student: Looked, teacher: Looked) -> 
         student: The student.
         teacher: The teacher.
     """
+    views = (
+        build_view(student.model, 'student'),
+        build_view(teacher.model, 'teacher', class_map=teacher.class_map),
+    )
     try:
-        MODELS.build(dict(objective)).bind(build_view(student.model, 'student'), build_view(teacher.model, 'teacher'))
+        MODELS.build(dict(objective)).bind(*views)
     except ValueError as error:
         return str(error)
     return None

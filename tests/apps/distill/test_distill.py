@@ -51,10 +51,15 @@ def test_beside_a_recipe_that_is_named_nothing_stands(distillation, mask_detecto
     assert 'masks' not in Config.fromfile(made.folder.path / 'distilled.py').model.objectives
 
 
-def test_what_two_models_cannot_compare_is_left_out_and_told(distillation, query_detector):
-    """Of two that decode queries in two ways the predictions are matched, and the encoders compared."""
-    made = distillation(query_detector, test_teacher=False, options={'model.with_box_refine': False})
+def test_what_two_models_need_is_written(distillation, query_detector):
+    """A decoder of another depth is compared with the teacher's last layer."""
+    options = {'model.decoder.num_layers': 3}
+    made = distillation(query_detector, test_teacher=False, recipe='detrdistill', options=options)
     made.prepare()
+    objectives = Config.fromfile(made.folder.path / 'distilled.py').model.objectives
+    assert {name: one.get('layers') for name, one in objectives.items()} == dict(
+        detrdistill='last', target_aware=None, query_prior='last'
+    )
 
 
 @pytest.fixture

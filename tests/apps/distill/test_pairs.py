@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from mmengine.config import Config
 
@@ -96,6 +98,13 @@ def test_masks_that_cannot_be_compared_are_left_out_and_told(teacher, reason):
     assert list(found.left_out) == ['masks']
     with pytest.raises(ValueError, match=reason):
         raise ValueError(found.left_out['masks'])
+
+
+def test_masks_of_chosen_classes_are_compared():
+    two = {f'roi_head.{head}.num_classes': 2 for head in ('bbox_head', 'mask_head')}
+    student, teacher = looked(tiny.mask_rcnn(two)), looked(tiny.mask_rcnn())
+    assert chosen(student, teacher)[1].beside == []
+    assert chosen(student, dataclasses.replace(teacher, class_map=[2, 0]))[1].beside == ['masks']
 
 
 def test_of_what_the_student_has_not_nothing_is_told():
