@@ -13,6 +13,17 @@ from kddense.compat import load_checkpoint
 
 from ..helpers.processes import StockScript
 
+FAMILIES = (
+    'detector',
+    'one_stage',
+    'segmentor',
+    'structured',
+    'depth',
+    'query_detector',
+    'mask_detector',
+    'mask_segmentor',
+)
+
 
 @dataclass(frozen=True)
 class Story:
@@ -132,10 +143,7 @@ def mask_segmentor_story(mask_segmentor, tmp_path_factory, stock_script) -> Stor
     return _tell(mask_segmentor, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
 
 
-QUERIES_AND_MASKS = ('query_detector', 'mask_detector', 'mask_segmentor')
-
-
-@pytest.fixture(params=['detector', 'one_stage', 'segmentor', 'structured', 'depth', *QUERIES_AND_MASKS])
+@pytest.fixture(params=FAMILIES)
 def story(request) -> Story:
     """Each of them."""
     return request.getfixturevalue(f'{request.param}_story')

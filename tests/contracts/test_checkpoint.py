@@ -10,6 +10,9 @@ import torch
 from mmengine.config import Config
 
 from kddense.compat import load_checkpoint
+from kddense.export import export_student
+
+from ..helpers.export_runs import TrainedRun
 
 
 @pytest.fixture
@@ -163,6 +166,30 @@ class TestDetector:
         assert all(torch.equal(value, saved[key]) for key, value in model.state_dict().items())
         assert model.dataset_meta['classes'] == ('disc', 'square', 'cross')
         assert len(inference_detector(model, str(toy_data / 'images' / '0.png')).pred_instances) > 0
+
+
+@pytest.mark.parametrize('story', ['query_detector', 'mask_detector', 'mask_segmentor'], indirect=True)
+def test_what_is_exported_says_what_the_distilled_student_says(story, toy_data, tmp_path):
+    if story.task.package == 'mmdet':
+        from mmdet.apis import inference_detector as infer
+        from mmdet.apis import init_detector as init
+    else:
+        from mmseg.apis import inference_model as infer
+        from mmseg.apis import init_model as init
+    image = toy_data / 'images' / '0.png'
+    export_student(story.folder / 'run', tmp_path / 'student.pth')
+    assert 'kddense' not in (tmp_path / 'student.py').read_text()
+    model = init(str(tmp_path / 'student.py'), str(tmp_path / 'student.pth'), device='cpu')
+    model.cfg.setdefault('test_pipeline', model.cfg.test_dataloader.dataset.pipeline)
+    found = infer(model, str(image))
+    own = TrainedRun(story.task, story.folder / 'run', story.runner, story.resumed).predict(image)
+    if story.task.package == 'mmseg':
+        assert torch.equal(found.seg_logits.data, own.seg_logits.data)
+        return
+    found = found.pred_instances
+    assert len(found) == len(own) > 0
+    keys = ['bboxes', 'scores', 'labels', *(['masks'] if story.task.name == 'mask_detector' else [])]
+    assert all(torch.equal(*map(torch.as_tensor, (found[key], own[key]))) for key in keys)
 
 
 @pytest.mark.parametrize(
