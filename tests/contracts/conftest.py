@@ -12,6 +12,7 @@ import pytest
 from kddense.compat import load_checkpoint
 
 from ..helpers.processes import StockScript
+from ..helpers.toy_task import ToyTask
 
 FAMILIES = (
     'detector',
@@ -147,3 +148,9 @@ def mask_segmentor_story(mask_segmentor, tmp_path_factory, stock_script) -> Stor
 def story(request) -> Story:
     """Each of them."""
     return request.getfixturevalue(f'{request.param}_story')
+
+
+@pytest.fixture(params=FAMILIES)
+def task(request) -> ToyTask:
+    """Each family; elsewhere those with queries and with masks are left out."""
+    return request.getfixturevalue(request.param)
