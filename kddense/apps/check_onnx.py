@@ -22,7 +22,6 @@ from torch import Tensor
 
 from kddense.apps.command_line import count, in_one_sentence, new_parser
 from kddense.errors import ConfigError
-from kddense.exchange import ImageFormat
 from kddense.export.agreement import Agreement, detections_in, relative
 from kddense.export.images import image_files, read_images
 from kddense.export.onnx import require_onnx
@@ -69,10 +68,8 @@ def check(file: Path, images: Sequence[Path], size: tuple[int, int]) -> dict[str
     except Exception as error:  # OpenVINO has errors of its own
         return dict(record, refused=' '.join(str(error).split())[-300:])
     own = OnnxFile(file)
-    facts = {item.key: json.loads(item.value) for item in model.metadata_props}
-    pixels = ImageFormat(tuple(facts['mean']), tuple(facts['std']), facts['bgr_to_rgb'])
     seen, differences = Agreement(), []
-    for image, sizes in read_images(images, size, pixels):
+    for image, sizes in read_images(images, size, own.pixels):
         given = (image, sizes) if own.takes_sizes else (image,)
         expected, found = own(*given), run(*given)
         if 'labels' in expected:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from kddense.errors import ConfigError
+from kddense.errors import ConfigError, within
 from kddense.export.onnx import require_onnx
 from kddense.export.onnx_file import OnnxFile
 from kddense.report.costs import timed
@@ -71,12 +71,8 @@ def _ratio(own: Sequence[float], first: Sequence[float]) -> dict[str, Any]:
 
 def _run(file: Path, shape: tuple[int, int, int], threads: int) -> Any:
     """Return a call that runs a file on images that it takes."""
-    if not file.is_file():
-        raise ConfigError(f'--onnx: there is no file {file}')
-    try:
+    with within('--onnx'):
         run = OnnxFile(file, threads)
-    except Exception as error:  # onnxruntime has errors of its own
-        raise ConfigError(f'--onnx: {file} is no file of kddense export --onnx that onnxruntime reads') from error
     number, height, width = shape
     images = torch.randn(number, run.channels, height, width, generator=torch.Generator().manual_seed(0))
     sizes = torch.tensor([[height, width]] * number, dtype=torch.float32) if run.takes_sizes else None

@@ -17,6 +17,7 @@ from kddense.apps.command_line import add_common_arguments, build_runner, in_one
 from kddense.errors import ConfigError
 from kddense.training import Interruption
 from kddense.training.checkpoints import find_checkpoint
+from kddense.training.quantise import FloatRunHook
 from kddense.training.replaced import check_optimisers
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit status, as shells give it
@@ -47,6 +48,7 @@ def train(config: Config) -> None:
         try:
             runner = build_runner(config)
             runner.register_hook(interruption)
+            runner.register_hook(FloatRunHook())
             with in_one_sentence(config):
                 check_optimisers(config)
                 runner.train()

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kddense.errors import ConfigError
 from kddense.exchange import ImageFormat
 
 from .agreement import Agreement, compare
@@ -116,6 +117,9 @@ def write_onnx(student: nn.Module, file: Path, options: OnnxOptions, meta: Mappi
             difference, agreement = _compared(
                 network, file, [*_random(student, options.size, axes), *given], options.padded
             )
+        except ConfigError as error:  # onnxruntime cannot read the file, and says why
+            reason = first_sentence(error.__cause__ or error)
+            continue
         except Exception as error:  # PyTorch's exporter, the student's own code or ONNX Runtime
             reason = first_sentence(error)
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from .onnx import OnnxOptions, OnnxReport, require_onnx, write_onnx
 from .plain_config import PlainConfig
 from .qdq import check_scales, write_learned
 from .quantised import quantise_student
-from .source import Source, read_source
+from .source import read_source
 
 COMPARED = 20  # of the images of a folder, for each is predicted twice
 
@@ -88,7 +88,7 @@ def export_student(
         padded: Whether it also takes the sizes of images without their padding, at whose borders boxes are cut.
         int8: Also write the ONNX file in 8 bits, ``*.int8.onnx``.
         images: A folder of images like those that it will see: it is compared with PyTorch on some of them. The scales in
-            8 bits are from them, unless the run learned its own.
+            8 bits are from them, unless the run learned its own or ``calibrate`` finds them.
 
     Returns:
         The files written and what is worth knowing about them.
@@ -115,12 +115,12 @@ def export_student(
     size = example_size(plain.settings, shape) if onnx else (0, 0)
     options = OnnxOptions(size, outputs, dynamic, padded, tuple(files[:COMPARED]))
     student = load_student(plain.settings, run, ema)
-    scales = _scales_in(run, student, calibrated=bool(files)) if int8 else {}
     notes: list[str] = []
     kept: dict[str, Any] = {}
     if quantised:
         told, kept = quantise_student(student, run.config, run.contents, calibrate)
         notes.append(told)
+    scales = _scales_in({**run.contents, **kept}, run.checkpoint, student, on_images=bool(files)) if int8 else {}
 
     report = eight = None
     with targets.written_aside() as aside:
@@ -144,15 +144,17 @@ def _images_for(onnx: bool, int8: bool, images: str | Path | None) -> list[Path]
     return [] if images is None else image_files(Path(images))
 
 
-def _scales_in(run: Source, student: nn.Module, calibrated: bool) -> dict[str, LayerScales]:
-    """Return the scales that a run learned; nothing if it learned none, and they are calibrated."""
+def _scales_in(
+    contents: Mapping[str, Any], checkpoint: Path, student: nn.Module, on_images: bool
+) -> dict[str, LayerScales]:
+    """Return the scales that a run learned or was calibrated with; nothing if there are none, but images for them."""
     try:
-        scales = scales_of(run.contents, student.state_dict())
+        scales = scales_of(contents, student.state_dict())
     except ValueError:
-        if calibrated:
+        if on_images:
             return {}
         raise ValueError(
-            f'--int8: {run.checkpoint} holds no scales: pass --images FOLDER, with images to calibrate them on'
+            f'--int8: {checkpoint} holds no scales: pass --images FOLDER, with images to calibrate them on'
         ) from None
     check_scales(scales)
     return scales

@@ -13,7 +13,9 @@ from mmengine.model import MMDistributedDataParallel
 from kddense import QuantiseHook
 from kddense.apps import export, test
 from kddense.compat import load_checkpoint
+from kddense.errors import ConfigError
 from kddense.quantisation import choose_layers, scales_of
+from kddense.training.quantise import FloatRunHook
 
 from ..helpers import plugins, tiny
 from ..helpers.quantised import FAMILIES, SGD, begun, calm, equal, metric_in, of_family, plugin_free
@@ -136,6 +138,35 @@ def test_a_run_its_test_and_its_export_compute_the_same(segmentor, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    'checkpoint, hooks, said',
+    [
+        ({}, [], []),
+        ({'quantised': {}}, [QuantiseHook(INT8['weights'])], []),
+        (
+            {'quantised': {}},
+            [],
+            ['the checkpoint is of a run with a kddense.QuantiseHook, and this config has none: the model'],
+        ),
+    ],
+)
+def test_a_checkpoint_with_scales_in_a_float_run(monkeypatch, checkpoint, hooks, said):
+    """Its weights are taken, and that is told; the run itself cannot go on."""
+    found = []
+    monkeypatch.setattr('kddense.training.quantise.print_log', lambda message, **_: found.append(message))
+    run = SimpleNamespace(hooks=hooks, _resume=False)
+    FloatRunHook().after_load_checkpoint(run, checkpoint)
+    assert [message[: len(start)] for message, start in zip(found, said, strict=True)] == said
+    run._resume = True
+    if said:
+        with pytest.raises(
+            ConfigError, match='^resume: the checkpoint is of a run with a kddense.QuantiseHook, and this'
+        ):
+            FloatRunHook().after_load_checkpoint(run, checkpoint)
+    else:
+        FloatRunHook().after_load_checkpoint(run, checkpoint)
+
+
 def test_a_float_student_is_calibrated_without_training(segmentor, tmp_path, capsys):
     """Post-training quantisation: the float weights stay, images set the ranges, the same ones each time."""
     config = segmentor.distilled(train_cfg__max_iters=2)
@@ -159,6 +190,32 @@ def test_a_float_student_is_calibrated_without_training(segmentor, tmp_path, cap
     # An auxiliary head, which predicts nothing, never ran.
     assert {path.split('.')[0] for path, layer in scales_of(one).items() if layer.input is None} == {'auxiliary_head'}
     measured(tmp_path / 'qat.py', tmp_path / 'one.pth', tmp_path / 'calibrated')
+
+
+def test_calibrated_and_written_in_8_bits_in_one_call(segmentor, tmp_path):
+    """By the scales that were found now, not by those that the checkpoint holds of an earlier time."""
+    onnx = pytest.importorskip('onnx')
+    pytest.importorskip('onnxruntime')
+    config = segmentor.plain()
+    config.default_hooks.quantise = dict(INT8, type='kddense.QuantiseHook')
+    config.dump(tmp_path / 'qat.py')
+    torch.save(dict(state_dict=segmentor.build(config.model).state_dict()), tmp_path / 'float.pth')
+    options = ['--config', str(tmp_path / 'qat.py'), '--quantised', '--calibrate', '1']
+    export.main([str(tmp_path / 'float.pth'), str(tmp_path / 'old.pth'), *options])
+    old = load_checkpoint(tmp_path / 'old.pth')
+    for steps in old['quantised']['inputs'].values():
+        steps['scale'] *= 3
+    torch.save(old, tmp_path / 'stale.pth')
+
+    for source in ('float', 'stale'):
+        out = tmp_path / f'from_{source}.pth'
+        export.main([str(tmp_path / f'{source}.pth'), str(out), *options, '--onnx', '--int8', '--shape', '64', '64'])
+        graph = onnx.load(str(out.with_suffix('.int8.onnx'))).graph
+        constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
+        found = {constants[node.input[1]].item() for node in graph.node if node.op_type == 'QuantizeLinear'}
+        scales = {one.input.scale.item() for one in scales_of(load_checkpoint(out)).values() if one.input is not None}
+        assert len(found) > 10
+        assert found <= scales
 
 
 @pytest.mark.parametrize(
