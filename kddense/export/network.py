@@ -16,6 +16,7 @@ from kddense.exchange import ImageFormat
 from kddense.views import is_a
 
 from .detectors import detector_network
+from .layers import check_layers
 
 OUTPUTS = ('results', 'raw', 'features')
 
@@ -100,7 +101,7 @@ class SegmentorNetwork(Network):
         head: Any = heads[-1] if isinstance(heads, nn.ModuleList) else heads
         if head.out_channels > 1:
             return logits.argmax(dim=1)
-        return (logits.sigmoid() > head.threshold).squeeze(1).long()
+        return (logits.sigmoid() > head.threshold)[:, 0].long()
 
 
 class DetectionNetwork(Network):
@@ -136,10 +137,11 @@ def network_of(student: Any, size: tuple[int, int], outputs: str = 'results') ->
         outputs: One of :data:`OUTPUTS`: results, what they are made of (logits, all boxes), or the maps of the neck.
 
     Raises:
-        RuntimeError: If it is a model of another kind, or of a family that cannot be exported.
+        RuntimeError: If it is a model of another kind, or has a layer or is of a family that cannot be exported.
     """
     if not hasattr(student, 'encode_decode') and not hasattr(student, 'extract_feat'):
         raise RuntimeError(f'{type(student).__name__} is neither a segmentor, a depth estimator nor a detector')
+    check_layers(student)
     if outputs == 'features':
         return FeatureNetwork(student, size).eval()
     if is_a(student, 'DepthEstimator'):

@@ -1,8 +1,10 @@
-"""Tiny one-stage detectors of mmdet, one of each head that kddense reads."""
+"""Tiny detectors of mmdet: one of each dense head that kddense reads, and one of each family that is exported whole."""
 
 from __future__ import annotations
 
+import torch
 from mmengine.config import ConfigDict
+from torch import nn
 
 from . import tiny
 
@@ -44,3 +46,27 @@ def one_stage(head, *changes, width=8, fpn=16, classes=3):
         num_outs=len(levels),
     )
     return tiny.edit(config, *changes)
+
+
+FAMILIES = {
+    **{head: lambda *changes, head=head: one_stage(head, *changes) for head in HEADS},
+    'faster_rcnn': tiny.faster_rcnn,
+    'mask_rcnn': tiny.mask_rcnn,
+    'cascade_rcnn': tiny.cascade_rcnn,
+    'c4': tiny.c4,
+}
+
+
+def outspoken(config):
+    """Build a detector whose scores pass its threshold and whose boxes are far from its anchors."""
+    model = tiny.build(config).eval()
+    tiny.shake(model)
+    random = torch.Generator().manual_seed(0)
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d) and name.endswith(('cls', 'conv_cls', 'retina_cls', 'cls_convs')):
+            layer.bias.data.fill_(-1.0)
+        if isinstance(layer, nn.Linear) and name.endswith(('fc_cls', 'fc_reg')):
+            layer.weight.data += torch.randn(layer.weight.shape, generator=random) * 0.3
+        if isinstance(layer, nn.Conv2d) and name.rpartition('.')[2] in ('0', '1', '2') and layer.out_channels == 3:
+            layer.bias.data.fill_(-1.0)  # RTMDet's
+    return model

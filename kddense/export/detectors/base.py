@@ -152,4 +152,4 @@ def check_type(part: Any, known: Mapping[str, object] | Sequence[str], what: str
 def _everything(levels: Sequence[Level]) -> tuple[Tensor, Tensor]:
     boxes = torch.cat([level.boxes for level in levels], dim=1)
     scores = [level.scores if level.factors is None else level.scores * level.factors[..., None] for level in levels]
-    return boxes.squeeze(2) if boxes.shape[2] == 1 else boxes, torch.cat(scores, dim=1)
+    return boxes[:, :, 0] if boxes.shape[2] == 1 else boxes, torch.cat(scores, dim=1)

@@ -67,7 +67,7 @@ def dense_levels(head: Any, pyramid: Any, sizes: Tensor) -> list[Level]:
         Level(
             boxes=_boxes(head, index, places, delta, sizes).unsqueeze(2),
             scores=_scores(head, score),
-            factors=None if factor is None else _rows(factor, 1).squeeze(2).sigmoid(),
+            factors=None if factor is None else _rows(factor, 1)[..., 0].sigmoid(),
         )
         for index, (places, score, delta, factor) in enumerate(zip(priors, scores, deltas, given, strict=True))
     ]

@@ -115,6 +115,6 @@ def _refined(head: Any, boxes: Tensor, logits: Tensor, deltas: Tensor, sizes: Te
     """Return the regions of the next stage: the boxes of the likeliest class."""
     decoded = _decoded(head, boxes, deltas, sizes)
     if head.reg_class_agnostic:
-        return decoded.squeeze(2)
+        return decoded[:, :, 0]
     likeliest = logits[..., :-1].argmax(dim=-1)[..., None, None].expand(-1, -1, 1, 4)
-    return decoded.gather(2, likeliest).squeeze(2)
+    return decoded.gather(2, likeliest)[:, :, 0]

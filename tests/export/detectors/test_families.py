@@ -6,35 +6,14 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
-from torch import nn
 
+from kddense.export.agreement import detections_in
 from kddense.export.onnx import OnnxOptions, write_onnx
+from kddense.export.onnx_file import OnnxFile
 
 from ...helpers import detectors, stock_models, tiny
 
-FAMILIES = {
-    **{head: lambda *changes, head=head: detectors.one_stage(head, *changes) for head in detectors.HEADS},
-    'faster_rcnn': tiny.faster_rcnn,
-    'mask_rcnn': tiny.mask_rcnn,
-    'cascade_rcnn': tiny.cascade_rcnn,
-    'c4': tiny.c4,
-}
 SIZE = (96, 128)
-
-
-def outspoken(config):
-    """Build a detector whose scores pass its threshold and whose boxes are far from its anchors."""
-    model = tiny.build(config).eval()
-    tiny.shake(model)
-    random = torch.Generator().manual_seed(0)
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Conv2d) and name.endswith(('cls', 'conv_cls', 'retina_cls', 'cls_convs')):
-            layer.bias.data.fill_(-1.0)
-        if isinstance(layer, nn.Linear) and name.endswith(('fc_cls', 'fc_reg')):
-            layer.weight.data += torch.randn(layer.weight.shape, generator=random) * 0.3
-        if isinstance(layer, nn.Conv2d) and name.rpartition('.')[2] in ('0', '1', '2') and layer.out_channels == 3:
-            layer.bias.data.fill_(-1.0)  # RTMDet's
-    return model
 
 
 def images_of(size, count):
@@ -58,10 +37,10 @@ def predicted(model, images, sizes):
         return [sample.pred_instances for sample in model.predict(images, samples, rescale=False)]
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', detectors.FAMILIES)
 def test_boxes_scores_and_labels_are_mmdets(family, tmp_path):
     pytest.importorskip('onnxruntime')
-    model = outspoken(FAMILIES[family]())
+    model = detectors.outspoken(detectors.FAMILIES[family]())
     before = {name: value.clone() for name, value in model.state_dict().items()}
     report = write_onnx(model, tmp_path / 'whole.onnx', OnnxOptions(SIZE, padded=True), {})
     assert [file.name for file in tmp_path.iterdir()] == ['whole.onnx']
@@ -90,7 +69,7 @@ def test_boxes_scores_and_labels_are_mmdets(family, tmp_path):
 def test_before_suppression(family, tmp_path):
     """All that mmdet finds is among the boxes, each class with its scores."""
     pytest.importorskip('onnxruntime')
-    model = outspoken(FAMILIES[family]())
+    model = detectors.outspoken(detectors.FAMILIES[family]())
     report = write_onnx(model, tmp_path / 'raw.onnx', OnnxOptions(SIZE, 'raw', 'none'), {})
     assert report.outputs == ('boxes', 'scores')
     assert report.dynamic == ()
@@ -107,13 +86,27 @@ def test_before_suppression(family, tmp_path):
 
 def test_an_image_without_padding_needs_no_size(tmp_path):
     pytest.importorskip('onnxruntime')
-    model = outspoken(FAMILIES['gfl']())
+    model = detectors.outspoken(detectors.FAMILIES['gfl']())
     write_onnx(model, tmp_path / 'whole.onnx', OnnxOptions(SIZE), {})
     images = images_of((64, 96), 2)
     found = run(tmp_path / 'whole.onnx', images=images)
     number = [len(own) for own in predicted(model, images, [(64, 96)] * 2)]
     assert (found['labels'] >= 0).sum(dim=1).tolist() == number
     assert found['boxes'].numpy().max(axis=(0, 1)).tolist() <= [96, 64, 96, 64]
+
+
+@pytest.mark.parametrize('dynamic, axes', [('batch', ('batch',)), ('none', ())])
+def test_only_what_is_asked_for_varies(dynamic, axes, tmp_path):
+    pytest.importorskip('onnxruntime')
+    model = detectors.outspoken(detectors.FAMILIES['faster_rcnn']())
+    report = write_onnx(model, tmp_path / 'whole.onnx', OnnxOptions(SIZE, dynamic=dynamic), {})
+    assert report.dynamic == axes
+    assert report.limit == ''
+    file = OnnxFile(tmp_path / 'whole.onnx')
+    assert file.shape == (None if axes else 1, 3, *SIZE)
+    images = images_of(SIZE, 3 if axes else 1)
+    found = [len(rows.labels) for rows in detections_in(file(images))]
+    assert found == [len(own) for own in predicted(model, images, [SIZE] * len(images))]
 
 
 def test_nothing_found_is_no_row(tmp_path):
@@ -135,7 +128,7 @@ def stock(path):
     'config, message',
     [
         (
-            lambda: FAMILIES['fcos']({'test_cfg.nms.type': 'soft_nms'}),
+            lambda: detectors.FAMILIES['fcos']({'test_cfg.nms.type': 'soft_nms'}),
             r"model\.test_cfg\.nms: ONNX has plain .*'soft_nms'",
         ),
         (
@@ -168,6 +161,32 @@ def test_what_cannot_be_exported_is_told_by_name(config, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize('outputs', ['results', 'features'])
+@pytest.mark.parametrize(
+    'config, named',
+    [
+        (stock('nas_fpn/retinanet_r50_nasfpn_crop640-50e_coco.py'), 'RetinaNet .*: NASFPN at neck needs sizes'),
+        (stock('dyhead/atss_r50_fpn_dyhead_1x_coco.py'), r'ATSS .*: DyHead at neck\.1 needs deformable'),
+        (stock('libra_rcnn/libra-faster-rcnn_r50_fpn_1x_coco.py'), r'FasterRCNN .*: BFP at neck\.1 needs adaptive'),
+        (
+            stock('carafe/faster-rcnn_r50_fpn-carafe_1x_coco.py'),
+            r'FasterRCNN .*: CARAFEPack at neck\.upsample_modules\.0 needs reassembled',
+        ),
+        (
+            stock('dcn/faster-rcnn_r50-dconv-c3-c5_fpn_1x_coco.py'),
+            r'FasterRCNN .*: DeformConv2dPack at backbone\.layer2\.0\.conv2 needs deformable',
+        ),
+    ],
+)
+def test_a_layer_that_no_file_holds_is_told_by_name(config, named, outputs, tmp_path):
+    """With deformable convolutions, tracing would end the process."""
+    with stock_models.weights_as_they_come():
+        model = tiny.build(config()).eval()
+    with pytest.raises(RuntimeError, match=f'^{named}[^\n]*$'):
+        write_onnx(model, tmp_path / 'whole.onnx', OnnxOptions(SIZE, outputs), {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_scores_that_a_loss_makes(tmp_path):
     seesaw = dict(_delete_=True, type='SeesawLoss', p=0.8, q=2.0, num_classes=3, loss_weight=1.0)
     model = tiny.build(tiny.faster_rcnn({'roi_head.bbox_head.loss_cls': seesaw}, {'roi_head.bbox_head.num_classes': 3}))
@@ -178,6 +197,6 @@ def test_scores_that_a_loss_makes(tmp_path):
 def test_boxes_before_soft_suppression(tmp_path):
     """What comes after them does not matter."""
     pytest.importorskip('onnxruntime')
-    model = outspoken(FAMILIES['fcos']({'test_cfg.nms.type': 'soft_nms'}))
+    model = detectors.outspoken(detectors.FAMILIES['fcos']({'test_cfg.nms.type': 'soft_nms'}))
     report = write_onnx(model, tmp_path / 'raw.onnx', OnnxOptions(SIZE, 'raw'), {})
     assert np.isfinite(report.difference)
