@@ -2,7 +2,7 @@
 
 _base_ = ['../skd/fcos_r18-w16_fpn_bccd.py', '../_base_/recipes/qat.py']
 
-load_from = '{{$FLOAT:work_dirs/bccd_fcos_lite2/fcos_r18-w16_fpn_bccd/seed_0/epoch_8.pth}}'
+load_from = '{{$STUDENT:work_dirs/bccd_fcos_lite2/fcos_r18-w16_fpn_bccd/seed_0/epoch_8.pth}}'
 default_hooks = dict(quantise=_base_.quantise, checkpoint=dict(interval=2))
 _base_.quantise.activations.freeze_after = 50
 

@@ -2,7 +2,7 @@
 
 _base_ = ['../skd/fpn_r18-w16_camvid.py', '../_base_/recipes/qat.py']
 
-load_from = '{{$FLOAT:work_dirs/camvid_fpn/fpn_r18-w16_camvid/seed_0/iter_600.pth}}'
+load_from = '{{$STUDENT:work_dirs/camvid_fpn/fpn_r18-w16_camvid/seed_0/iter_600.pth}}'
 max_iters = 150
 default_hooks = dict(quantise=_base_.quantise, checkpoint=dict(interval=max_iters))
 _base_.quantise.activations.freeze_after = 75

@@ -2,7 +2,7 @@
 
 _base_ = ['../skd/depth_r18-w8_nyuv2.py', '../_base_/recipes/qat.py']
 
-load_from = '{{$FLOAT:work_dirs/nyuv2/depth_r18-w8_nyuv2/seed_0/iter_1200.pth}}'
+load_from = '{{$STUDENT:work_dirs/nyuv2/depth_r18-w8_nyuv2/seed_0/iter_1200.pth}}'
 max_iters = 300
 default_hooks = dict(quantise=_base_.quantise, checkpoint=dict(interval=max_iters))
 _base_.quantise.activations.freeze_after = 150

@@ -2,7 +2,7 @@
 
 _base_ = './quantized_lite2_r18-w16_fpn_camvid.py'
 
-load_from = '{{$FLOAT:work_dirs/camvid_fpn/fpn_r18-w16_camvid/seed_0/iter_600.pth}}'
+load_from = '{{$STUDENT:work_dirs/camvid_fpn/fpn_r18-w16_camvid/seed_0/iter_600.pth}}'
 
 max_iters = 150
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)

@@ -1,4 +1,4 @@
-"""People of COCO128 with masks, seen at 320x320: 188 in 47 images to train on, 66 in 32 to test; to try things, not to learn COCO."""
+"""People of COCO128 with masks, seen at 320x320: 188 in 47 images to train on, 66 in 32 to test; to try things."""
 
 _base_ = 'mmdet::_base_/datasets/coco_instance.py'
 

@@ -8,6 +8,9 @@ in Markdown: mean and standard deviation, the difference from the plain student 
 a verdict. ``--same-time`` adds the plain student that trains for as long as the dearest config takes. Runs that are done are
 not repeated, and a run that was cut off is resumed. Every run leaves a small ``result.json``; ``--add`` takes those of other
 machines into the table, and ``--json`` records it. ``--show`` prints tables that were recorded.
+
+``--then`` adds configs that go on from each trained student, such as quantisation-aware training with and without a teacher:
+they read ``load_from = '{{$STUDENT:some.pth}}'``, and all are tested with the first.
 """
 
 from __future__ import annotations
@@ -35,6 +38,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('--plain', help="the student's own config: the baseline, and what is tested")
     parser.add_argument('--configs', nargs='*', default=[], help='configs that distil into that student')
+    parser.add_argument(
+        '--then',
+        nargs='*',
+        default=[],
+        help='configs that go on from a trained student, whose checkpoint is their $STUDENT',
+    )
+    parser.add_argument('--then-from', help='the config whose students those are; --plain by default')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--work-dir', type=Path)
     parser.add_argument('--package', choices=['mmdet', 'mmseg'], default='mmdet', help='whose scripts to run')
@@ -69,6 +79,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(
             '--same-time: with --share-teacher the first run asks the teacher and the others read, so a step has no one time'
         )
+    args.then_from = args.then_from or args.plain
+    if args.then and args.then_from not in (args.plain, *args.configs):
+        parser.error(
+            f'--then-from {args.then_from}: it is neither --plain nor one of --configs, so nothing trains its students'
+        )
     return args
 
 
@@ -92,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seeds=tuple(args.seeds),
         work_dir=args.work_dir,
         package=args.package,
+        then=tuple(args.then),
+        then_from=args.then_from,
         options=tuple(args.cfg_options),
         channels_last=args.channels_last,
         same_time_steps=same_time,
@@ -159,6 +176,7 @@ def _command(args: argparse.Namespace) -> str:
         *map(str, args.seeds),
     ]
     words += ['--package', args.package, '--work-dir', str(args.work_dir)]
+    words += ['--then', *args.then, '--then-from', args.then_from] if args.then else []
     words += ['--split', args.split] if args.split != 'test' else []
     words += ['--same-time'] if args.same_time else []
     words += ['--channels-last'] if args.channels_last else []

@@ -11,7 +11,7 @@ from typing import Any
 
 from kddense.files import write_whole
 
-ROLES = ('plain', 'plain, same time', 'distilled', 'teacher')
+ROLES = ('plain', 'plain, same time', 'distilled', 'continued', 'teacher')
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Result:
         setting: Data, splits and sizes, see :func:`kddense.training.settings.setting_of`.
         machine: Processor and PyTorch's version.
         commands: What was run.
+        begins_from: The config whose student of the same seed it went on from; empty if it began as its config says.
         images: The file with each test image's share of the metric, beside this one; empty if there is none.
     """
 
@@ -42,6 +43,7 @@ class Result:
     setting: dict[str, Any] = field(default_factory=dict)
     machine: str = ''
     commands: list[str] = field(default_factory=list)
+    begins_from: str = ''
     images: str = ''
 
     @property

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from .result import Result, read_result, this_machine, write_result
 from .shared_teacher import share_teacher
 
 DONE = 'result.json'
+STUDENT = 'STUDENT'  # in a config, {{$STUDENT:path}}: the checkpoint that a continued run begins with
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,9 @@ class Plan:
     Attributes:
         plain: The student's own config: the baseline, and what every checkpoint is tested with.
         configs: Configs that distil into that student.
+        then: Configs that go on from a trained student, such as quantisation-aware training; theirs is ``$STUDENT``.
+            All are tested with the first.
+        then_from: The config whose students those are; one of the above.
         seeds: Seeds of every row.
         work_dir: Where runs go, ``<config>/seed_<seed>``.
         package: Whose scripts run, ``'mmdet'`` or ``'mmseg'``.
@@ -46,6 +52,8 @@ class Plan:
     seeds: tuple[int, ...]
     work_dir: Path
     package: str
+    then: tuple[str, ...] = ()
+    then_from: str = ''
     options: tuple[str, ...] = ()
     channels_last: bool = False
     same_time_steps: int | None = None
@@ -58,6 +66,7 @@ class Plan:
         for seed in self.seeds:
             jobs.append(Job(self.plain, 'plain', seed))
             jobs += [Job(config, 'distilled', seed) for config in self.configs]
+            jobs += [Job(config, 'continued', seed) for config in self.then]
             if self.same_time_steps:
                 jobs.append(Job(self.plain, 'plain, same time', seed))
         return jobs
@@ -66,8 +75,27 @@ class Plan:
         stem = Path(job.config).stem
         if job.role == 'plain, same time':
             stem = f'{stem}_same-time-{self.same_time_steps}'
+        if job.role == 'continued':
+            stem = f'{stem}_from_{Path(self.then_from).stem}'
         root = self.work_dir if self.split == 'test' else self.work_dir / self.split
         return root / stem / f'seed_{job.seed}'
+
+    def beginning(self, job: Job) -> Path | None:
+        """Return the checkpoint that a run goes on from; ``None`` if it begins as its config says.
+
+        Raises:
+            FileNotFoundError: If that student was not trained.
+        """
+        if job.role != 'continued':
+            return None
+        folder = self.folder(Job(self.then_from, 'plain', job.seed))
+        checkpoint = find_checkpoint(folder)
+        if checkpoint is None:
+            raise FileNotFoundError(
+                f'--then-from {self.then_from}: {folder} holds no checkpoint of seed {job.seed} to go on from; '
+                'name the config of --plain or one of --configs'
+            )
+        return checkpoint
 
 
 @dataclass(frozen=True)
@@ -88,6 +116,29 @@ def run(plan: Plan, job: Job) -> Result:
     folder = plan.folder(job)
     if (folder / DONE).exists():
         return read_result(folder / DONE)
+    with _student_at(plan.beginning(job)):
+        result = _trained_and_tested(plan, job, folder)
+    write_result(result, folder / DONE)
+    return result
+
+
+@contextmanager
+def _student_at(checkpoint: Path | None) -> Iterator[None]:
+    """Let configs and scripts find the student that a run goes on from."""
+    if checkpoint is None:
+        yield
+        return
+    before = os.environ.get(STUDENT)
+    os.environ[STUDENT] = str(checkpoint)
+    try:
+        yield
+    finally:
+        del os.environ[STUDENT]
+        if before is not None:
+            os.environ[STUDENT] = before
+
+
+def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     config, trained = _config(plan, job)
     started = time.time()
@@ -99,9 +150,9 @@ def run(plan: Plan, job: Job) -> Result:
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f'{folder} holds no whole checkpoint, though its training came to its end')
-    tests, tested = _tested(plan, folder)
+    tests, tested = _tested(plan, job, folder)
     commands.append(_call(plan.package, 'test.py', tested, checkpoint, '--work-dir', folder / 'test'))
-    result = Result(
+    return Result(
         config=job.config,
         role=job.role,
         seed=job.seed,
@@ -112,10 +163,9 @@ def run(plan: Plan, job: Job) -> Result:
         setting={**setting_of(config), 'test': setting_of(tests)['test']},
         machine=this_machine(),
         commands=commands,
+        begins_from=plan.then_from if job.role == 'continued' else '',
         images='images.npz' if (folder / 'images.npz').exists() else '',
     )
-    write_result(result, folder / DONE)
-    return result
 
 
 def _config(plan: Plan, job: Job) -> tuple[Config, str]:
@@ -181,12 +231,13 @@ def _call(package: str, script: str, *arguments: object) -> str:
     return ' '.join(['python', f'<{package}>/tools/{script}', *words])
 
 
-def _tested(plan: Plan, folder: Path) -> tuple[Config, str]:
-    """Return what checkpoints are tested with, and the file of it: the plain config itself, or one in the run's folder.
+def _tested(plan: Plan, job: Job, folder: Path) -> tuple[Config, str]:
+    """Return what a checkpoint is tested with, and the file of it: the plain config itself, or one in the run's folder.
 
-    A mean IoU is tested with each image's share kept.
+    What goes on from a trained student is tested with the first config that does, which has no teacher. A mean IoU is
+    tested with each image's share kept.
     """
-    file = find_config(plan.plain)
+    file = find_config(plan.then[0] if job.role == 'continued' else plan.plain)
     config = read_config_file(file)
     if plan.split == 'val':
         config.test_dataloader, config.test_evaluator = config.val_dataloader, config.val_evaluator

@@ -16,6 +16,7 @@ from .statistics import bootstrap_iou, paired_interval, sign_of, verdict
 
 METRICS = ('coco/bbox_mAP', 'mIoU', 'abs_rel')  # what decides, if no metric is named
 SAME_TIME = 'plain, same time'
+COMPARED = ('distilled', 'continued')  # roles that make rows
 
 
 @dataclass
@@ -40,7 +41,8 @@ def make_table(
     """Make a table of results, whichever machines they come from.
 
     What does not fit is left out, with a sentence each in ``faults``: results of other data, splits or sizes than the first
-    one's, of other steps than the plain student's, without the metric, or of a seed that has no plain run.
+    one's, of other steps than the plain student's (unless they go on from a trained one), without the metric, or of a seed
+    that has no plain run.
 
     Args:
         results: Of one student.
@@ -63,9 +65,10 @@ def make_table(
     longer = _by_seed(kept, SAME_TIME)
     steps = statistics.mode([result.steps for result in plain.values()]) if plain else None
     rows = []
-    for config in dict.fromkeys(result.config for result in kept if result.role == 'distilled'):
-        own = {result.seed: result for result in kept if result.config == config and result.role == 'distilled'}
-        own = {seed: result for seed, result in own.items() if _as_long(result, steps, faults)}
+    for role, config in dict.fromkeys((result.role, result.config) for result in kept if result.role in COMPARED):
+        own = {result.seed: result for result in kept if (result.role, result.config) == (role, config)}
+        if role == 'distilled':
+            own = {seed: result for seed, result in own.items() if _as_long(result, steps, faults)}
         if own:
             row = _row(own, metric)
             row.update(_against(plain, own, metric, located, faults, 'plain run'))
@@ -162,6 +165,7 @@ def _row(by_seed: Mapping[int, Result], metric: str) -> dict[str, Any]:
         'parameters': first.parameters,
         'machine': first.machine,
         'commands': first.commands,
+        **({'begins_from': first.begins_from} if first.begins_from else {}),
     }
 
 

@@ -1,6 +1,7 @@
 """The whole tool on a toy segmentor: trained and tested by the stock scripts, never twice, cut off, added to."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -114,6 +115,37 @@ def test_settings_are_chosen_on_other_images(segmentor, tmp_path, monkeypatch):
     assert '--split val' in json.loads(Path('tries.json').read_text())['commands'][0]
     nothing_of_the_test_split = main(['--plain', 'plain.py', '--work-dir', 'runs', '--report-only', *options])
     assert nothing_of_the_test_split == 1
+
+
+def test_what_goes_on_from_a_trained_student_begins_with_its_weights(at_work, segmentor, monkeypatch):
+    """At a rate of 0 the weights stay those of the student of the same seed; the table compares it with the plain one."""
+    monkeypatch.delenv('STUDENT', raising=False)
+    resting = segmentor.plain(train_cfg__max_iters=1, train_cfg__val_interval=2, optim_wrapper__optimizer__lr=0.0)
+    resting.param_scheduler = []
+    resting.dump(at_work / 'goes_on.py')
+    text = (at_work / 'goes_on.py').read_text()
+    (at_work / 'goes_on.py').write_text(
+        re.sub('^load_from = .*$', "load_from = '{{$STUDENT:none.pth}}'", text, flags=re.M)
+    )
+
+    then = ['--then', 'goes_on.py', '--then-from', 'distilled.py', '--json', 'then.json']
+    assert main([*COMMAND, *then]) == 0
+
+    began, ended = (torch.load(at_work / f'runs/{name}', weights_only=False)['state_dict'] for name in CHECKPOINTS)
+    assert torch.equal(began['backbone.layer1.0.conv1.weight'], ended['backbone.layer1.0.conv1.weight'])
+    row = json.loads((at_work / 'then.json').read_text())['rows'][1]
+    assert (row['config'], row['begins_from'], row['steps']) == ('goes_on.py', 'distilled.py', 1)
+    assert row['paired_mean'] is not None
+    assert 'STUDENT' not in os.environ
+
+
+CHECKPOINTS = ['distilled/seed_0/iter_2.pth', 'goes_on_from_distilled/seed_0/iter_1.pth']
+
+
+def test_a_student_that_nothing_trains(at_work, capsys):
+    with pytest.raises(SystemExit):
+        main([*COMMAND, '--then', 'goes_on.py', '--then-from', 'other.py'])
+    assert '--then-from other.py: it is neither --plain nor one of --configs' in capsys.readouterr().err
 
 
 def test_nothing_is_run_again(at_work, capsys):

@@ -76,6 +76,15 @@ def test_other_steps_are_left_out():
     assert table.contents['rows'][0]['seeds'] == [0, 1]
 
 
+def test_what_goes_on_from_a_trained_student_may_be_shorter():
+    goes_on = [replace(one, role='continued', steps=25, begins_from='plain.py') for one in MINE]
+
+    table = make_table([*PLAIN, *MINE, *goes_on])
+
+    assert table.faults == []
+    assert [(row['steps'], row.get('begins_from')) for row in table.contents['rows']] == [(100, None), (25, 'plain.py')]
+
+
 def test_an_absent_metric_is_named():
     table = make_table([*PLAIN, *MINE[:2], replace(MINE[2], scores={'aAcc': 80.0})], metric='mIoU')
 
