@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-SHORT = {'coco/bbox_mAP': 'mAP', 'coco/bbox_mAP_50': 'mAP50', 'coco/bbox_mAP_75': 'mAP75', 'aAcc': 'pixel accuracy'}
+SHORT = {
+    'coco/bbox_mAP': 'mAP',
+    'coco/bbox_mAP_50': 'mAP50',
+    'coco/bbox_mAP_75': 'mAP75',
+    'coco/segm_mAP': 'mask mAP',
+    'coco/segm_mAP_50': 'mask mAP50',
+    'aAcc': 'pixel accuracy',
+}
 
 
 def markdown(table: Mapping[str, Any], others: tuple[str, ...] = ()) -> str:

@@ -16,7 +16,12 @@ from kddense.apps.program.links import read_programme
 ROOT = Path(__file__).parents[3]
 FILES = sorted(ROOT.glob('configs/*/measured_*.json'))
 PAGES = sorted([ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*/README.md')])
-OTHERS = {'coco/bbox_mAP': ('coco/bbox_mAP_50', 'coco/bbox_mAP_75'), 'mIoU': ('aAcc',), 'abs_rel': ('rmse', 'd1')}
+OTHERS = {
+    'coco/bbox_mAP': ('coco/bbox_mAP_50', 'coco/bbox_mAP_75'),
+    'coco/segm_mAP': ('coco/segm_mAP_50', 'coco/bbox_mAP'),
+    'mIoU': ('aAcc',),
+    'abs_rel': ('rmse', 'd1'),
+}
 NUMBER = r'-?\d+\.\d+'
 WITH_SPREAD = re.compile(rf'{NUMBER} ± {NUMBER}')
 WITH_INTERVAL = re.compile(rf'[+-]\d+\.\d+ \[{NUMBER}, {NUMBER}\]')
