@@ -143,12 +143,22 @@ CHOICES = (
         Choice(recipe, (TWO_STAGE, *DENSE, SEGMENTOR), note='weights of 4 bits')
         for recipe in ('apprentice', 'quantized_distillation')
     ),
-    Choice('qat', DENSE, _bccd('qat', 'qat-self_r18-w16_fcos_fpn_bccd.py'), 'INT8, less QAT without a teacher'),
+    Choice(
+        'qat',
+        DENSE,
+        (Measured('FCOS after PKD', 'qat/measured_bccd_distilled.json', 'qat-self_r18-w16_fcos_fpn_bccd.py'),),
+        'INT8, less the plain float student',
+    ),
     Choice('qat', (TWO_STAGE, *DENSE, SEGMENTOR, DEPTH), note='INT8; begins with a trained student'),
     Choice('kd_detr', (DETR,), note='the teacher decodes the same kind of queries; its decoder runs twice'),
     Choice('detrdistill', (DETR,), note='matches predictions, so that the teacher may have other queries'),
     Choice('mask_queries', (MASK_QUERIES,), note='matches masks; those of mmseg are of classes, of mmdet of instances'),
-    Choice('masks', (TWO_STAGE,), note='masks alone, beside a recipe for boxes: Mask R-CNN and its kin'),
+    Choice(
+        'masks',
+        (TWO_STAGE,),
+        (Measured('Mask R-CNN', 'masks/measured_coco128.json', 'masks_lite2_lite0_mask-rcnn_coco128.py'),),
+        'masks alone, beside a recipe for boxes: Mask R-CNN and its kin',
+    ),
     Choice('stuff', (TWO_STAGE,), note='stuff alone, beside recipes for boxes and masks: Panoptic FPN'),
     Choice('fitnets', (), note='compares backbones alone: the teacher may be of any family', same_family=False),
     *(Choice(recipe, (), same_family=False) for recipe in ANY),
