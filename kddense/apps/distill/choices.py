@@ -150,8 +150,22 @@ CHOICES = (
         'INT8, less the plain float student',
     ),
     Choice('qat', (TWO_STAGE, *DENSE, SEGMENTOR, DEPTH), note='INT8; begins with a trained student'),
-    Choice('kd_detr', (DETR,), note='the teacher decodes the same kind of queries; its decoder runs twice'),
-    Choice('detrdistill', (DETR,), note='matches predictions, so that the teacher may have other queries'),
+    Choice(
+        'kd_detr',
+        (DETR,),
+        (Measured('Deformable DETR', 'kd_detr/measured_bccd.json', 'kd-detr_lite2_r18-w16_deformable-detr_bccd.py'),),
+        note='the teacher decodes the same kind of queries; its decoder runs twice',
+    ),
+    Choice(
+        'detrdistill',
+        (DETR,),
+        (
+            Measured(
+                'Deformable DETR', 'detrdistill/measured_bccd.json', 'detrdistill_lite2_r18-w16_deformable-detr_bccd.py'
+            ),
+        ),
+        note='matches predictions, so that the teacher may have other queries',
+    ),
     Choice('mask_queries', (MASK_QUERIES,), note='matches masks; those of mmseg are of classes, of mmdet of instances'),
     Choice(
         'masks',

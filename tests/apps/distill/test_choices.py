@@ -35,7 +35,9 @@ def test_the_gains_are_those_of_the_records(choice, measured):
     (row,) = (row for row in table['rows'] if row['config'].endswith(f'/{measured.config.split("/")[-1]}'))
     digits = 4 if row['metric'] in LOWER_IS_BETTER else 2
     low, high = row['paired_ci95']
-    metric = {'coco/bbox_mAP': 'mAP', 'abs_rel': 'abs rel'}.get(row['metric'], row['metric'])
+    metric = {'coco/bbox_mAP': 'mAP', 'coco/segm_mAP': 'mask mAP', 'abs_rel': 'abs rel'}.get(
+        row['metric'], row['metric']
+    )
 
     assert measured.verdict == row['verdict']
     assert measured.gain == f'{row["paired_mean"]:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] {metric}'
