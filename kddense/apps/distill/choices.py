@@ -151,12 +151,6 @@ CHOICES = (
     ),
     Choice('qat', (TWO_STAGE, *DENSE, SEGMENTOR, DEPTH), note='INT8; begins with a trained student'),
     Choice(
-        'kd_detr',
-        (DETR,),
-        (Measured('Deformable DETR', 'kd_detr/measured_bccd.json', 'kd-detr_lite2_r18-w16_deformable-detr_bccd.py'),),
-        note='the teacher decodes the same kind of queries; its decoder runs twice',
-    ),
-    Choice(
         'detrdistill',
         (DETR,),
         (
@@ -165,6 +159,12 @@ CHOICES = (
             ),
         ),
         note='matches predictions, so that the teacher may have other queries',
+    ),
+    Choice(
+        'kd_detr',
+        (DETR,),
+        (Measured('Deformable DETR', 'kd_detr/measured_bccd.json', 'kd-detr_lite2_r18-w16_deformable-detr_bccd.py'),),
+        note='the teacher decodes the same kind of queries; its decoder runs twice',
     ),
     Choice('mask_queries', (MASK_QUERIES,), note='matches masks; those of mmseg are of classes, of mmdet of instances'),
     Choice(

@@ -113,8 +113,8 @@ def test_where_nothing_is_recorded_no_gain_is_told():
 
 
 def test_what_two_models_cannot_follow_is_not_chosen_and_may_be_named():
-    assert choose(None, DETR, DETR).recipe == 'kd_detr'
-    assert choose(None, DETR, DETR, lacking=['kd_detr']).recipe == 'detrdistill'
+    assert choose(None, DETR, DETR).recipe == 'detrdistill'
+    assert choose(None, DETR, DETR, lacking=['detrdistill']).recipe == 'kd_detr'
     assert choose('kd_detr', DETR, DETR, lacking=['kd_detr']).recipe == 'kd_detr'
     assert 'kd_detr' not in {one.recipe for one in fitting(DETR, DETR, lacking=['kd_detr'])}
 

@@ -34,10 +34,11 @@ def chosen(student, teacher):
 
 
 @pytest.mark.parametrize('family', transformers.FAMILY)
-def test_each_detector_with_queries_is_taught_by_its_like_by_kd_detr(family):
-    student, teacher = looked(detr(family)), looked(detr(family, 16, DEEP))
+def test_each_detector_with_queries_is_taught_by_its_like(family):
+    student, teacher = looked(detr(family)), looked(detr(family, 16))
     assert student.family == DETR
-    assert chosen(student, teacher) == ('kd_detr', Fit())
+    assert chosen(student, teacher) == ('detrdistill', Fit())
+    assert fit('kd_detr', student, looked(detr(family, 16, DEEP))) == Fit()
 
 
 def test_a_teacher_with_other_queries_teaches_by_its_predictions():

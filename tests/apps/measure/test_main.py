@@ -117,23 +117,24 @@ def test_settings_are_chosen_on_other_images(segmentor, tmp_path, monkeypatch):
     assert nothing_of_the_test_split == 1
 
 
-def test_what_goes_on_from_a_trained_student_begins_with_its_weights(at_work, segmentor, monkeypatch):
+def test_what_goes_on_from_a_trained_student_begins_with_its_weights(project, segmentor, tmp_path, monkeypatch):
     """At a rate of 0 the weights stay those of the student of the same seed; the table compares it with the plain one."""
+    shutil.copytree(project, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('STUDENT', raising=False)
     resting = segmentor.plain(train_cfg__max_iters=1, train_cfg__val_interval=2, optim_wrapper__optimizer__lr=0.0)
     resting.param_scheduler = []
-    resting.dump(at_work / 'goes_on.py')
-    text = (at_work / 'goes_on.py').read_text()
-    (at_work / 'goes_on.py').write_text(
-        re.sub('^load_from = .*$', "load_from = '{{$STUDENT:none.pth}}'", text, flags=re.M)
-    )
+    resting.pop('load_from', None)
+    resting.dump('goes_on.py')
+    with Path('goes_on.py').open('a') as file:
+        file.write("load_from = '{{$STUDENT:none.pth}}'\n")
 
     then = ['--then', 'goes_on.py', '--then-from', 'distilled.py', '--json', 'then.json']
     assert main([*COMMAND, *then]) == 0
 
-    began, ended = (torch.load(at_work / f'runs/{name}', weights_only=False)['state_dict'] for name in CHECKPOINTS)
+    began, ended = (torch.load(f'runs/{name}', weights_only=False)['state_dict'] for name in CHECKPOINTS)
     assert torch.equal(began['backbone.layer1.0.conv1.weight'], ended['backbone.layer1.0.conv1.weight'])
-    row = json.loads((at_work / 'then.json').read_text())['rows'][1]
+    row = json.loads(Path('then.json').read_text())['rows'][1]
     assert (row['config'], row['begins_from'], row['steps']) == ('goes_on.py', 'distilled.py', 1)
     assert row['paired_mean'] is not None
     assert 'STUDENT' not in os.environ
