@@ -127,7 +127,7 @@ def test_what_goes_on_from_a_trained_student_begins_with_its_weights(project, se
     resting.pop('load_from', None)
     resting.dump('goes_on.py')
     with Path('goes_on.py').open('a') as file:
-        file.write("load_from = '{{$STUDENT:none.pth}}'\n")
+        file.write("\nload_from = '{{$STUDENT:none.pth}}'\n")
 
     then = ['--then', 'goes_on.py', '--then-from', 'distilled.py', '--json', 'then.json']
     assert main([*COMMAND, *then]) == 0
