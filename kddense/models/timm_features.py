@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from kddense.errors import sentence_of
+from kddense.errors import ConfigError, sentence_of
 from kddense.taps import nearest
 
 # What makes a model take images of any size, by family; the first that its constructor knows is used.
 ANY_SIZE: tuple[dict[str, Any], ...] = (dict(dynamic_img_size=True), dict(strict_img_size=False), {})
+REFUSALS = (AssertionError, RuntimeError, ValueError)  # what models raise at images of a size that they do not take
 
 
 class TimmFeatures(nn.Module):
@@ -29,6 +31,7 @@ class TimmFeatures(nn.Module):
         image_size: Height and width of the only size that it takes; ``None`` for any.
         pretrained: Whether timm downloads its weights.
         options: More arguments of ``timm.create_model``.
+        owner: What messages call it: a config key.
 
     Raises:
         ModuleNotFoundError: If timm is not installed.
@@ -51,6 +54,7 @@ class TimmFeatures(nn.Module):
         image_size: Sequence[int] | None = None,
         pretrained: bool = False,
         options: Mapping[str, Any] | None = None,
+        owner: str = 'model',
     ) -> None:
         super().__init__()
         _check_name(name)
@@ -63,6 +67,8 @@ class TimmFeatures(nn.Module):
         if not levels or not all(-len(reductions) <= level < len(reductions) for level in levels):
             raise ValueError(f"levels must name some of the {len(reductions)} of '{name}', got {list(levels)}")
         self.model = model
+        self.name = name
+        self.owner = owner
         self.levels = [level % len(reductions) for level in levels]
         self.norm = norm
         # In the order that was asked for: timm returns them from the first to the last.
@@ -75,11 +81,35 @@ class TimmFeatures(nn.Module):
         self.std = tuple(255 * one for one in trained['std'])
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the maps of normalised images ``(N, 3, H, W)``; always a tuple."""
+        """Return the maps of normalised images ``(N, 3, H, W)``; always a tuple.
+
+        Raises:
+            ConfigError: If the model does not take images of this size.
+        """
+        try:
+            return self._maps(images)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except REFUSALS as error:
+            raise ConfigError(self._refusal(images, sentence_of(error).rstrip('.')), owner=self.owner) from error
+
+    def _maps(self, images: Tensor) -> tuple[Tensor, ...]:
         maps = self.model.forward_intermediates(
             images, indices=sorted(set(self.levels)), norm=self.norm, stop_early=True, intermediates_only=True
         )
         return tuple(maps[place] for place in self._order)
+
+    def _refusal(self, images: Tensor, fault: str) -> str:
+        own = tuple(self.model.pretrained_cfg['input_size'][1:])
+        try:
+            self._maps(images.new_zeros(1, 3, *own))
+        except REFUSALS:
+            return f": '{self.name}' gives no maps ({fault}): set norm=False, or take another model"
+        refused, taken = ('x'.join(map(str, size)) for size in (images.shape[2:], own))
+        return (
+            f": '{self.name}' takes images of {taken}, not of {refused} ({fault}): set image_size={own[0]}, and images are "
+            'stretched to it'
+        )
 
     def take(self, weights: Mapping[str, Any]) -> list[str]:
         """Load published weights, by the names of timm or, where timm converts them, of their authors.

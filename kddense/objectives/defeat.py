@@ -16,7 +16,7 @@ from kddense.views import ModelView
 
 from ._box_features import finest_stride, level_of
 from ._ground_truth import boxes_of, check_boxes
-from .base import Objective, mean_over_processes
+from .base import Objective, mean_over_processes, share_of_process
 from .feature import FeatureObjective
 
 
@@ -139,5 +139,4 @@ class DeFeatClassObjective(Objective):
 
     def _mean(self, sample: RoISample, own: Tensor, other: Tensor, rows: Tensor) -> Tensor:
         mean = soft_target_divergence(own[rows], other[rows], self.temperature)
-        count = rows.sum()
-        return sample.weight * mean * count / mean_over_processes(count, mean).clamp(min=1)
+        return sample.weight * mean * share_of_process(rows.sum(), mean)

@@ -18,7 +18,7 @@ from kddense.losses._checks import check_choice, check_not_negative, check_posit
 from kddense.registry import MODELS
 from kddense.views import DenseHeadView, ModelView
 
-from .base import Objective, mean_over_processes
+from .base import Objective, mean_over_processes, share_of_process
 
 CODE_REGION_AVERAGE = 4  # the authors divide the sum over the region's edges by 16, where that of the main one is by 4
 
@@ -130,7 +130,7 @@ class LDObjective(Objective):
         mean = soft_target_divergence(student, teacher, self.class_temperature)
         if self.mode == 'code':
             return mean / student.shape[1]
-        return mean * len(index) / mean_over_processes(len(index), mean).clamp(min=1)
+        return mean * share_of_process(len(index), mean)
 
 
 def region_of(sample: DenseSample, topk: int = 9, mode: str = 'paper') -> tuple[Tensor, Tensor]:

@@ -82,7 +82,7 @@ class TimmTeacher(ModelTeacher):
 
     def build_model(self) -> nn.Module:
         with within(f'{self._key}.model'), forked_random_state():
-            backbone = TimmFeatures(**self._arguments)  # type: ignore[arg-type]
+            backbone = TimmFeatures(**self._arguments, owner=f'{self._key}.model')  # type: ignore[arg-type]
         self.view_options = dict(patch_size=backbone.patch_size, stretched=self._size is not None)
         return _Encoder(backbone)
 

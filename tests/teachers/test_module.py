@@ -104,20 +104,28 @@ def test_a_teacher_that_asserts_its_patches_needs_its_patch_size():
 
 @pytest.mark.parametrize('patch', [14, 16])
 def test_teacher_and_student_speak_of_the_same_place_at_every_size(patch):
-    """Within half a cell of the student, for all sizes from 64 to 640; at the border the nearest patch speaks."""
+    """Within half a cell of the student, whichever is resized; beyond the middle of a border's cell, that cell speaks."""
     module = dict(type='kddense.Positions', patch=patch)
     teacher = dict(type='kddense.ModuleTeacher', module=module, patch_size=patch, mean=[0.0] * 3, std=[1.0] * 3)
     service = distiller(teacher).teachers['teacher']
     for size in range(64, 641):
         batch = Batch(torch.zeros(1, 3, 64, size), tiny.segmentation_data((64, size), count=1)['data_samples'])
-        answer = service.answer(Question(frozenset({''})), batch)
-        for stride in (8, 16, 32):
-            cells = -(-size // stride)
-            student = torch.zeros(1, 1, 64 // stride, cells)
-            _, spoken = match_size(student, answer.taps[''], 'teacher', image=(64, size), cell=service.view.cell_size)
-            middles = torch.arange(cells) * stride + stride / 2
-            expected = middles.clamp(patch / 2, (-(-size // patch) - 0.5) * patch)
-            assert (spoken[0, 0, 0] - expected).abs().max() <= stride / 2, (size, stride)
+        theirs = service.answer(Question(frozenset({''})), batch).taps['']
+        patches = middles_of(patch, size)
+        for stride in (4, 8, 16, 32):
+            cells = middles_of(stride, size)
+            ours = cells.expand(1, 1, 64 // stride, -1)
+            places = dict(image=(64, size), cell=service.view.cell_size)
+            for resize, expected in (('teacher', cells.clamp(*patches[[0, -1]])), ('student', patches)):
+                own, other = (side[0, 0, 0] for side in match_size(ours, theirs, resize, **places))
+                found = other if resize == 'teacher' else own
+                expected = expected.clamp(*cells[[0, -1]])
+                assert (found - expected).abs().max() <= stride / 2, (size, stride, resize)
+
+
+def middles_of(cell, size):
+    """Return the middles of the cells of an image, in pixels."""
+    return torch.arange(-(-size // cell)) * cell + cell / 2
 
 
 @pytest.mark.parametrize('size', [(64, 64), (96, 64), (64, 160), (65, 99)])

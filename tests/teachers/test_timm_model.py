@@ -10,6 +10,7 @@ from torch import nn
 from kddense.connectors import match_size
 from kddense.exchange import Batch, Question
 from kddense.models.timm_features import TimmFeatures, timm_library
+from kddense.registry import TEACHERS
 
 from ..helpers import plugins, tiny
 
@@ -221,6 +222,27 @@ def test_a_model_of_one_size_sees_stretched_images(size):
     assert found.shape == (1, 32, 4, 4)
     assert teacher.view.is_stretched
     assert teacher.images.of(blank(*size))[0].shape[-2:] == (64, 64)
+
+
+FIXED = "'beit_base_patch16_224' takes images of 224x224, not of 64x{} .*: set image_size=224, and images are stretched"
+
+
+def test_images_that_a_model_does_not_take_are_one_sentence():
+    options = dict(type='kddense.TimmTeacher', model='beit_base_patch16_224', options=SMALL)
+    with pytest.raises(ValueError, match=f'^objectives.hint: .* teacher.model: {FIXED.format(64)}'):
+        built(options)
+    with pytest.raises(ValueError, match=f'^teacher.model: {FIXED.format(96)}'):
+        TEACHERS.build(options).answer(Question(frozenset({'backbone'})), blank(64, 96))
+
+
+def test_a_model_without_a_last_norm_says_so(monkeypatch):
+    def refuse(*args, norm, **kwargs):
+        assert not norm, 'normalization of features not supported'  # as timm's Hiera does
+
+    model = TimmFeatures(DINO, options=SMALL)
+    monkeypatch.setattr(model.model, 'forward_intermediates', refuse)
+    with pytest.raises(ValueError, match=f"^model: '{DINO}' gives no maps .normalization .*: set norm=False"):
+        model(torch.zeros(1, 3, 56, 56))
 
 
 def test_another_size_is_another_teacher():
