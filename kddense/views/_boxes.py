@@ -1,4 +1,4 @@
-"""What views of detectors share: in which fields two heads differ."""
+"""What views of detectors share: in which fields two heads differ, and how RoI heads decide."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor
+
+from ._models import is_a
 
 HARMLESS = {'clip_border', 'add_ctr_clamp', 'ctr_clamp', 'use_box_type'}  # settings of coders that no target depends on
 
@@ -53,3 +55,19 @@ def _plain(value: Any) -> Any:
 def _short(value: Any, limit: int = 120) -> str:
     text = str(value)
     return text if len(text) <= limit else text[: limit - 1] + '…'
+
+
+def is_plain_box_head(head: Any) -> bool:
+    """Tell whether a RoI head scores its classes and a background, and has one box per class or for all."""
+    if (
+        not is_a(head, 'BBoxHead')
+        or not (getattr(head, 'with_cls', False) and head.with_reg)
+        or head.custom_cls_channels
+    ):
+        return False
+    return getattr(head.fc_cls, 'out_features', None) == head.num_classes + 1
+
+
+def decides_each_class(head: Any) -> bool:
+    """Tell whether a plain RoI head learns each class on its own, by a sigmoid."""
+    return bool(getattr(head.loss_cls, 'use_sigmoid', False))

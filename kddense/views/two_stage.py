@@ -13,7 +13,7 @@ from kddense.exchange import AnchorSample, BoxOpinion, Question, RoISample, View
 from kddense.registry import VIEWS
 from kddense.taps import Call, Recording, shadowed
 
-from ._boxes import as_tensor, coder_of, differing, prior_differences
+from ._boxes import as_tensor, coder_of, decides_each_class, differing, is_plain_box_head, prior_differences
 from ._models import is_a
 from .base import ModelView
 from .masks import blank_masks, check_masks, mask_differences, mask_taps, read_masks, run_masks
@@ -77,13 +77,22 @@ class TwoStageView(LabelledHeadsView):
             raise ViewError(f'{self.owner}.rpn_head must be an RPNHead, found {found}')
 
     def _check_roi(self) -> None:
+        self._check_box_heads()
+        if any(map(decides_each_class, self.box_heads)):
+            raise ViewError(
+                f'{self.owner}.roi_head.bbox_head.loss_cls decides each class on its own, by a sigmoid: only RoI heads with '
+                'a softmax over their classes can be compared (use_sigmoid=False)'
+            )
+
+    def _check_box_heads(self) -> None:
+        self._check_branches()
         roi_head = self.model.roi_head
         for name, reason in UNFIT_ROI_HEADS.items():
             if is_a(roi_head, name):
                 raise ViewError(f'{self.owner}.roi_head is a {name}, which {reason}')
         heads: list[Any] = self.box_heads if hasattr(roi_head, 'bbox_head') else [None]
         for head in heads:
-            if not _is_plain_box_head(head):
+            if not is_plain_box_head(head):
                 raise ViewError(
                     f'{self.owner}.roi_head.bbox_head must be a BBoxHead with softmax classes and box regression, '
                     f'found {type(head).__name__}'
@@ -133,8 +142,8 @@ class TwoStageView(LabelledHeadsView):
         if not tell_of_some(data_samples):
             yield
             return
-        self.check('roi')
-        if any(getattr(head.loss_cls, 'use_sigmoid', False) for head in self.box_heads):
+        self._check_box_heads()
+        if any(map(decides_each_class, self.box_heads)):
             check_labels(data_samples, self.owner, self.model)
         wrap = with_wide_background(absent_classes(data_samples, self.box_heads[0].num_classes))
         with ExitStack() as stack:
@@ -146,7 +155,7 @@ class TwoStageView(LabelledHeadsView):
     def weighing_scores(self, data_samples: Sequence[Any]) -> Iterator[None]:
         with ExitStack() as stack:
             if have_scores(data_samples):
-                self.check('roi')
+                self._check_box_heads()
                 wrap = weighing_rois(scores_of([sample.gt_instances for sample in data_samples]))
                 for head in self.box_heads:
                     stack.enter_context(shadowed(head, 'get_targets', wrap))
@@ -266,17 +275,6 @@ def _roi_opinion(
     if not head.reg_class_agnostic:
         deltas = deltas[torch.arange(len(deltas), device=deltas.device), labels]
     return BoxOpinion(logits.float(), deltas.reshape(-1, 4).float(), sample)
-
-
-def _is_plain_box_head(head: Any) -> bool:
-    """Tell whether a head has a softmax over its classes and a background, and one box per class or for all."""
-    if (
-        not is_a(head, 'BBoxHead')
-        or not (getattr(head, 'with_cls', False) and head.with_reg)
-        or head.custom_cls_channels
-    ):
-        return False
-    return getattr(head.fc_cls, 'out_features', None) == head.num_classes + 1
 
 
 def _extractors(roi_head: Any) -> list[nn.Module]:

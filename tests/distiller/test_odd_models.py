@@ -122,6 +122,11 @@ REFUSED = {
         {},
         'must be a BBoxHead with softmax classes and box regression',
     ),
+    'sigmoid': (
+        'faster_rcnn/faster-rcnn_r50_fpn_1x_coco',
+        {**BOX, 'roi_head.bbox_head.loss_cls.use_sigmoid': True},
+        'bbox_head.loss_cls decides each class on its own, by a sigmoid: .*use_sigmoid=False',
+    ),
     'sabl': ('sabl/sabl-faster-rcnn_r50_fpn_1x_coco', {}, 'must be a BBoxHead .*, found SABLHead'),
 }
 CHEN = dict(rpn=dict(type='kddense.ChenRPNObjective'), roi=dict(type='kddense.ChenRoIObjective'))
