@@ -41,7 +41,7 @@ class UnlabelledImages(BaseDataset):
 
     Raises:
         FileNotFoundError: If one of ``images`` names none.
-        ValueError: If ``every`` is below 1.
+        ValueError: If ``every`` is below 1, or a ``.json`` file is no COCO file.
 
     Attributes:
         unreadable: Names of what could not be read so far, in this process.
@@ -90,8 +90,7 @@ class UnlabelledImages(BaseDataset):
             return [dict(img_path=source, frame=frame) for frame in range(0, _frames_of(path), self.every)]
         if path.suffix == '.json':
             folder = Path(self.root) if self.root is not None else path.parent
-            images = json.loads(path.read_text())['images']
-            return [dict(img_path=str(folder / one['file_name'])) for one in images]
+            return [dict(img_path=str(folder / name)) for name in _names_of_coco(path)]
         found = find_images(source)
         return [dict(img_path=str(found.path(name))) for name in found.names]
 
@@ -105,6 +104,18 @@ class UnlabelledImages(BaseDataset):
 
 def _loads(step: Mapping[str, Any]) -> bool:
     return str(step.get('type')).rpartition('.')[2] == 'LoadImageFromFile'
+
+
+def _names_of_coco(file: Path) -> list[str]:
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no COCO file '{file}'")
+    try:
+        names = [one['file_name'] for one in json.loads(file.read_text())['images']]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"'{file}' is no COCO file: it needs `images`, a list with a `file_name` each") from error
+    if not names:
+        raise FileNotFoundError(f"there is no image in '{file}': its list of `images` is empty")
+    return names
 
 
 def _frames_of(video: Path) -> int:

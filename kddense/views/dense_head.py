@@ -68,9 +68,10 @@ class DenseHeadView(LabelledHeadsView):
         head = self.model.bbox_head
         found = f'{self.owner}.bbox_head is a {type(head).__name__}'
         if not getattr(head, 'use_sigmoid_cls', True):
+            mend = ' (loss_cls.use_sigmoid=True)' if hasattr(head, 'loss_cls') else ''  # SSD's has none
             raise ViewError(
                 f'{found} with softmax classes: only heads that decide each class on its own, by a sigmoid, can be '
-                'compared (loss_cls.use_sigmoid=True)'
+                f'compared{mend}'
             )
         if self._trained_as not in TRAINED_AS:
             raise ViewError(

@@ -17,7 +17,7 @@ from ._boxes import differing
 from ._models import is_a, is_unlabelled, owner_of
 from .base import ModelView
 from .segmentor import SegmentorView
-from .unlabelled import DetectorView
+from .unlabelled import DetectorView, check_kinds, without_any_label
 from .whole_run import layers_in, of_whole_images
 
 KIND = 'mask_queries'
@@ -147,11 +147,18 @@ class MaskSegmentorView(MaskQueryView, SegmentorView):
             for sample, shape in zip(samples, shapes, strict=True)
         ]
 
+    def check_images(self, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
+        check_kinds(self, data_samples, kinds)
+
     @contextmanager
     def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+        if data_samples and all(map(is_unlabelled, data_samples)):
+            with without_any_label(self.model):
+                yield
+            return
         if any(map(is_unlabelled, data_samples)):
             raise ViewError(
                 f'{self.owner}.decode_head is a {type(self.head).__name__}, which makes masks of the labels of every image: '
-                'it cannot learn from unlabelled images'
+                'it cannot learn from unlabelled images beside labelled ones'
             )
         yield

@@ -1,4 +1,4 @@
-"""Detectors and images without labels: features are of all images, the detector's own losses of the labelled ones."""
+"""Images without labels, for detectors above all: features are of all images, their own losses of the labelled ones."""
 
 from __future__ import annotations
 
@@ -8,27 +8,54 @@ from typing import Any
 
 import torch
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from kddense.exchange import ViewError
+from kddense.registry import VIEWS
 from kddense.taps import map_tensors, shadowed, tensors_of
 
-from ._models import explain, is_unlabelled
+from ._models import explain, is_a, is_unlabelled
 from .base import ModelView
 from .partial import check_labels
 
 METHODS = ('loss', 'loss_and_predict')  # of a head, by which a detector of mmdet asks for its losses
 
 
+def check_kinds(view: ModelView, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
+    """Raise a ViewError if heads are to be compared that look at labels, and an image has none."""
+    if kinds and any(map(is_unlabelled, data_samples)):
+        names = [explain(kind).partition(';')[0] for kind in sorted(kinds)]
+        raise ViewError(
+            f'{view.owner} ({type(view.model).__name__}) has no {" and no ".join(names)} of '
+            'unlabelled images, as its heads sample by labels: compare features there, of backbone or neck'
+        )
+
+
+@contextmanager
+def without_any_label(model: Any) -> Iterator[None]:
+    """Context manager: the model's own loss is a zero that reaches its features and every weight.
+
+    So all processes of a distributed training see all gradients.
+    """
+
+    def zero_loss(inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
+        zero = sum(0 * value.float().sum() for value in tensors_of(model.extract_feat(inputs)))
+        return dict(loss_unlabelled=zero + sum(0 * weight.float().sum() for weight in model.parameters()))
+
+    with shadowed(model, 'loss', lambda _: zero_loss):
+        yield
+
+
+@VIEWS.register_module()  # before all others, which are asked first
 class DetectorView(ModelView):
     """A detector: of a batch in which no image has labels it shows features, and its own losses are zeros."""
 
+    @classmethod
+    def fits(cls, model: nn.Module) -> bool:
+        return is_a(model, 'BaseDetector')
+
     def check_images(self, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
-        if kinds and any(map(is_unlabelled, data_samples)):
-            raise ViewError(
-                f'{self.owner} ({type(self.model).__name__}) has no {" and no ".join(map(explain, sorted(kinds)))} of '
-                'unlabelled images, as its heads sample by labels: compare features there, of backbone or neck'
-            )
+        check_kinds(self, data_samples, kinds)
 
     @contextmanager
     def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
@@ -36,13 +63,8 @@ class DetectorView(ModelView):
             check_labels(data_samples, self.owner, self.model)
             yield
             return
-        with shadowed(self.model, 'loss', lambda _: self._zero_loss):
+        with without_any_label(self.model):
             yield
-
-    def _zero_loss(self, inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
-        """Return a zero that reaches the features and every weight, so that all processes see all gradients."""
-        zero = sum(0 * value.float().sum() for value in tensors_of(self.model.extract_feat(inputs)))
-        return dict(loss_unlabelled=zero + sum(0 * weight.float().sum() for weight in self.model.parameters()))
 
 
 class LabelledHeadsView(DetectorView):

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from kddense.training.unlabelled import pipeline_without_labels
 
 from ..helpers import mask_models, segmentors, tiny, transformers
+from ..helpers.depth_estimators import BINS, depth_data, depth_estimator
 
 
 @pytest.fixture(scope='session')
@@ -224,6 +225,7 @@ DETECTORS = {
     'retinanet': lambda **options: tiny.single_stage('retinanet', **options),
     'fcos': lambda **options: tiny.single_stage('fcos', **options),
 }
+HINT = dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1]))
 PYRAMID = dict(hint=dict(type='kddense.FeatureObjective', tap='neck', loss=dict(type='kddense.PKDLoss')))
 
 
@@ -279,11 +281,17 @@ def test_a_batch_of_a_detector_may_be_wholly_unlabelled(name):
     assert not any(one.grad.any() for name, one in weights.items() if '_head' in name)
 
 
-@pytest.mark.parametrize('make', [lambda: transformers.detr('dab'), mask_models.mask2former], ids=['detr', 'masks'])
-def test_a_batch_of_other_detectors_is_wholly_unlabelled_or_not_at_all(make):
-    model = tiny.distiller(
-        make(), make(), dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1]))
-    )
+OTHERS = {
+    'detr': lambda: transformers.detr('dab'),
+    'mask2former': mask_models.mask2former,
+    'solo': mask_models.solo,
+    'condinst': mask_models.condinst,
+}
+
+
+@pytest.mark.parametrize('name', list(OTHERS))
+def test_a_batch_of_other_detectors_is_wholly_unlabelled_or_not_at_all(name):
+    model = tiny.distiller(OTHERS[name](), OTHERS[name](), HINT)
     weights = _weights_that_learned_without_labels(model)
     assert any(one.grad.any() for name, one in weights.items() if name.startswith('backbone') and one.requires_grad)
     with pytest.raises(ValueError, match=r'^student \(\w+\) cannot learn from unlabelled images beside labelled ones'):
@@ -316,8 +324,7 @@ def test_detectors_train_with_the_hook(detector, frames, tmp_path):
 @pytest.mark.parametrize('student', ['pspnet_r50-d8', 'ocrnet_r50-d8'])
 def test_a_batch_may_be_wholly_unlabelled(student):
     """Then the student's own losses are zeros under their names that reach every weight, and objectives teach it."""
-    hint = dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1]))
-    model = tiny.distiller(tiny.segmentor(student), tiny.segmentor('pspnet_r50-d8', width=12), hint, scope='mmseg')
+    model = tiny.distiller(tiny.segmentor(student), tiny.segmentor('pspnet_r50-d8', width=12), HINT, scope='mmseg')
     expected = {name for name in tiny.step(model, tiny.segmentation_data()) if 'loss' in name}
     losses = tiny.step(model, without_labels(tiny.segmentation_data(), 0, 1))
     assert set(losses) == expected
@@ -328,6 +335,19 @@ def test_a_batch_may_be_wholly_unlabelled(student):
     assert all(
         one.grad.any() == name.startswith('backbone') for name, one in weights.items() if name.endswith('conv1.weight')
     )
+
+
+@pytest.mark.parametrize('name', ['masks', 'depth', 'bins'])
+def test_a_batch_of_masks_or_depth_may_be_wholly_unlabelled(name):
+    masks = name == 'masks'
+    make = mask_models.mask_segmentor if masks else lambda: depth_estimator(*([BINS] if name == 'bins' else []))
+    model = tiny.distiller(make(), make(), HINT, scope='mmseg')
+    losses = tiny.step(model, without_labels(tiny.segmentation_data() if masks else depth_data(), 0, 1))
+    assert [key for key, value in losses.items() if 'loss' in key and value != 0] == ['distill.hint.loss']
+    tiny.total(losses).backward()
+    weights = dict(model.student.named_parameters())
+    assert not [key for key, one in weights.items() if one.requires_grad and one.grad is None]
+    assert weights['backbone.layer1.0.conv1.weight'].grad.any()
 
 
 @pytest.mark.parametrize('name, loss', [('encnet', 'decode.loss_ce'), ('ocrnet', 'decode_1.loss_ce')])
@@ -361,8 +381,7 @@ def test_the_heads_are_left_as_they_were():
 def test_features_are_learned_without_any_label(name, request, frames, tmp_path):
     """A distilling config whose training images are unlabelled; the plain config goes on from its checkpoint."""
     task = request.getfixturevalue(name)
-    hint = dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1]))
-    config = task.distilled(hint)
+    config = task.distilled(HINT)
     pipeline = pipeline_without_labels(config.train_dataloader.dataset.pipeline)
     config.train_dataloader.dataset = dict(type='kddense.UnlabelledImages', images=str(frames), pipeline=pipeline)
     config.val_cfg = config.val_dataloader = config.val_evaluator = None
