@@ -28,22 +28,31 @@ def write_whole(file: str | Path, contents: bytes) -> None:
     try:
         with aside.open('wb') as opened:
             opened.write(contents)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(aside, file)
+        put_in_place(aside, file)
     except OSError:
         aside.unlink(missing_ok=True)
         raise
-    _sync_folder(file.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def put_in_place(aside: Path, file: Path) -> None:
+    """Give a file that was written aside its name, once it is on the disk.
+
+    Args:
+        aside: The file, in the same folder.
+        file: Its name from now on; what had it is replaced.
+    """
+    _sync(aside, os.O_RDWR)
+    os.replace(aside, file)
     with contextlib.suppress(OSError):  # Windows and some network drives cannot
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(file.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class WholeFileBackend(LocalBackend):

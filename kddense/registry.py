@@ -16,6 +16,7 @@ from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import STRATEGIES as MMENGINE_STRATEGIES
 from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
 from mmengine.registry import Registry as MMEngineRegistry
 
@@ -69,6 +70,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     scope='kddense',
     locations=['kddense.training'],
 )
+STRATEGIES = Registry('strategy', parent=MMENGINE_STRATEGIES, scope='kddense', locations=['kddense.training'])
 
 TEACHERS = Registry('teacher', scope='kddense', locations=['kddense.teachers'])
 VIEWS = MMEngineRegistry('view', scope='kddense', locations=['kddense.views'])

@@ -56,6 +56,7 @@ class DistillVisualizationHook(AddedHook):
         >>> default_hooks = dict(pictures=dict(type='kddense.DistillVisualizationHook', interval=500, images=2))
     """
 
+    works_sharded = False
     priority = 'LOW'
 
     def __init__(self, interval: int = 500, images: int = 2, split: str = 'val', teacher: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from .average_hook import AverageTeacherHook
 from .channels_last import ChannelsLastHook
 from .checkpoint_hook import WholeCheckpointHook
+from .fsdp import FSDPStrategy
 from .interruption import Interruption
 from .joint_optim import JointOptimWrapper
 from .joint_optim_constructor import JointOptimWrapperConstructor
@@ -17,6 +18,7 @@ from .unlabelled import UnlabelledImagesHook
 __all__ = [
     'AverageTeacherHook',
     'ChannelsLastHook',
+    'FSDPStrategy',
     'Interruption',
     'JointOptimWrapper',
     'JointOptimWrapperConstructor',

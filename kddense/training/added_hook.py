@@ -12,20 +12,28 @@ from torch import nn
 from kddense.registry import SCOPE
 
 from .replaced import replaced_hooks
+from .strategies import refuse_parts
 
 
 class AddedHook(Hook):
     """Stops a run whose ``custom_hooks`` were written for kddense alone, and replaced the student's.
 
     mmengine replaces lists and merges dicts: in ``default_hooks``, under a name of its own, a hook replaces nothing.
+
+    Attributes:
+        works_sharded: Whether it can do its work where each process has a part of every weight.
     """
+
+    works_sharded = True
 
     def before_run(self, runner: Runner) -> None:
         """Check what stands beside this hook.
 
         Raises:
-            ValueError: If hooks of the student are gone.
+            ValueError: If hooks of the student are gone, or this one cannot work under the run's strategy.
         """
+        if not self.works_sharded:
+            refuse_parts(self, runner.model)
         gone = replaced_hooks(runner.cfg)
         if gone:
             kind = f'{SCOPE}{type(self).__name__}'

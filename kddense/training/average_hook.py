@@ -26,6 +26,7 @@ class AverageTeacherHook(AddedHook):
         >>> default_hooks = dict(average=dict(type='kddense.AverageTeacherHook'))
     """
 
+    works_sharded = False
     priority = 'HIGH'  # before the average is saved
 
     def __init__(self) -> None:

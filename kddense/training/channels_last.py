@@ -18,6 +18,8 @@ class ChannelsLastHook(AddedHook):
     What is computed stays the same but for the order of sums. A teacher has its own option, ``channels_last=True``.
     """
 
+    works_sharded = False
+
     def before_run(self, runner: Any) -> None:
         """Convert the model; checkpoints that are loaded later take its format."""
         super().before_run(runner)

@@ -21,6 +21,7 @@ from kddense.random_state import forked_random_state
 
 from .checkpoints import INTERRUPTED, POINTER, find_checkpoint, named_checkpoint
 from .replaced import check_optimisers
+from .strategies import check_strategy
 
 POSITION = 'batches_done'  # in a checkpoint's meta: how many batches of its epoch were trained on
 
@@ -56,6 +57,7 @@ class WholeCheckpointHook(CheckpointHook):
     def before_run(self, runner: Runner) -> None:
         """Check what the config says of optimisers, and choose what to resume from before the runner looks for it."""
         check_optimisers(runner.cfg)
+        check_strategy(runner)
         is_remote = '://' in str(self.out_dir)
         if not runner._resume or runner._load_from is not None or is_remote:
             return

@@ -17,6 +17,8 @@ from kddense.files import write_whole
 from kddense.objectives import MutualObjective
 from kddense.registry import HOOKS
 
+from .strategies import refuse_parts
+
 
 @HOOKS.register_module()
 class PeerHook(Hook):
@@ -29,6 +31,9 @@ class PeerHook(Hook):
     """
 
     priority = 'VERY_LOW'
+
+    def before_run(self, runner: Runner) -> None:
+        refuse_parts(self, runner.model)
 
     @master_only
     def after_train(self, runner: Runner) -> None:

@@ -53,6 +53,7 @@ class QuantiseHook(AddedHook):
         ...     type='kddense.QuantiseHook', weights=dict(type='kddense.UniformQuantiser', bits=4)))
     """
 
+    works_sharded = False
     priority = 'VERY_HIGH'  # before others look at what the student computes
 
     def __init__(

@@ -1,0 +1,61 @@
+"""What runs that distil ask of a strategy of mmengine's ``FlexibleRunner``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine._strategy.deepspeed import DeepSpeedStrategy
+from mmengine._strategy.fsdp import FSDPStrategy as MMEngineFSDPStrategy
+
+from kddense.errors import ConfigError
+
+try:
+    from torch.distributed.fsdp import FSDPModule
+except ImportError:  # before PyTorch 2.6
+    FSDPModule = None  # type: ignore[assignment, misc]
+
+WHERE = 'strategy'
+
+
+def check_strategy(runner: Any) -> None:
+    """Refuse strategies under which a distiller would not train, or its checkpoints be no student's.
+
+    Args:
+        runner: A runner; mmengine's usual one has no strategy.
+
+    Raises:
+        ValueError: If it has one of these.
+    """
+    strategy: Any = getattr(runner, 'strategy', None)
+    if isinstance(strategy, MMEngineFSDPStrategy):
+        raise ConfigError(
+            ": mmengine's FSDPStrategy renames the parts of a model, and its checkpoints fit no student: write "
+            "strategy = dict(type='kddense.FSDPStrategy')",
+            WHERE,
+        )
+    stage = strategy.config.get('zero_optimization', {}).get('stage', 0) if isinstance(strategy, DeepSpeedStrategy) else 0
+    if stage > 2:
+        raise ConfigError(
+            f': of ZeRO stage {stage} no checkpoint of a student can be written: take stage 1 or 2, or '
+            "strategy = dict(type='kddense.FSDPStrategy')",
+            f'{WHERE}.zero_optimization.stage',
+        )
+
+
+def is_sharded(model: Any) -> bool:
+    """Tell whether a model's weights lie in parts on several processes."""
+    return FSDPModule is not None and isinstance(model, FSDPModule)
+
+
+def refuse_parts(hook: object, model: Any) -> None:
+    """Refuse a model whose weights lie in parts, for a hook that needs them whole.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if is_sharded(model):
+        raise ConfigError(
+            f': {type(hook).__name__} needs whole weights, of which kddense.FSDPStrategy leaves each process a part: remove '
+            'the hook, or train without it',
+            'custom_hooks',
+        )

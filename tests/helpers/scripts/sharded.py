@@ -1,0 +1,79 @@
+"""Run by torchrun in two processes: what ``tests/contracts/test_sharded.py`` compares with one process.
+
+Usage: ``sharded.py FOLDER``, which holds ``jobs.pkl``, models with their batches, and ``training.py``, the config of a
+training. Writes losses and weights to ``steps.pth``, the checkpoints to ``whole/`` and ``resumed/``.
+"""
+
+import pickle
+import sys
+from pathlib import Path
+
+import torch
+from mmdet.utils import register_all_modules as register_mmdet
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import all_reduce_dict, get_rank
+from mmengine.logging import MessageHub
+from mmengine.registry import MODELS, RUNNERS, STRATEGIES, DefaultScope
+from mmseg.utils import register_all_modules as register_mmseg
+from two_processes import STEP
+
+import kddense  # noqa: F401
+
+
+def steps(job: dict, folder: Path) -> dict:
+    """Return the losses of some steps, each with this process's half of a batch, and the weights after them."""
+    with DefaultScope.overwrite_default_scope(job['package']):
+        distiller = MODELS.build(ConfigDict(job['model']))
+    distiller.student.load_state_dict(job['student'])
+    if get_rank() == 0:  # the others get them from this one
+        distiller.objectives.load_state_dict(job['objectives'])
+    strategy = STRATEGIES.build(dict(job['strategy'], work_dir=str(folder), env_kwargs=dict(launcher='pytorch')))
+    # Weights are there already.
+    strategy.prepare(distiller, optim_wrapper=job['optim_wrapper'], dispatch_kwargs=dict(init_weights_for_test_or_val=False))
+    strategy.model.train()
+    losses = []
+    for batch in job['batches']:
+        half = {key: values[get_rank() :: 2] for key, values in batch.items()}
+        found = strategy.model.train_step(half, strategy.optim_wrapper)
+        means = {key: value.detach().clone() for key, value in found.items() if 'loss' in key}
+        all_reduce_dict(means, 'mean')
+        losses.append(means)
+    held = sum(parameter.numel() for parameter in map(local, distiller.parameters()))
+    taught = [local(one).numel() for teacher in distiller.teachers.values() for one in teacher.parameters()]
+    strategy.save_checkpoint(str(folder / 'job.pth'))
+    return dict(losses=losses, held=held, taught=sum(taught))
+
+
+def local(parameter: torch.Tensor) -> torch.Tensor:
+    """Return what of a parameter this process holds."""
+    return parameter.to_local() if hasattr(parameter, 'to_local') else parameter
+
+
+def train(folder: Path, name: str, **options: object) -> None:
+    """Train through mmengine's flexible runner."""
+    config = Config.fromfile(folder / 'training.py')
+    config.merge_from_dict(options)
+    config.work_dir, config.experiment_name, config.visualizer.name = str(folder / name), name, name
+    RUNNERS.build(config).train()
+
+
+def main() -> None:
+    """Do all of it."""
+    folder = Path(sys.argv[1])
+    torch.distributed.init_process_group('gloo')  # mmengine's own start-up asks for a GPU
+    torch.set_num_threads(1)
+    register_mmdet(init_default_scope=False)
+    register_mmseg(init_default_scope=False)
+    results = {}
+    for name, job in pickle.loads((folder / 'jobs.pkl').read_bytes()).items():
+        MessageHub.get_instance(name).update_info_dict(STEP)
+        (folder / name).mkdir(exist_ok=True)
+        results[name] = steps(job, folder / name)
+    if get_rank() == 0:
+        torch.save(results, folder / 'steps.pth')
+    train(folder, 'whole')
+    train(folder, 'resumed', resume=True, load_from=str(folder / 'whole' / 'iter_2.pth'))
+
+
+if __name__ == '__main__':
+    main()
