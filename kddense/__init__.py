@@ -107,6 +107,7 @@ from kddense.teachers import (  # noqa: E402
 from kddense.training import (  # noqa: E402
     AverageTeacherHook,
     ChannelsLastHook,
+    FSDPStrategy,
     JointOptimWrapper,
     JointOptimWrapperConstructor,
     PeerHook,
@@ -163,6 +164,7 @@ __all__ = [
     'FBKDObjective',
     'FGDObjective',
     'FGFIObjective',
+    'FSDPStrategy',
     'FSPObjective',
     'FeatureObjective',
     'FrozenTeacher',

@@ -36,6 +36,7 @@ SUBCOMMANDS = {
         'kddense.apps.program', 'run trainings that learn from each other: chains, routes, generations'
     ),
     'benchmark': Subcommand('kddense.apps.benchmark', "time a distillation step beside the plain student's"),
+    'scale': Subcommand('kddense.apps.scale', 'predict a step on many devices from what was measured on one'),
     'gradients': Subcommand('kddense.apps.measure.gradients', "compare each objective's gradient with the task's"),
     'diagnose': Subcommand('kddense.apps.diagnose', 'say what a run tells of why it helps or harms'),
     'label': Subcommand('kddense.apps.label', 'label images with a trained model: boxes, classes of pixels, depth'),

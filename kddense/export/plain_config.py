@@ -21,6 +21,7 @@ from .errors import first_sentence
 # How a run came to be and where it was kept, which says nothing of the student.
 FACTS_OF_A_RUN = ('work_dir', 'load_from', 'resume', 'launcher', 'experiment_name')
 WRAPPED = ('dataloader.dataset', 'dataloader.sampler')
+SHARDING = ('strategy', 'runner_type')
 KNOWN_SETTINGS = inspect.signature(Runner.__init__).parameters.keys() | {'custom_imports', 'default_scope'}
 
 
@@ -110,6 +111,9 @@ def _without_kddense(settings: Mapping[str, Any], dropped: list[str]) -> dict[st
     """Copy a config without what kddense added to it; the model is left, and metrics if the model needs kddense anyway."""
     needs_kddense = bool(_names_of_kddense(settings['model']))
     cleared = {}
+    if _is_ours(settings.get('strategy')):
+        dropped.append(f'{settings["strategy"]["type"]} (each process has the whole student)')
+        settings = {key: value for key, value in settings.items() if key not in SHARDING}
     for key, value in settings.items():
         is_metric = key.endswith('_evaluator')
         if key == 'model' or (is_metric and needs_kddense):

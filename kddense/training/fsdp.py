@@ -1,10 +1,9 @@
-"""Training with weights in parts: each of several processes keeps a share of them, of their gradients and of the optimiser."""
+"""Training with weights in parts: each process keeps a share of them, of their gradients and of the optimiser's state."""
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +19,11 @@ from kddense.distiller.state import OWN_STATE, own_state_in
 from kddense.errors import ConfigError
 from kddense.files import ASIDE, put_in_place
 from kddense.registry import STRATEGIES
-from kddense.taps import map_tensors, nearest
-from kddense.teachers import ModelTeacher
+from kddense.taps import map_tensors
 
 from .added_hook import student_of
 from .strategies import WHERE
+from .units import BACKBONE, blocks_of, check_sharding, units_of
 
 try:
     from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -33,17 +32,15 @@ try:
 except ImportError:  # before PyTorch 2.6
     fully_shard = None  # type: ignore[assignment]
 
-UNITS = ('backbone', 'neck')  # parts that a model calls as modules, so that their weights can be gathered just then
-
 
 @STRATEGIES.register_module()
 class FSDPStrategy(DDPStrategy):
     """A strategy of mmengine's ``FlexibleRunner`` for models too large for one device: PyTorch's ``fully_shard`` (FSDP).
 
-    Student and objectives are sharded: each process keeps a part of every weight, of its gradient and of the optimiser's state,
-    and gathers a unit's weights while it runs. Parts keep their names, so taps, ``paramwise_cfg`` and patterns mean what they
-    mean anywhere. Checkpoints are whole files, as of a run without sharding: stock tools load them, and a run resumes with any
-    number of processes, sharded or not.
+    Student and objectives are sharded: each process keeps a part of every weight, of its gradient and of the optimiser's
+    state, and gathers a unit's weights while it runs. Modules keep their names, so taps, ``paramwise_cfg`` and patterns mean
+    what they mean anywhere. Checkpoints are whole files, as of a run without sharding: stock tools load them, and a run
+    resumes with any number of processes, sharded or not.
 
     mmengine's own ``FSDPStrategy`` renames parts, and cannot resume on PyTorch 2.1 and later; runs that distil refuse it.
 
@@ -66,7 +63,9 @@ class FSDPStrategy(DDPStrategy):
 
     config_key = WHERE
 
-    def __init__(self, *, units: Literal['blocks', 'none'] | Sequence[str] = 'blocks', shard_teacher: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, units: Literal['blocks', 'none'] | Sequence[str] = 'blocks', shard_teacher: bool = False, **kwargs: Any
+    ) -> None:
         if fully_shard is None:
             raise ImportError(
                 f'{WHERE}: kddense.FSDPStrategy needs PyTorch 2.6 or later, this is {torch.__version__}: '
@@ -84,9 +83,9 @@ class FSDPStrategy(DDPStrategy):
         model = self.convert_model(model.to(device))
         mesh = init_device_mesh(torch.device(device).type, (get_world_size(),))
         student = student_of(model)
-        units = _units(student, self.units)
+        units = units_of(student, self.units)
         if isinstance(model, Distiller):
-            _check(model, units, self.shard_teacher)
+            check_sharding(model, units, self.shard_teacher)
             for tensor in model.objectives.state_dict().values():  # the student's were sent by mmengine
                 broadcast(tensor)
             for teacher in model.teachers.values() if self.shard_teacher else ():
@@ -146,12 +145,12 @@ class FSDPStrategy(DDPStrategy):
             state_dict: Of one optimiser, or of several by name.
         """
         several = isinstance(self.optim_wrapper, OptimWrapperDict)
-        if several == ('param_groups' in state_dict):  # whose error says so
-            return super().load_optim_state_dict(state_dict)
         optimisers = self._optimisers()
         whole = state_dict if several else {'': state_dict}
-        parts = {name: _parts(one, optimisers[name]) for name, one in whole.items() if name in optimisers}
-        super().load_optim_state_dict({**state_dict, **parts} if several else parts[''])
+        # What is of another kind of wrapper is left to the wrapper, whose error says so.
+        known = {name: one for name, one in whole.items() if name in optimisers and 'param_groups' in one}
+        parts = {name: _parts(one, optimisers[name]) for name, one in known.items()}
+        super().load_optim_state_dict({**state_dict, **parts} if several else parts.get('', state_dict))
 
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
         wrapper = self.optim_wrapper
@@ -188,78 +187,9 @@ class FSDPStrategy(DDPStrategy):
         return value.reshape(()) if is_scalar and isinstance(value, Tensor) else value
 
 
-def _units(student: nn.Module, units: str | Sequence[str]) -> list[nn.Module]:
-    if units == 'none':
-        return []
-    return _blocks(student) if isinstance(units, str) else _chosen(student, units)
-
-
-def _blocks(model: Any) -> list[nn.Module]:
-    """Return the parts of a model's backbone that have weights, and its neck."""
-    backbone = getattr(model, UNITS[0], None)
-    parts = list(_called(backbone.children())) if isinstance(backbone, nn.Module) else []
-    neck = getattr(model, UNITS[1], None)
-    return [part for part in [*parts, neck] if isinstance(part, nn.Module) and any(True for _ in part.parameters())]
-
-
-def _called(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """Yield modules that are called; lists and dicts of modules are not."""
-    for module in modules:
-        if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
-            yield from _called(module.children())
-        else:
-            yield module
-
-
-def _chosen(student: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
-    """Return the parts whose paths match, inner ones before those around them.
-
-    Raises:
-        ConfigError: If a pattern matches nothing, or a part that is not called as a module.
-    """
-    modules = {path: module for path, module in student.named_modules() if path}
-    found: dict[str, nn.Module] = {}
-    for pattern in patterns:
-        own = {path: module for path, module in modules.items() if re.fullmatch(pattern, path)}
-        if not own:
-            raise ConfigError(f": there is no part '{pattern}' in the student{nearest(pattern, modules)}", f'{WHERE}.units')
-        for path, module in own.items():
-            if isinstance(module, (nn.ModuleList, nn.ModuleDict)) or callable(getattr(module, 'loss', None)):
-                raise ConfigError(
-                    f": '{path}' ({type(module).__name__}) is not called as a module, so its weights would be missing: "
-                    'choose parts of the backbone and the neck',
-                    f'{WHERE}.units',
-                )
-        found |= own
-    return [found[path] for path in sorted(found, key=lambda path: -path.count('.'))]
-
-
-def _check(distiller: Distiller, units: Sequence[nn.Module], shards_teacher: bool) -> None:
-    """Refuse what needs gradients of weights that are gone by then, and teachers that cannot be sharded."""
-    for name, objective in distiller.named_objectives.items():
-        if units and (objective.differentiates_losses or objective.measuring):
-            raise ConfigError(
-                f': objectives.{name} takes gradients in the middle of the step: with "none" the whole student is '
-                'gathered for all of it',
-                f'{WHERE}.units',
-            )
-        if shards_teacher and objective.gradient_taps:
-            raise ConfigError(
-                f': objectives.{name} asks for gradients of the teacher: remove it, each process then holds it whole',
-                f'{WHERE}.shard_teacher',
-            )
-    for name, teacher in distiller.teachers.items() if shards_teacher else ():
-        if not isinstance(teacher, ModelTeacher) or not _blocks(teacher.model):
-            raise ConfigError(
-                f': the teacher {name} ({type(teacher).__name__}) is no model with a backbone of its own to shard: '
-                'remove it, each process then holds it whole',
-                f'{WHERE}.shard_teacher',
-            )
-
-
-def _shard_frozen(model: nn.Module, mesh: DeviceMesh) -> None:
+def _shard_frozen(model: Any, mesh: DeviceMesh) -> None:
     """Shard the backbone and the neck of a teacher; unlike a student's, none of them stays gathered."""
-    for part in [*_blocks(model), *(one for name in UNITS[:1] if (one := getattr(model, name, None)) is not None)]:
+    for part in [*blocks_of(model), getattr(model, BACKBONE)]:
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
 
 

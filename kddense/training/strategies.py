@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine._strategy.deepspeed import DeepSpeedStrategy
-from mmengine._strategy.fsdp import FSDPStrategy as MMEngineFSDPStrategy
+from mmengine._strategy import DDPStrategy, DeepSpeedStrategy
+from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 
 from kddense.errors import ConfigError
 
@@ -27,13 +27,21 @@ def check_strategy(runner: Any) -> None:
         ValueError: If it has one of these.
     """
     strategy: Any = getattr(runner, 'strategy', None)
+    if type(strategy) is DDPStrategy:
+        raise ConfigError(
+            ": under mmengine's DDPStrategy checkpoints name every weight 'module.…': leave out strategy and runner_type, "
+            'the usual runner trains on several devices by itself',
+            WHERE,
+        )
     if isinstance(strategy, MMEngineFSDPStrategy):
         raise ConfigError(
             ": mmengine's FSDPStrategy renames the parts of a model, and its checkpoints fit no student: write "
             "strategy = dict(type='kddense.FSDPStrategy')",
             WHERE,
         )
-    stage = strategy.config.get('zero_optimization', {}).get('stage', 0) if isinstance(strategy, DeepSpeedStrategy) else 0
+    stage = (
+        strategy.config.get('zero_optimization', {}).get('stage', 0) if isinstance(strategy, DeepSpeedStrategy) else 0
+    )
     if stage > 2:
         raise ConfigError(
             f': of ZeRO stage {stage} no checkpoint of a student can be written: take stage 1 or 2, or '

@@ -7,12 +7,15 @@ training. Writes losses and weights to ``steps.pth``, the checkpoints to ``whole
 import pickle
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmdet.utils import register_all_modules as register_mmdet
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import all_reduce_dict, get_rank
 from mmengine.logging import MessageHub
+from mmengine.model import MMDistributedDataParallel
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, RUNNERS, STRATEGIES, DefaultScope
 from mmseg.utils import register_all_modules as register_mmseg
 from two_processes import STEP
@@ -21,27 +24,48 @@ import kddense  # noqa: F401
 
 
 def steps(job: dict, folder: Path) -> dict:
-    """Return the losses of some steps, each with this process's half of a batch, and the weights after them."""
+    """Take some steps, each with this process's half of a batch, and save; return the losses, and what it holds."""
     with DefaultScope.overwrite_default_scope(job['package']):
         distiller = MODELS.build(ConfigDict(job['model']))
     distiller.student.load_state_dict(job['student'])
     if get_rank() == 0:  # the others get them from this one
         distiller.objectives.load_state_dict(job['objectives'])
-    strategy = STRATEGIES.build(dict(job['strategy'], work_dir=str(folder), env_kwargs=dict(launcher='pytorch')))
-    # Weights are there already.
-    strategy.prepare(distiller, optim_wrapper=job['optim_wrapper'], dispatch_kwargs=dict(init_weights_for_test_or_val=False))
-    strategy.model.train()
+    trained = trained_by(job, distiller, folder)
+    trained.model.train()
     losses = []
     for batch in job['batches']:
         half = {key: values[get_rank() :: 2] for key, values in batch.items()}
-        found = strategy.model.train_step(half, strategy.optim_wrapper)
+        found = trained.model.train_step(half, trained.optim_wrapper)
         means = {key: value.detach().clone() for key, value in found.items() if 'loss' in key}
         all_reduce_dict(means, 'mean')
         losses.append(means)
     held = sum(parameter.numel() for parameter in map(local, distiller.parameters()))
     taught = [local(one).numel() for teacher in distiller.teachers.values() for one in teacher.parameters()]
-    strategy.save_checkpoint(str(folder / 'job.pth'))
+    trained.save_checkpoint(str(folder / 'job.pth'))
     return dict(losses=losses, held=held, taught=sum(taught))
+
+
+def trained_by(job: dict, distiller: torch.nn.Module, folder: Path) -> Any:
+    """Return what trains a distiller, whose weights are there already: a strategy, or what stands for DDP without one."""
+    if job['strategy'] is None:
+        return WithoutStrategy(distiller, job['optim_wrapper'])
+    strategy = STRATEGIES.build(dict(job['strategy'], work_dir=str(folder), env_kwargs=dict(launcher='pytorch')))
+    options = dict(init_weights_for_test_or_val=False)
+    strategy.prepare(distiller, optim_wrapper=job['optim_wrapper'], dispatch_kwargs=options)
+    return strategy
+
+
+class WithoutStrategy:
+    """As much of a strategy as is needed here, for models that DDP wraps."""
+
+    def __init__(self, distiller: torch.nn.Module, optim_wrapper: dict) -> None:
+        self.model = MMDistributedDataParallel(distiller)
+        self.optim_wrapper = build_optim_wrapper(self.model, optim_wrapper)
+
+    def save_checkpoint(self, file: str) -> None:
+        """Write the weights as mmengine's usual runner does."""
+        if get_rank() == 0:
+            torch.save(dict(state_dict=self.model.module.state_dict(), optimizer=self.optim_wrapper.state_dict()), file)
 
 
 def local(parameter: torch.Tensor) -> torch.Tensor:
