@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,9 @@ def _times(config: Config, shape: tuple[int, int, int], rounds: int) -> dict[str
     student = copy.deepcopy(distiller.student)
     batch = made_up_batch(distiller.student, shape, 'cpu')
     pieces: dict[str, Callable[[], Any]] = {}
-    for row, model in (('plain', student), ('online', distiller)):
-        optimizers = optimizers_of(distiller) if row == 'online' else [torch.optim.SGD(student.parameters(), 1e-4, 0.9)]
-        pieces[row] = _step_of(_parallel(model), model, batch, optimizers)
+    plain: list[torch.optim.Optimizer] = [torch.optim.SGD(student.parameters(), lr=1e-4, momentum=0.9)]
+    for row, model, optimizers in (('plain', student, plain), ('online', distiller, optimizers_of(distiller))):
+        pieces[row] = partial(step, _parallel(model), batch, optimizers)
     size = 4 * sum(one.numel() for one in student.parameters() if one.requires_grad)
     gradients = torch.zeros(size // 4)
     pieces['exchange'] = lambda: distributed.all_reduce(gradients)
@@ -136,25 +137,10 @@ def _times(config: Config, shape: tuple[int, int, int], rounds: int) -> dict[str
     return {**{name: statistics.median(values) for name, values in times.items()}, 'gradients': float(size)}
 
 
-def _parallel(model: nn.Module) -> nn.Module:
+def _parallel(model: Any) -> Any:
+    """Return a model that averages its gradients over the processes, as :func:`kddense.apps.steps.step` calls it."""
     if distributed.get_world_size() == 1:
         return model
-    return nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
-
-
-def _step_of(
-    parallel: Any, model: Any, batch: dict[str, Any], optimizers: list[torch.optim.Optimizer]
-) -> Callable[[], None]:
-    called = parallel if parallel is model else _Losses(parallel, model)
-    return lambda: step(called, batch, optimizers)
-
-
-class _Losses:
-    """A wrapped model as :func:`kddense.apps.steps.step` calls it."""
-
-    def __init__(self, parallel: Any, model: Any) -> None:
-        self.parse_losses = model.parse_losses
-        self._parallel = parallel
-
-    def __call__(self, **batch: Any) -> Any:
-        return self._parallel(**batch)
+    parallel: Any = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
+    parallel.parse_losses = model.parse_losses
+    return parallel
