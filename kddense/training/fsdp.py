@@ -32,6 +32,8 @@ try:
 except ImportError:  # before PyTorch 2.6
     fully_shard = None  # type: ignore[assignment]
 
+STEP = 'step'  # in an optimiser's state: a count, which is no part of a weight
+
 
 @STRATEGIES.register_module()
 class FSDPStrategy(DDPStrategy):
@@ -107,10 +109,12 @@ class FSDPStrategy(DDPStrategy):
             **kwargs: See mmengine's strategies.
         """
         self._gathered = self._gather_model(), self._gather_optimisers() if save_optimizer else {}
-        super().save_checkpoint(f'{filename}{ASIDE}', save_optimizer=save_optimizer, **kwargs)
+        is_local = '://' not in filename
+        written = f'{filename}{ASIDE}' if is_local else filename
+        super().save_checkpoint(written, save_optimizer=save_optimizer, **kwargs)
         self._gathered = None
-        if is_main_process():
-            put_in_place(Path(f'{filename}{ASIDE}'), Path(filename))
+        if is_main_process() and is_local:
+            put_in_place(Path(written), Path(filename))
 
     def model_state_dict(self) -> dict[str, Any]:
         """Return what :meth:`save_checkpoint` gathered of the model."""
@@ -219,7 +223,7 @@ def _part(value: Any, like: Any) -> Any:
 def _parts(saved: Mapping[str, Any], optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """Return this process's part of the whole state of an optimiser."""
     state = {
-        index: {key: _part(value, parameter) for key, value in values.items()}
+        index: {key: value if key == STEP else _part(value, parameter) for key, value in values.items()}
         for index, parameter, values in _by_parameter(saved, optimiser)
     }
     return {**saved, 'state': state}

@@ -12,6 +12,7 @@ from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
 from mmengine.config import Config
 
 from kddense import FSDPStrategy, PeerHook, QuantiseHook, RestHook
+from kddense.compat import load_checkpoint
 from kddense.taps import Taps
 from kddense.training import fsdp
 from kddense.training.strategies import check_strategy, is_sharded
@@ -40,6 +41,15 @@ def sharded(group, tmp_path):
     return shard
 
 
+class Scaled(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, values):
+        return (self.scale * values).square()
+
+
 def distiller_of(task, **options):
     return task.build(task.distilled(**options).model)
 
@@ -65,6 +75,26 @@ class TestSharding:
         split = sharded(distiller_of(segmentor), units=['backbone.layer[34]', r'backbone\.layer3\.0'])
         units = [name for name, one in split.student.named_modules() if is_sharded(one)]
         assert units == ['backbone.layer3', 'backbone.layer3.0', 'backbone.layer4']
+
+    def test_adam_of_a_weight_without_a_dimension_goes_on(self, group, tmp_path):
+        strategy = FSDPStrategy(work_dir=str(tmp_path), env_kwargs=dict(launcher='none'))
+        wrapper = dict(optimizer=dict(type='Adam', lr=0.1))
+        strategy.prepare(Scaled(), optim_wrapper=wrapper, dispatch_kwargs=dict(init_weights_for_test_or_val=False))
+
+        def step():
+            strategy.optim_wrapper.update_params(strategy.model(torch.ones(1, 3)).sum())
+
+        step()
+        strategy.save_checkpoint(str(tmp_path / 'scaled.pth'))
+        saved = load_checkpoint(tmp_path / 'scaled.pth')
+        assert saved['state_dict']['scale'].shape == saved['optimizer']['state'][0]['exp_avg'].shape == ()
+        step()
+        twice = strategy.model.scale.full_tensor().detach().clone()
+        strategy.load_model_state_dict(saved['state_dict'])
+        strategy.load_optim_state_dict(saved['optimizer'])
+        assert not torch.equal(strategy.model.scale.full_tensor(), twice)
+        step()
+        assert torch.equal(strategy.model.scale.full_tensor(), twice)
 
     def test_gradients_in_the_middle_of_a_step(self, segmentor, sharded):
         share = dict(type='kddense.FeatureObjective', tap='backbone', weight='10%')
