@@ -1,4 +1,4 @@
-"""OpenVINO takes the file of every family, and finds the same as onnxruntime. Skipped where it is not installed."""
+"""OpenVINO takes the file of every family, and finds the same as onnxruntime. Neither is installed on Python 3.10."""
 
 from __future__ import annotations
 
