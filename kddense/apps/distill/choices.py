@@ -139,8 +139,30 @@ CHOICES = (
         for recipe in ('rkd', 'darkrank')
     ),
     Choice('depth_any', (DEPTH,)),
+    Choice(
+        'apprentice',
+        (SEGMENTOR,),
+        (
+            Measured(
+                'semantic FPN of 4 bits', 'apprentice/measured_camvid.json', 'apprentice_lite2_r18-w16_fpn_camvid.py'
+            ),
+        ),
+        'weights of 4 bits, less those without a teacher',
+    ),
+    Choice(
+        'quantized_distillation',
+        (SEGMENTOR,),
+        (
+            Measured(
+                'semantic FPN of 4 bits',
+                'quantized_distillation/measured_camvid.json',
+                'quantized_lite2_r18-w16_fpn_camvid.py',
+            ),
+        ),
+        'weights of 4 bits, less those without a teacher',
+    ),
     *(
-        Choice(recipe, (TWO_STAGE, *DENSE, SEGMENTOR), note='weights of 4 bits')
+        Choice(recipe, (TWO_STAGE, *DENSE), note='weights of 4 bits')
         for recipe in ('apprentice', 'quantized_distillation')
     ),
     Choice(
