@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
@@ -15,6 +16,7 @@ from kddense.taps import nearest
 from .activations import ActivationQuantiser
 from .folding import along, fold_factor
 from .quantisers import WeightQuantiser
+from .straight_through import straight_through
 
 # Names of the layers, or of stacks of them, by which heads of mmdet and mmseg give their predictions.
 LAST = re.compile(
@@ -164,6 +166,10 @@ class QuantisedLayer:
         weight, factor = weight_of(self.layer), self.factor()
         if factor is None:
             return self.weights(weight, self.path, self.axis)
+        if self.weights.straight:  # folding there and back has a gradient of 1, so that nothing need be recorded for it
+            with torch.no_grad():
+                rounded = self.weights(weight * factor, self.path, self.axis) / factor
+            return straight_through(weight, rounded)
         return self.weights(weight * factor, self.path, self.axis) / factor
 
     def factor(self) -> Tensor | None:

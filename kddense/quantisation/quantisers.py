@@ -25,10 +25,12 @@ class WeightQuantiser(nn.Module):
 
     Attributes:
         learns: Whether it has numbers of its own that are trained: see :class:`LearningQuantiser`.
+        straight: Whether a weight's gradient is everywhere that of its rounded value.
         iteration: That of the run, by which random numbers are chosen.
     """
 
     learns = False
+    straight = False
     iteration = 0
 
     def forward(self, weight: Tensor, layer: str = '', axis: int = 0) -> Tensor:
@@ -74,6 +76,7 @@ class UniformQuantiser(WeightQuantiser):
         check_bits(bits, 2 if mode == 'symmetric' else 1, f'{mode} steps')
         self.bits = bits
         self.mode = mode
+        self.straight = mode == 'symmetric'
 
     def forward(self, weight: Tensor, layer: str = '', axis: int = 0) -> Tensor:
         return (symmetric if self.mode == 'symmetric' else affine)(weight, self.bits, axis)

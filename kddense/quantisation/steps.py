@@ -56,15 +56,21 @@ def steps_between(low: Tensor, high: Tensor, bits: int, mode: Mode) -> Steps:
         >>> steps_between(torch.tensor(-0.5), torch.tensor(2.5), 2, 'affine')
         Steps(scale=tensor(1.), zero_point=tensor(0, dtype=torch.int32), least=0, most=3)
     """
-    least, most = ends_of(bits, mode)
     if mode == 'symmetric':
-        scale = (torch.maximum(low.abs(), high.abs()) / most).clamp(min=TINY)
-        return Steps(scale, torch.zeros_like(scale, dtype=torch.int32), least, most)
+        return _steps_about_zero(torch.maximum(low.abs(), high.abs()), bits)
+    least, most = ends_of(bits, mode)
     low, high = low.clamp(max=0), high.clamp(min=0)
     scale = ((high - low) / most).clamp(min=TINY)
     return Steps(scale, (-low / scale).round().clamp(0, most).to(torch.int32), least, most)
 
 
+def _steps_about_zero(reach: Tensor, bits: int) -> Steps:
+    least, most = ends_of(bits, 'symmetric')
+    scale = (reach / most).clamp(min=TINY)
+    return Steps(scale, torch.zeros_like(scale, dtype=torch.int32), least, most)
+
+
+@torch.no_grad()
 def steps_by_channel(weight: Tensor, bits: int, mode: Mode, axis: int = 0) -> Steps:
     """Return the steps of each output channel of a weight.
 
@@ -74,5 +80,9 @@ def steps_by_channel(weight: Tensor, bits: int, mode: Mode, axis: int = 0) -> St
         mode: See :func:`steps_between`.
         axis: The dimension of the output channels.
     """
-    channels = weight.detach().float().movedim(axis, 0).reshape(weight.shape[axis], -1)
+    weight = weight.detach().float()
+    if mode == 'symmetric' and weight.ndim > 1:  # one pass, in whatever order the weight lies in memory
+        others = [dimension for dimension in range(weight.ndim) if dimension != axis]
+        return _steps_about_zero(weight.abs().amax(others), bits)
+    channels = weight.movedim(axis, 0).reshape(weight.shape[axis], -1)
     return steps_between(channels.amin(1), channels.amax(1), bits, mode)

@@ -99,9 +99,10 @@ def folder(jobs, segmentor, python, tmp_path_factory):
     return folder
 
 
-def in_one_process(task, job):
+def in_one_process(task, name, job):
     """Return the distiller of a job after its steps with whole batches, their losses, and the optimisers."""
-    MessageHub.get_current_instance().update_info_dict(STEP)
+    # Of a name of its own: the newest hub is that of whichever test trained before.
+    MessageHub.get_instance(f'in one process: {name}').update_info_dict(STEP)
     distiller = task.build(ConfigDict(job['model'])).train()
     distiller.student.load_state_dict(job['student'])
     distiller.objectives.load_state_dict(job['objectives'])
@@ -119,7 +120,7 @@ def told(request, jobs, folder):
         request.param,
         found,
         load_checkpoint(folder / request.param / 'job.pth'),
-        in_one_process(task, jobs[request.param]),
+        in_one_process(task, request.param, jobs[request.param]),
     )
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from kddense import LSQQuantiser, MinMaxQuantiser, TernaryQuantiser, UniformQuantiser
 from kddense.quantisation import QuantisedStudent, fold_factor, norms_behind, scales_of
 from kddense.quantisation.folding import along
+from kddense.quantisation.steps import steps_by_channel
 
 from ..helpers import detectors, tiny
 
@@ -166,3 +167,24 @@ def test_norms_that_run_before_or_behind_what_several_share_are_not_folded():
     assert norms_behind(ConvModule(3, 3, 1, norm_cfg=norm, order=('norm', 'act', 'conv'))) == {}
     assert norms_behind(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(3))) == {}
     assert norms_behind(nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))) == {}
+
+
+def test_folding_there_and_back_has_the_gradient_of_no_folding():
+    model = stack()
+    found = quantised(model, UniformQuantiser(8))
+
+    for layer in found.layers.values():
+        weight = layer.layer.weight
+        (gradient,) = torch.autograd.grad(layer.rounded().sum(), weight)
+        assert torch.equal(gradient, torch.ones_like(weight))
+
+
+@pytest.mark.parametrize('axis', [0, 1])
+@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+def test_steps_reach_the_greatest_weight_of_each_channel(axis, layout):
+    weight = normal(4, 6, 3, 3).contiguous(memory_format=layout)
+
+    scale = steps_by_channel(weight, 8, 'symmetric', axis).scale
+
+    greatest = [channel.abs().max().item() for channel in weight.unbind(axis)]
+    assert (127 * scale).tolist() == pytest.approx(greatest)
