@@ -17,7 +17,6 @@ With ``--onnx`` it times files of ``kddense export --onnx`` instead, and says th
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 from collections.abc import Callable, Sequence
@@ -32,7 +31,15 @@ from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 
 from kddense.apps import loading
-from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
+from kddense.apps.command_line import (
+    ConfigOptions,
+    change_config,
+    check_json,
+    count,
+    in_one_sentence,
+    new_parser,
+    write_json,
+)
 from kddense.apps.made_up_batch import made_up_batch
 from kddense.apps.onnx_latency import measure_files
 from kddense.apps.onnx_latency import table as onnx_table
@@ -181,12 +188,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
-    if args.json and not args.json.absolute().parent.is_dir():
-        raise ConfigError(f'--json: there is no folder {args.json.parent}')
+    check_json(args.json)
     found, text = _of_files(args) if args.onnx else _of_config(args)
     print(text)
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2))
+    write_json(args.json, found)
 
 
 def _of_files(args: argparse.Namespace) -> tuple[dict[str, Any], str]:

@@ -9,7 +9,6 @@ outputs are from onnxruntime's; ends with status 1 if a file is refused.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kddense.apps.command_line import count, in_one_sentence, new_parser
+from kddense.apps.command_line import check_json, count, in_one_sentence, new_parser, write_json
 from kddense.errors import ConfigError
 from kddense.export.agreement import Agreement, detections_in, relative
 from kddense.export.images import image_files, read_images
@@ -36,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
+    check_json(args.json)
     require_onnx()
     files = image_files(args.images, most=args.most)
     records = [check(file, files, tuple(args.shape)) for file in args.files]
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(_told(record))
     if args.json:
         versions = {name: metadata.version(name) for name in ('onnx', 'onnxruntime', 'openvino')}
-        args.json.write_text(json.dumps(dict(versions=versions, shape=args.shape, files=records), indent=2))
+        write_json(args.json, dict(versions=versions, shape=args.shape, files=records))
     if any(record['refused'] for record in records):
         sys.exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -47,6 +48,22 @@ def in_one_sentence(config: Any = None) -> Iterator[None]:
         if not is_of_config(error):
             raise
         sys.exit(f'error: {told(error, "", config)}')
+
+
+def check_json(file: Path | None) -> None:
+    """Check, before what takes long, that the file of ``--json`` can be written; nothing if none was asked for.
+
+    Raises:
+        ConfigError: If its folder is absent.
+    """
+    if file and not file.absolute().parent.is_dir():
+        raise ConfigError(f'--json: there is no folder {file.parent}')
+
+
+def write_json(file: Path | None, found: Any) -> None:
+    """Write what was found to the file of ``--json``, if one was asked for."""
+    if file:
+        file.write_text(json.dumps(found, indent=2) + '\n')
 
 
 def count(text: str) -> int:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kddense.apps.command_line import ConfigOptions, count, in_one_sentence, new_parser
+from kddense.apps.command_line import ConfigOptions, check_json, count, in_one_sentence, new_parser, write_json
 from kddense.errors import ConfigError
 
 MEGA, GIGA = 1e6, 1e9
@@ -160,8 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
-    if args.json and not args.json.absolute().parent.is_dir():
-        raise ConfigError(f'--json: there is no folder {args.json.parent}')
+    check_json(args.json)
     if args.measure:
         from kddense.apps.processes import compared, measure_processes
 
@@ -174,8 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pieces = read_pieces(args.rows, args.step, args.gradients * MEGA, args.answers * MEGA)
         found, text = table(pieces, machine, args.devices)
     print(text)
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=2) + '\n')
+    write_json(args.json, found)
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

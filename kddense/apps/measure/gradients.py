@@ -10,7 +10,6 @@ that the student no longer learns the task; a cosine below 0 that the two disagr
 from __future__ import annotations
 
 import copy
-import json
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +22,15 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
+from kddense.apps.command_line import (
+    ConfigOptions,
+    change_config,
+    check_json,
+    count,
+    in_one_sentence,
+    new_parser,
+    write_json,
+)
 from kddense.compat import load_checkpoint
 from kddense.configs import find_config, read_config_file
 
@@ -137,6 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     args = parser.parse_args(arguments)
+    check_json(args.json)
     config = read_config_file(find_config(args.config))
     change_config(config, args.cfg_options)
     shares = gradient_shares(config, args.student, args.batches)
@@ -145,6 +153,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, share in shares.items():
         if name != 'task':
             print(f'{name}: loss {share["loss"]:.3f}, {share["ratio"]:.2f} of the task, cosine {share["cosine"]:+.2f}')
-    if args.json:
-        args.json.write_text(json.dumps({'config': args.config, 'student': args.student, **shares}, indent=2) + '\n')
+    write_json(args.json, {'config': args.config, 'student': args.student, **shares})
     return 0

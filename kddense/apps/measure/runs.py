@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from mmengine.config import Config, DictAction
 from mmengine.utils import get_installed_path
@@ -116,26 +116,11 @@ def run(plan: Plan, job: Job) -> Result:
     folder = plan.folder(job)
     if (folder / DONE).exists():
         return read_result(folder / DONE)
-    with _student_at(plan.beginning(job)):
+    beginning = plan.beginning(job)
+    with patch.dict(os.environ, {STUDENT: str(beginning)} if beginning else {}):
         result = _trained_and_tested(plan, job, folder)
     write_result(result, folder / DONE)
     return result
-
-
-@contextmanager
-def _student_at(checkpoint: Path | None) -> Iterator[None]:
-    """Let configs and scripts find the student that a run goes on from."""
-    if checkpoint is None:
-        yield
-        return
-    before = os.environ.get(STUDENT)
-    os.environ[STUDENT] = str(checkpoint)
-    try:
-        yield
-    finally:
-        del os.environ[STUDENT]
-        if before is not None:
-            os.environ[STUDENT] = before
 
 
 def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
