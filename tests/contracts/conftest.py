@@ -72,76 +72,63 @@ def _tell(task, config, folder: Path, stock_script, death: int, survivor: str, l
     return Story(task, runner, whole, folder / 'run' / last, folder)
 
 
+def _story(task, tmp_path_factory, stock_script, average: bool = False) -> Story:
+    """Tell it of three epochs, or of twelve iterations whose validations and checkpoints do not coincide."""
+    by_epoch = task.package == 'mmdet'
+    config = task.distilled() if by_epoch else task.distilled(train_cfg__val_interval=3)
+    ema = [dict(type='EMAHook', momentum=0.1)] if average else []
+    config.custom_hooks = [*ema, dict(type='kddense.RandomStateHook')]
+    folder = tmp_path_factory.mktemp(f'{task.name}_story')
+    killed_and_left = (6, 'epoch_1.pth', 'epoch_3.pth') if by_epoch else (7, 'iter_4.pth', 'iter_12.pth')
+    return _tell(task, config, folder, stock_script, *killed_and_left)
+
+
 @pytest.fixture(scope='session')
 def detector_story(detector, tmp_path_factory, stock_script) -> Story:
     """Three epochs of Faster R-CNN with all of Chen's, an EMA and validations; killed in the middle of the second."""
-    config = detector.distilled()
-    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
-    folder = tmp_path_factory.mktemp('detector_story')
-    return _tell(detector, config, folder, stock_script, 6, 'epoch_1.pth', 'epoch_3.pth')
+    return _story(detector, tmp_path_factory, stock_script, average=True)
 
 
 @pytest.fixture(scope='session')
 def one_stage_story(one_stage, tmp_path_factory, stock_script) -> Story:
     """Three epochs of FCOS with all of its objectives and validations; killed in the middle of the second."""
-    config = one_stage.distilled()
-    config.custom_hooks = [dict(type='kddense.RandomStateHook')]
-    folder = tmp_path_factory.mktemp('one_stage_story')
-    return _tell(one_stage, config, folder, stock_script, 6, 'epoch_1.pth', 'epoch_3.pth')
+    return _story(one_stage, tmp_path_factory, stock_script)
 
 
 @pytest.fixture(scope='session')
 def segmentor_story(segmentor, tmp_path_factory, stock_script) -> Story:
     """Twelve iterations of PSPNet with dropout; validations and checkpoints do not coincide; killed after seven."""
-    config = segmentor.distilled(train_cfg__val_interval=3)
-    config.custom_hooks = [dict(type='kddense.RandomStateHook')]
-    folder = tmp_path_factory.mktemp('segmentor_story')
-    return _tell(segmentor, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
+    return _story(segmentor, tmp_path_factory, stock_script)
 
 
 @pytest.fixture(scope='session')
 def structured_story(structured, tmp_path_factory, stock_script) -> Story:
     """The same with structured distillation and an EMA; killed while discriminator and student are in the middle of it."""
-    config = structured.distilled(train_cfg__val_interval=3)
-    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
-    folder = tmp_path_factory.mktemp('structured_story')
-    return _tell(structured, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
+    return _story(structured, tmp_path_factory, stock_script, average=True)
 
 
 @pytest.fixture(scope='session')
 def depth_story(depth, tmp_path_factory, stock_script) -> Story:
     """Twelve iterations of a depth estimator with all of its objectives; killed after seven."""
-    config = depth.distilled(train_cfg__val_interval=3)
-    config.custom_hooks = [dict(type='kddense.RandomStateHook')]
-    folder = tmp_path_factory.mktemp('depth_story')
-    return _tell(depth, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
+    return _story(depth, tmp_path_factory, stock_script)
 
 
 @pytest.fixture(scope='session')
 def query_detector_story(query_detector, tmp_path_factory, stock_script) -> Story:
     """Three epochs of Deformable DETR with KD-DETR, DETRDistill, an EMA and validations; killed in the second."""
-    config = query_detector.distilled()
-    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
-    folder = tmp_path_factory.mktemp('query_detector_story')
-    return _tell(query_detector, config, folder, stock_script, 6, 'epoch_1.pth', 'epoch_3.pth')
+    return _story(query_detector, tmp_path_factory, stock_script, average=True)
 
 
 @pytest.fixture(scope='session')
 def mask_detector_story(mask_detector, tmp_path_factory, stock_script) -> Story:
     """Three epochs of Mask R-CNN with soft masks, an EMA and validations; killed in the middle of the second."""
-    config = mask_detector.distilled()
-    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
-    folder = tmp_path_factory.mktemp('mask_detector_story')
-    return _tell(mask_detector, config, folder, stock_script, 6, 'epoch_1.pth', 'epoch_3.pth')
+    return _story(mask_detector, tmp_path_factory, stock_script, average=True)
 
 
 @pytest.fixture(scope='session')
 def mask_segmentor_story(mask_segmentor, tmp_path_factory, stock_script) -> Story:
     """Twelve iterations of Mask2Former with masks of queries and an EMA; killed after seven."""
-    config = mask_segmentor.distilled(train_cfg__val_interval=3)
-    config.custom_hooks = [dict(type='EMAHook', momentum=0.1), dict(type='kddense.RandomStateHook')]
-    folder = tmp_path_factory.mktemp('mask_segmentor_story')
-    return _tell(mask_segmentor, config, folder, stock_script, 7, 'iter_4.pth', 'iter_12.pth')
+    return _story(mask_segmentor, tmp_path_factory, stock_script, average=True)
 
 
 @pytest.fixture(params=FAMILIES)
