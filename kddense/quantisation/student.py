@@ -126,6 +126,12 @@ class QuantisedStudent:
         for layer in self.layers.values():
             weight_of(layer.layer).copy_(layer.rounded())
 
+    @torch.no_grad()
+    def emptied(self) -> list[str]:
+        """Return the layers whose weights all round to 0, though they are not: nothing of an image passes them."""
+        rounded = ((path, weight_of(layer.layer), layer.rounded()) for path, layer in self.layers.items())
+        return [path for path, weight, found in rounded if weight.any() and not found.any()]
+
     def told_size(self) -> str:
         """Return in words how many bits the student's parameters take, with quantised weights and without."""
         weights = {path: weight_of(layer.layer) for path, layer in self.layers.items()}

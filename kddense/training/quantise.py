@@ -108,6 +108,7 @@ class QuantiseHook(AddedHook):
     def before_train(self, runner: Runner) -> None:
         """Begin to quantise; what learns begins with the student's weights, or where the checkpoint left off."""
         quantised = self.attach(student_of(runner.model))
+        _warn_of_emptied(quantised)
         learning = quantised.learning()
         if learning:
             parameters = [parameter for one in learning for parameter in one.parameters()]
@@ -257,6 +258,18 @@ def build_quantiser(config: Mapping[str, Any], key: str, kind: type[Quantiser]) 
         if not isinstance(quantiser, kind):
             raise ValueError(f'{type(quantiser).__name__} is no quantiser of {key}')
     return quantiser
+
+
+def _warn_of_emptied(quantised: QuantisedStudent) -> None:
+    emptied = quantised.emptied()
+    if emptied:
+        print_log(
+            f'{len(emptied)} of {len(quantised.layers)} quantised layers round to zeros alone, such as {emptied[0]}, and let '
+            f'nothing pass: {type(quantised.weights).__name__} has steps too large for these weights; give it more bits, '
+            'begin with trained weights, or take a quantiser whose steps follow the weights, such as kddense.TernaryQuantiser',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _gradient_of(parameter: Tensor) -> Tensor:

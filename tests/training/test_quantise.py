@@ -219,6 +219,16 @@ def test_two_processes_with_half_the_batch_each_are_one(tmp_path, weights):
     assert any(not torch.equal(one[key], value) for key, value in start.items())
 
 
+def test_layers_that_round_to_zeros_alone_are_told(monkeypatch):
+    told = []
+    monkeypatch.setattr('kddense.training.quantise.print_log', lambda text, **_: told.append(text))
+    dead = 'quantised layers round to zeros alone, such as backbone.stem.3'
+    begun(plugin_free(), dict(type='kddense.WRPNQuantiser', bits=2))
+    assert dead in told[-1] and 'WRPNQuantiser has steps too large' in told[-1]
+    begun(plugin_free(), dict(type='kddense.TernaryQuantiser'))
+    assert dead not in told[-1]
+
+
 @pytest.mark.parametrize(
     'options, message',
     [
