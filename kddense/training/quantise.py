@@ -264,9 +264,9 @@ def _warn_of_emptied(quantised: QuantisedStudent) -> None:
     emptied = quantised.emptied()
     if emptied:
         print_log(
-            f'{len(emptied)} of {len(quantised.layers)} quantised layers round to zeros alone, such as {emptied[0]}, and let '
-            f'nothing pass: {type(quantised.weights).__name__} has steps too large for these weights; give it more bits, '
-            'begin with trained weights, or take a quantiser whose steps follow the weights, such as kddense.TernaryQuantiser',
+            f'{len(emptied)} of {len(quantised.layers)} quantised layers round to zeros alone, such as {emptied[0]}, and '
+            f'let nothing pass: {type(quantised.weights).__name__} has steps too large for these weights; give it more '
+            'bits, begin with trained weights, or take one whose steps follow them, such as kddense.TernaryQuantiser',
             logger='current',
             level=logging.WARNING,
         )
