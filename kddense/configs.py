@@ -274,6 +274,10 @@ class _DictsAsLiterals(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         names = [keyword.arg for keyword in node.keywords]
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or node.args or None in names:
+        if not isinstance(node.func, ast.Name) or node.func.id != 'dict' or None in names:
             return node  # which literal_eval refuses
-        return ast.Dict([ast.Constant(name) for name in names], [keyword.value for keyword in node.keywords])
+        first = node.args[0] if node.args else ast.Dict([], [])  # dict({'.*': 0.5}), as mmengine writes what is no name
+        if len(node.args) > 1 or not isinstance(first, ast.Dict):
+            return node
+        keys = [*first.keys, *(ast.Constant(name) for name in names)]
+        return ast.Dict(keys, [*first.values, *(keyword.value for keyword in node.keywords)])

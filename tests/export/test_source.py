@@ -18,7 +18,15 @@ class TestConfigText:
         config = plain(task)
         assert config_from_text(config.pretty_text).to_dict() == config.to_dict()
 
-    @pytest.mark.parametrize('text', ['a = open("x")', 'import os', 'a = dict(**b)', 'a = dict([1])', 'a.b = 1', 'a ='])
+    def test_keys_that_are_no_names_are_read(self):
+        config = Config(dict(weights={'.*': 0.5, 'loss-a': dict(b=1)}, mixed={'1st': 1, 'second': 2}))
+        assert config_from_text(config.pretty_text).to_dict() == config.to_dict()
+
+    @pytest.mark.parametrize(
+        'text',
+        ['a = open("x")', 'import os', 'a = dict(**b)', 'a = dict([1])', 'a = dict({open("x"): 1})', 'a = dict({**b})']
+        + ['a = dict({}, {})', 'a.b = 1', 'a ='],
+    )
     def test_it_runs_nothing(self, text):
         with pytest.raises(ValueError, match='it is not plain data'):
             config_from_text(text)
