@@ -7,35 +7,47 @@ import platform
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.registry import init_default_scope
 
 from kddense.apps.made_up_batch import made_up_batch
 from kddense.apps.steps import build, one_exchange, optimizers_of, plain_forward, reference_teacher, step
 from kddense.datasets import VARIANT
+from kddense.distiller import Distiller
+from kddense.errors import ConfigError
 from kddense.exchange import Batch
 from kddense.report.costs import median_ratio, timed
 from kddense.teachers.cache import versions
 from kddense.training.quantise import quantising_hook
 
-ROWS = ('plain', 'quantised', 'online', 'compiled', 'cold', 'cached', 'fast', 'fast_compiled')
-ASKED = ('plain', 'quantised', 'online', 'compiled')  # the others read
+ROWS = ('plain', 'quantised', 'online', 'weighed', 'compiled', 'cold', 'shared', 'cached', 'fast', 'fast_compiled')
+ASKED = ('plain', 'quantised', 'online', 'weighed', 'compiled')  # the others read
+STUDENTS = 3  # behind one teacher
+MEASURING, BETWEEN = 0, 1  # iterations in which weights such as '10%' are measured, and are not
 WORDS = {
     'plain': 'plain student, stock step',
     'quantised': 'the same, quantised',
     'online': 'teacher asked each time',
+    'weighed': 'the same, weights measured',
     'compiled': 'the same, both compiled',
     'cold': 'answers computed and written',
+    'shared': f'one of {STUDENTS} students writes, all read',
     'cached': 'answers read',
     'fast': 'answers read, student in bfloat16',
     'fast_compiled': 'the same, student compiled',
     'teacher': 'teacher alone, float32 forward',
 }
+
+# Steps, and which share of them all each is: the time of a row is the mean.
+Row = Sequence[tuple[float, Callable[[], None]]]
 
 
 def measure_rows(
@@ -54,26 +66,32 @@ def measure_rows(
         shape: Images in a batch, height, width.
         device: ``'cpu'``, ``'cuda'``, …
         rows: Some of :data:`ROWS`; the plain step is taken in any case. ``'quantised'`` needs a
-            :class:`kddense.QuantiseHook` in the config.
+            :class:`kddense.QuantiseHook` in the config, ``'weighed'`` a weight such as ``'10%'``: it is the mean of a step
+            that measures and all until the next one; other rows measure nothing. ``'shared'`` is the mean step of three
+            students, of which the first asks the teacher and the others read, as in ``kddense measure --share-teacher``.
         rounds: Each times every row once, in an order that turns.
         warmup: Rounds that are run and not counted.
         clock: See :func:`kddense.report.costs.timed`.
 
     Returns:
         For JSON: ``rows``, median milliseconds; ``to_plain``, the median over the rounds of each row's ratio to the plain
-        step; ``to_parts``, to the plain step and one float32 forward of the teacher; ``memory``, the MiB that a step takes
-        above what rests (CUDA); the machine and versions.
+        step; ``to_parts``, to the plain step and one float32 forward of the teacher; ``to_online``, to the step that asks
+        the teacher, if that is among the rows; ``memory``, the MiB that a step takes above what rests (CUDA); the machine
+        and versions.
+
+    Raises:
+        ValueError: If the config lacks what a row needs.
     """
     init_default_scope(config.get('default_scope', 'mmengine'))
-    with _folder() as folder:
+    with _folder() as folder, _at(BETWEEN):
         steps = {name: _row(name, config, shape, device, folder) for name in dict.fromkeys(('plain', *rows))}
-        steps['teacher'] = _teacher(config, shape, device)
+        steps['teacher'] = [(1, _teacher(config, shape, device))]
         times: dict[str, list[float]] = {name: [] for name in steps}
         names = list(steps)
         for index in range(warmup + rounds):
             turn = index % len(names)
             for name in names[turn:] + names[:turn]:
-                seconds = timed(steps[name], device, clock)
+                seconds = sum(share * timed(take, device, clock) for share, take in steps[name])
                 if index >= warmup:
                     times[name].append(seconds * 1000)
         memory = {name: _memory(steps[name], device) for name in steps if device.startswith('cuda')}
@@ -82,6 +100,7 @@ def measure_rows(
         rows={name: statistics.median(values) for name, values in times.items()},
         to_plain={name: median_ratio(values, times['plain']) for name, values in times.items()},
         to_parts={name: median_ratio(values, parts) for name, values in times.items()},
+        to_online={name: median_ratio(values, times['online']) for name, values in times.items() if 'online' in times},
         memory=memory,
         rounds=rounds,
         device=torch.cuda.get_device_name(device) if device.startswith('cuda') else device,
@@ -93,11 +112,11 @@ def measure_rows(
 
 def table(found: dict[str, Any]) -> str:
     """Return what was measured as lines of text."""
-    lines = [f'{"":<36}{"ms":>10}{"/ plain":>10}{"/ (plain + teacher)":>21}']
+    online = found['to_online']
+    lines = [f'{"":<38}{"ms":>10}{"/ plain":>10}{"/ (plain + teacher)":>21}' + (f'{"/ asked":>10}' if online else '')]
     for name, milliseconds in found['rows'].items():
-        lines.append(
-            f'{WORDS[name]:<36}{milliseconds:10.1f}{found["to_plain"][name]:10.3f}{found["to_parts"][name]:21.3f}'
-        )
+        ratios = f'{found["to_plain"][name]:10.3f}{found["to_parts"][name]:21.3f}'
+        lines.append(f'{WORDS[name]:<38}{milliseconds:10.1f}{ratios}' + (f'{online[name]:10.3f}' if online else ''))
     return '\n'.join(lines)
 
 
@@ -107,11 +126,32 @@ def _folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def _row(name: str, config: Config, shape: tuple[int, int, int], device: str, folder: Path) -> Callable[[], None]:
-    """Return a function that takes one step."""
-    kept = None if name in ASKED else folder / name
+def _at(iteration: int) -> AbstractContextManager:
+    """Let steps be of an iteration, as a run would tell it."""
+    return patch.dict(MessageHub.get_current_instance().runtime_info, iter=iteration)
+
+
+def _row(name: str, config: Config, shape: tuple[int, int, int], device: str, folder: Path) -> Row:
+    """Return the steps of a row."""
+    distiller = build(config.model, device, None if name in ASKED else folder / name, name.endswith('compiled'))
+    take = _step(name, distiller, config, shape, device)
+    numbers = itertools.count()
+    if name == 'weighed':
+        every = _every(distiller)
+        return [(1 / every, partial(_measuring, take)), (1 - 1 / every, take)]
+    if name == 'cold':
+        return [(1, lambda: take(next(numbers)))]
+    if name == 'shared':
+        twice = (number // 2 for number in numbers)
+        return [(1 / STUDENTS, lambda: take(next(twice))), (1 - 1 / STUDENTS, lambda: take(next(twice)))]
+    return [(1, take)]
+
+
+def _step(
+    name: str, distiller: Distiller, config: Config, shape: tuple[int, int, int], device: str
+) -> Callable[..., None]:
+    """Return a function that takes one step of a variant of the images."""
     fast = name.startswith('fast')
-    distiller = build(config.model, device, kept, compiled=name.endswith('compiled'))
     if fast:
         distiller.student.to(memory_format=torch.channels_last)
     batch = made_up_batch(distiller.student, shape, device)
@@ -122,16 +162,36 @@ def _row(name: str, config: Config, shape: tuple[int, int, int], device: str, fo
     quantised = quantising_hook(config).attach(distiller.student) if name == 'quantised' else None
     numbers = itertools.count()
 
-    def take() -> None:
-        number = next(numbers)
-        _number(batch['data_samples'], number if name == 'cold' else 0)
+    def take(variant: int = 0) -> None:
+        _number(batch['data_samples'], variant)
         if quantised is not None:
-            quantised.begin_step(number)
+            quantised.begin_step(next(numbers))
         step(model, batch, optimizers, low=fast)
         if quantised is not None:
             quantised.end_step()
 
     return take
+
+
+def _every(distiller: Distiller) -> int:
+    """Return how many iterations lie between two measurements of weights, the fewest if objectives differ.
+
+    Raises:
+        ConfigError: If no weight is measured.
+    """
+    found = [one.share.every for one in distiller.named_objectives.values() if one.share is not None]
+    if not found:
+        raise ConfigError(
+            ": no weight sets itself, so the row 'weighed' has nothing to measure: give one, such as "
+            "--cfg-options model.objectives.NAME.weight='10%'",
+            'model.objectives',
+        )
+    return min(found)
+
+
+def _measuring(take: Callable[[], None]) -> None:
+    with _at(MEASURING):
+        take()
 
 
 def _number(samples: Sequence[Any], variant: int) -> None:
@@ -150,10 +210,11 @@ def _teacher(config: Config, shape: tuple[int, int, int], device: str) -> Callab
     return lambda: plain_forward(reference, question, images)
 
 
-def _memory(take: Callable[[], None], device: str) -> float:
+def _memory(row: Row, device: str) -> float:
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     rests = torch.cuda.memory_allocated(device)
-    take()
+    for _, take in row:
+        take()
     torch.cuda.synchronize(device)
     return (torch.cuda.max_memory_allocated(device) - rests) / 2**20

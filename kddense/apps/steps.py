@@ -20,6 +20,8 @@ from kddense.registry import MODELS
 from kddense.taps import Taps
 from kddense.teachers import ModelTeacher
 
+MEASURED = ('every', 'on')  # of a weight that sets itself: when, and by which features
+
 
 def build(model: dict[str, Any], device: str, folder: Path | None = None, compiled: bool = False) -> Distiller:
     """Build a distiller with random weights.
@@ -43,9 +45,11 @@ def build(model: dict[str, Any], device: str, folder: Path | None = None, compil
 def _at_full_weight(objective: Mapping[str, Any]) -> dict[str, Any]:
     """Return an objective's config without its schedule, which may begin with 0 or count in shares of a training."""
     weight = objective.get('weight')
-    if isinstance(weight, Mapping) and 'value' in weight:
-        return {**objective, 'weight': weight['value']}
-    return dict(objective)
+    if not isinstance(weight, Mapping) or 'value' not in weight:
+        return dict(objective)
+    sets_itself = isinstance(weight['value'], str)
+    kept = {key: weight[key] for key in MEASURED if key in weight} if sets_itself else {}
+    return {**objective, 'weight': {'value': weight['value'], **kept}}
 
 
 def reference_teacher(model: dict[str, Any], device: str, student: ImageFormat) -> ModelTeacher:

@@ -13,7 +13,9 @@ import torch
 from kddense.apps.benchmark import made_up_batch, main, measure
 from kddense.apps.step_rows import measure_rows, table
 from kddense.apps.steps import build
+from kddense.objectives.shares import GradientShare
 from kddense.registry import MODELS
+from kddense.teachers import FrozenTeacher
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'benchmark_step.py'
 
@@ -104,6 +106,48 @@ def test_a_quantised_student_stands_beside_the_plain_one(segmentor):
     found = measure_rows(config, (2, 64, 64), 'cpu', ['quantised'], rounds=2, warmup=1)
     assert list(found['rows']) == ['plain', 'quantised', 'teacher']
     assert 'the same, quantised' in table(found)
+
+
+class TestMeanSteps:
+    """Rows whose steps are not all alike, by a clock that tells what a step did."""
+
+    @pytest.fixture
+    def rows(self, segmentor):
+        """A function that takes rows; a step takes a second, and so many more for each call of a method."""
+
+        def measured(owner, method, more, names, **weight):
+            config = segmentor.distilled()
+            config.model.objectives = dict(soft=dict(type='kddense.PixelWiseObjective', **weight))
+            with patch.object(owner, method, autospec=True, side_effect=getattr(owner, method)) as called:
+
+                def clock(take, *_):
+                    before = called.call_count
+                    take()
+                    return 1 + more * (called.call_count - before)
+
+                with patch('kddense.apps.step_rows.timed', clock):
+                    return measure_rows(config, (2, 64, 64), 'cpu', names, rounds=3, warmup=1)
+
+        return measured
+
+    def test_three_students_behind_one_teacher(self, rows):
+        found = rows(FrozenTeacher, 'answer', 3, ['online', 'cold', 'shared', 'cached'])
+        assert found['rows'] == pytest.approx(
+            dict(plain=1000, online=4000, cold=4000, shared=(4000 + 2 * 1000) / 3, cached=1000, teacher=1000)
+        )
+        assert found['to_online']['shared'] == pytest.approx(0.5)
+        assert f'{0.5:10.3f}' in table(found)
+
+    def test_weights_are_measured_once_in_so_many_steps(self, rows):
+        weight = dict(value='10%', every=4, stop=0.5)
+        found = rows(GradientShare, 'set', 8, ['online', 'weighed'], weight=weight)
+        assert found['rows'] == pytest.approx(
+            dict(plain=1000, online=1000, weighed=(9000 + 3 * 1000) / 4, teacher=1000)
+        )
+
+    def test_a_weight_that_is_a_number_is_never_measured(self, rows):
+        with pytest.raises(ValueError, match=r"model\.objectives: no weight sets itself, so the row 'weighed'"):
+            rows(GradientShare, 'set', 8, ['weighed'], weight=0.5)
 
 
 def test_rows_are_asked_for_on_the_command_line(segmentor, tmp_path, capsys):
