@@ -1,7 +1,8 @@
 """Weights on even steps: symmetric and affine per output channel, and clipped as in WRPN.
 
-The steps are PyTorch's ``fake_quantize`` functions. How large they are is computed here: observers of ``torch.ao`` keep a
-state that a weight does not need, and are on their way out of PyTorch.
+Affine and WRPN's steps are PyTorch's ``fake_quantize`` functions; symmetric ones are rounded here, which needs no record
+for the gradient. How large steps are is computed here too: observers of ``torch.ao`` keep a state that a weight does not
+need, and are on their way out of PyTorch.
 """
 
 from __future__ import annotations
