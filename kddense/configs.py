@@ -195,10 +195,20 @@ def require_package(package: str, what: str) -> None:
 
 def classes_of(config: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the names of the classes that a whole config is trained on, if it says."""
-    dataset = (config.get('train_dataloader') or {}).get('dataset') or {}
-    while 'metainfo' not in dataset and ('dataset' in dataset or dataset.get('datasets')):  # wrapped in another
-        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    dataset = innermost_dataset((config.get('train_dataloader') or {}).get('dataset') or {}, 'metainfo')
     return class_names((dataset.get('metainfo') or {}).get('classes'))
+
+
+def innermost_dataset(dataset: Any, key: str = 'pipeline') -> Any:
+    """Return the config of the data set, or of the first, that wrappers stand around.
+
+    Args:
+        dataset: The outermost config.
+        key: What has this key is taken for the innermost.
+    """
+    while key not in dataset and ('dataset' in dataset or dataset.get('datasets')):
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
+    return dataset
 
 
 def class_names(classes: str | Sequence[str] | None) -> tuple[str, ...] | None:

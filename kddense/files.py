@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
@@ -12,18 +13,21 @@ ASIDE = '.part'  # what is added to a name for a file that is not whole yet; a l
 BACKEND = 'kddense_whole'  # the name in a ``backend_args`` of mmengine
 
 
-def write_whole(file: str | Path, contents: bytes) -> None:
+def write_whole(file: str | Path, contents: bytes, shared: bool = False) -> None:
     """Write a file such that its name stands for the old contents, or for all of the new ones, whenever the process ends.
 
     Args:
         file: Where to; its folder is made if there is none.
         contents: What to write.
+        shared: Whether other processes may write the same file now: each has a name aside of its own then, which stays if it
+            is killed.
 
     Raises:
         OSError: If it cannot be written; then the old file is untouched and nothing else is left.
     """
     file = Path(file)
-    aside = file.with_name(file.name + ASIDE)
+    own = f'.{platform.node()}-{os.getpid()}' if shared else ''
+    aside = file.with_name(f'{file.name}{own}{ASIDE}')
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with aside.open('wb') as opened:

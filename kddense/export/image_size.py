@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
+from kddense.configs import innermost_dataset
+
 
 def example_size(settings: Mapping[str, Any], shape: Sequence[int] | None = None) -> tuple[int, int]:
     """Return the height and width of images as the network gets them, padded.
@@ -43,7 +45,4 @@ def _is_pair(value: Any) -> TypeGuard[Sequence[int]]:
 
 
 def _pipeline(loader: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    dataset = (loader or {}).get('dataset') or {}
-    while 'pipeline' not in dataset and ('dataset' in dataset or dataset.get('datasets')):  # wrapped in another
-        dataset = dataset.get('dataset') or dataset['datasets'][0]
-    return dataset.get('pipeline', [])
+    return innermost_dataset((loader or {}).get('dataset') or {}).get('pipeline', [])

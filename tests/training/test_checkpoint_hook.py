@@ -252,6 +252,14 @@ class TestWholeFiles:
         assert file.read_bytes() == b'old'
         assert list(tmp_path.iterdir()) == [file]
 
+    def test_each_process_has_a_name_aside_of_its_own(self, tmp_path, monkeypatch):
+        seen = []
+        monkeypatch.setattr(files, '_sync', lambda path, flags: seen.append(path.name))
+        for process in (7, 8):
+            monkeypatch.setattr(os, 'getpid', lambda process=process: process)
+            write_whole(tmp_path / 'file', b'text', shared=True)
+        assert len({name for name in seen if name.endswith('.part')}) == 2
+
     def test_it_makes_the_folder(self, tmp_path):
         write_whole(tmp_path / 'new' / 'file', b'text')
         assert (tmp_path / 'new' / 'file').read_bytes() == b'text'

@@ -10,6 +10,7 @@ again after an interruption: what is done stays. Several processes share the wor
 from __future__ import annotations
 
 import argparse
+import copy
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,20 +21,21 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmengine.logging import MMLogger
 
-from kddense.apps.command_line import ConfigOptions, change_config, in_one_sentence, new_parser
+from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.apps.noise import ignore_known_warnings
-from kddense.configs import classes_of, find_config, read_config_file
+from kddense.configs import class_names, classes_of, find_config, innermost_dataset, read_config_file
 from kddense.datasets.image_files import Images, find_images, read_image
-from kddense.errors import ConfigError
+from kddense.errors import ConfigError, sentence_of
 from kddense.report.evaluation import build_loader, load_model, plain_config, scope_of
 from kddense.teachers.weights import hash_of
 from kddense.training.unlabelled import pipeline_without_labels
 
-from .families import Family, family_of
+from .families import LEVELS_PER_METRE, Family, family_of
 from .folder import LabelFolder
 
 PRECISION = 0.8
 OFTEN = 100  # images between two lines
+NO_IMAGES = 'has no validation images to choose least scores by: give it some, or --threshold'
 
 
 @in_one_sentence()
@@ -50,21 +52,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     ignore_known_warnings()
     MMLogger.get_instance('label', log_level='ERROR')
     images = find_images(args.images)
+    _check_place(args, images)
     config = read_config_file(find_config(args.config))
     change_config(config, args.cfg_options)
     if 'model' not in config:
         raise ConfigError(f"'{args.config}' holds no model")
     config = plain_config(config)
     labeller = Labeller(config, args.checkpoint, args.device)
-    family = family_of(labeller.model, labeller.classes)
+    family = family_of(labeller.model, labeller.classes, args.depth_levels)
     _check_options(args, family, config)
-    folder = LabelFolder(args.out, family, labeller.identity(args))
+    identity = dict(images=str(images.root.resolve()), **labeller.identity(), **_limits(args, family, config))
+    folder = LabelFolder(args.out, family, identity)
     thresholds = folder.thresholds(lambda: _thresholds(args, family, labeller, _say))
     for name, least in thresholds.items():
         if least is None:
             _say(f'{name}: no score is sure enough, it gets no labels')
     _label(images, args.shard, folder, family, labeller, thresholds)
     _tell_end(images, folder, folder.finish(images.names, thresholds))
+    if told := family.told():
+        _say(told)
     return 0
 
 
@@ -80,11 +86,14 @@ class Labeller:
     def __init__(self, config: Config, checkpoint: str, device: str) -> None:
         self.config = config
         self.model: Any = load_model(config, checkpoint, name='model').to(device)
-        dataset = _innermost(config, 'test_dataloader')
+        if config.get('test_dataloader') is None:
+            raise ConfigError(' is missing: images are prepared by its pipeline', 'test_dataloader')
+        dataset = innermost_dataset(config.test_dataloader.dataset)
         self.steps = pipeline_without_labels(list(dataset.get('pipeline') or ()))
         if not self.steps:
             raise ConfigError('has no pipeline: images are prepared by it', 'test_dataloader.dataset')
-        self.classes = (dataset.get('metainfo') or {}).get('classes') or classes_of(config) or self._classes_of_type()
+        own = class_names((dataset.get('metainfo') or {}).get('classes'))
+        self.classes = own or classes_of(config) or self._classes_of_type()
         with scope_of(config):
             self.pipeline = Compose(self.steps)
 
@@ -94,18 +103,33 @@ class Labeller:
             data: Any = self.pipeline(dict(img_path=str(path), img_id=0))
             return self.model.test_step(dict(inputs=[data['inputs']], data_samples=[data['data_samples']]))[0]
 
-    def identity(self, args: argparse.Namespace) -> dict[str, str]:
-        """Return what decides the labels, as short texts."""
-        model = f'{self.model!r} {self.config.model.get("test_cfg")} {self.steps}'
+    def identity(self) -> dict[str, str]:
+        """Return what decides the labels of an image, as short texts."""
+        settings = [self.config.model.get(key) for key in ('test_cfg', 'data_preprocessor')]
         return dict(
             weights=hash_of(self.model.state_dict()),
-            model=hashlib.blake2b(model.encode(), digest_size=16).hexdigest(),
-            thresholds=str(args.threshold if args.threshold is not None else f'precision {args.precision}'),
+            model=_digest(f'{self.model!r} {settings} {self.steps}'),
+            classes=', '.join(self.classes or ()),
         )
 
     def _classes_of_type(self) -> Any:
         dataset = build_loader(self.config, 'test').dataset
         return dataset.metainfo.get('classes')  # type: ignore[attr-defined]
+
+
+def _limits(args: argparse.Namespace, family: Family, config: Config) -> dict[str, str]:
+    """Return what decides which labels are kept, as short texts."""
+    if not family.has_classes:
+        return dict(depth_levels=str(args.depth_levels))
+    if args.threshold is not None:
+        return dict(thresholds=str(args.threshold))
+    return dict(
+        thresholds=f'precision {args.precision}', validation_images=_digest(str(config.val_dataloader.get('dataset')))
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _label(
@@ -135,7 +159,7 @@ def _thresholds(
         return dict(classes={})
     if args.threshold is not None:
         return dict(classes=dict.fromkeys(family.classes, args.threshold))
-    dataset: Any = build_loader(labeller.config, 'val').dataset
+    dataset = _validation_images(labeller.config)
     say(f'choosing the least scores on {len(dataset)} validation images')
 
     def judged() -> Iterator[tuple[Any, Any]]:
@@ -145,33 +169,44 @@ def _thresholds(
     return dict(precision=args.precision, images=len(dataset), classes=family.choose(judged(), args.precision))
 
 
+def _validation_images(config: Config) -> Any:
+    config = copy.deepcopy(config)
+    innermost_dataset(config.val_dataloader.dataset).serialize_data = False  # mmengine cannot serialise an empty list
+    dataset: Any = build_loader(config, 'val').dataset
+    if len(dataset) == 0:
+        raise ConfigError(f': val_dataloader {NO_IMAGES}', '--precision')
+    return dataset
+
+
+def _check_place(args: argparse.Namespace, images: Images) -> None:
+    """Raise a ConfigError if what is written would be among the images of the next call."""
+    out = args.out.resolve()
+    searched = Path(args.images)
+    inside = [name for name in images.names if images.path(name).resolve().is_relative_to(out)]
+    if inside or (searched.is_dir() and out.is_relative_to(searched.resolve())):
+        what = (
+            f'holds images to be labelled, {inside[0]} say' if inside else f"lies in the folder of images '{searched}'"
+        )
+        raise ConfigError(f"'{args.out}' {what}: name a folder beside them, as label maps are images too", '--out')
+
+
 def _check_options(args: argparse.Namespace, family: Family, config: Config) -> None:
     if not family.has_classes and args.threshold is not None:
         raise ConfigError(': depth has no scores, leave it out', '--threshold')
+    if family.has_classes and args.depth_levels != LEVELS_PER_METRE:
+        raise ConfigError(': only depth has levels, leave it out', '--depth-levels')
     if family.has_classes and args.threshold is None and config.get('val_dataloader') is None:
-        raise ConfigError(
-            ': the config has no validation images to choose least scores by: give val_dataloader, or --threshold',
-            '--precision',
-        )
+        raise ConfigError(f': the config {NO_IMAGES}', '--precision')
 
 
 def _tell_end(images: Images, folder: LabelFolder, all_done: bool) -> None:
     labelled = sum(map(folder.is_done, images.names))
     unreadable = [name for name in images.names if folder.is_unreadable(name)]
-    _say(f'{labelled} of {len(images.names)} images are labelled in {folder.path}')
+    _say(f'{labelled} of {len(images.names)} images are labelled in {folder.path}, by their paths in {images.root}')
     if unreadable:
         _say(f'{len(unreadable)} could not be read: {", ".join(unreadable)}')
     if not all_done:
         _say('the others are left to other shards')
-
-
-def _innermost(config: Config, loader: str) -> Any:
-    if config.get(loader) is None:
-        raise ConfigError(' is missing: images are prepared by its pipeline', loader)
-    dataset = config[loader].dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
-    return dataset
 
 
 def _say(text: str) -> None:
@@ -195,6 +230,14 @@ def _share(text: str) -> float:
     return value
 
 
+def _device(text: str) -> str:
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is not there: {sentence_of(error)}') from None
+    return text
+
+
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument('config', help='a config; of a distillation, the student labels')
@@ -207,6 +250,9 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     scores.add_argument('--threshold', type=_share, help='the least score of every class instead')
     parser.add_argument('--shard', type=_shard, default=(1, 1), help='which part is labelled here, such as 2/4')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument(
+        '--depth-levels', type=count, default=LEVELS_PER_METRE, help=f'of 16 bits, for a metre; {LEVELS_PER_METRE}'
+    )
+    parser.add_argument('--device', type=_device, default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     return parser.parse_args(argv)

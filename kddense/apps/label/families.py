@@ -19,6 +19,8 @@ from kddense.views import is_a
 from .thresholds import LEVELS, least_level, least_score, matched
 
 IGNORED = 255  # in maps of labels
+DEEPEST = 65535  # the greatest level of 16 bits
+LEVELS_PER_METRE = 1000
 Thresholds = Mapping[str, float | None]  # by class; None leaves it out
 
 
@@ -64,6 +66,10 @@ class Family:
     def gather(self, folder: Path, names: Sequence[str], thresholds: Thresholds) -> dict[str, bytes]:
         """Return what is written once all images are done."""
         return {}
+
+    def told(self) -> str:
+        """Return what is to be said of the labels that were written by this process, if anything."""
+        return ''
 
 
 class Boxes(Family):
@@ -135,9 +141,16 @@ class Pixels(Family):
 
     folder, suffix = 'labels', '.png'
 
+    def __init__(self, classes: Sequence[str]) -> None:
+        if len(classes) > IGNORED:
+            raise ConfigError(
+                f'names {len(classes)} classes: label maps have 8 bits and hold {IGNORED}', 'test_dataloader.dataset'
+            )
+        super().__init__(classes)
+
     def files(self, sample: Any, name: str, thresholds: Thresholds) -> dict[str, bytes]:
         labels, levels = _classified(sample)
-        least = np.array([LEVELS if (one := thresholds[key]) is None else round(one * LEVELS) for key in self.classes])
+        least = np.array([_level_of(thresholds[key]) for key in self.classes])
         kept = np.where(levels >= least[labels], labels, IGNORED)
         return {
             self.file(name, 'scores'): _png(levels.astype(np.uint8)),
@@ -165,34 +178,63 @@ class Pixels(Family):
 
 
 class Depths(Family):
-    """Depth of every pixel in 16 bits, in thousandths of what the model gives: millimetres."""
+    """Depth of every pixel in 16 bits, 0 where it is not known or beyond the greatest level.
+
+    Args:
+        levels: For each metre, or whatever the unit of the model's depth is; by default they are millimetres.
+    """
 
     folder, suffix = 'depth', '.png'
     has_classes = False
 
+    def __init__(self, levels: int = LEVELS_PER_METRE) -> None:
+        super().__init__(())
+        self.levels = levels
+        self._beyond = 0
+
     def files(self, sample: Any, name: str, thresholds: Thresholds) -> dict[str, bytes]:
         depth = sample.pred_depth_map.data.cpu().numpy().reshape(sample.pred_depth_map.data.shape[-2:])
-        known = np.isfinite(depth) & (depth > 0)
-        return {self.file(name): _png(np.where(known, depth * 1000, 0).round().clip(0, 65535).astype(np.uint16))}
+        levels = np.where(np.isfinite(depth) & (depth > 0), depth * self.levels, 0).round()
+        self._beyond += int((levels > DEEPEST).sum())
+        return {self.file(name): _png(np.where(levels > DEEPEST, 0, levels).astype(np.uint16))}
+
+    def told(self) -> str:
+        if not self._beyond:
+            return ''
+        return (
+            f'{self._beyond} pixels lie beyond {DEEPEST / self.levels:g} m, the greatest depth at {self.levels} levels per '
+            'metre, and got none: fewer --depth-levels reach further'
+        )
 
 
-def family_of(model: nn.Module, classes: Sequence[str] | None) -> Family:
+def family_of(model: nn.Module, classes: Sequence[str] | None, depth_levels: int = LEVELS_PER_METRE) -> Family:
     """Return what the family of a model writes.
+
+    Args:
+        model: The model.
+        classes: Names of its classes, ``None`` if they are not known.
+        depth_levels: See :class:`Depths`.
 
     Raises:
         ConfigError: If it is of none, or its classes are not known.
     """
-    kinds = (('DepthEstimator', Depths), ('BaseSegmentor', Pixels), ('BaseDetector', Boxes))
+    kinds: tuple[tuple[str, type[Family]], ...] = (
+        ('DepthEstimator', Depths),
+        ('BaseSegmentor', Pixels),
+        ('BaseDetector', Boxes),
+    )
     kind = next((kind for name, kind in kinds if is_a(model, name)), None)
     if kind is None:
         raise ConfigError(
             f' is a {type(model).__name__}: only detectors, segmentors and depth estimators label', 'model'
         )
-    if kind.has_classes and classes is None:
+    if kind is Depths:
+        return Depths(depth_levels)
+    if classes is None:
         raise ConfigError(
             'names no classes: labels need names; set metainfo=dict(classes=…) there', 'test_dataloader.dataset'
         )
-    return kind(classes or ())
+    return kind(classes)
 
 
 def _outcome(found: Any, true: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -202,6 +244,11 @@ def _outcome(found: Any, true: Sequence[Mapping[str, Any]]) -> np.ndarray:
     ignored = np.array([bool(one.get('ignore_flag')) for one in true], bool)
     overlaps = bbox_overlaps(found.bboxes.astype(np.float32), boxes) if len(boxes) else np.zeros((len(found), 0))
     return matched(overlaps, found.scores, ignored)
+
+
+def _level_of(threshold: float | None) -> int:
+    """Return the least level of a class; one beyond all levels leaves it out."""
+    return LEVELS if threshold is None else min(round(threshold * LEVELS), LEVELS - 1)
 
 
 def _classified(sample: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kddense.errors import ConfigError
-from kddense.files import write_whole
+from kddense.files import ASIDE, write_whole
 
 from .families import Family
 
@@ -31,22 +31,26 @@ class LabelFolder:
     def __init__(self, path: Path, family: Family, identity: Mapping[str, str]) -> None:
         self.path = path
         self.family = family
-        before = self._json(RUN)
-        if before is None:
-            _write(path / RUN, dict(identity))
-        elif before != identity:
-            other = [key for key in identity if before.get(key) != identity[key]]
+        self.identity = dict(identity)
+        before = self._json(RUN, 'name another folder')
+        self._is_new = before is None
+        if before not in (None, self.identity):
+            other = [key for key in {**self.identity, **before} if before.get(key) != self.identity.get(key)]
             raise ConfigError(
-                f"'{path}' holds labels that were made with {' and '.join(other)} of another kind: name another folder",
-                '--out',
+                f"'{path}' holds labels that were made with other {' and '.join(other)}: name another folder", '--out'
             )
 
     def thresholds(self, choose: Callable[[], dict[str, Any]]) -> dict[str, float | None]:
-        """Return the least scores by class, chosen once and kept."""
-        kept = self._json(THRESHOLDS)
+        """Return the least scores by class, chosen once and kept; from then on the folder is this run's.
+
+        Raises:
+            ConfigError: If what was kept is damaged.
+        """
+        kept = None if self._is_new else self._json(THRESHOLDS, 'remove it, and they are chosen anew', 'classes')
         if kept is None:
             kept = choose()
-            _write(self.path / THRESHOLDS, kept)
+            _write(self.path / THRESHOLDS, _as_json(kept))
+        _write(self.path / RUN, _as_json(self.identity))
         return kept['classes']
 
     def is_done(self, name: str) -> bool:
@@ -59,12 +63,12 @@ class LabelFolder:
 
     def note_unreadable(self, name: str) -> None:
         """Note that an image cannot be read."""
-        write_whole(self.path / UNREADABLE / name, b'')
+        _write(self.path / UNREADABLE / name, b'')
 
     def keep(self, files: Mapping[str, bytes]) -> None:
         """Write the files of an image."""
         for file, contents in files.items():
-            write_whole(self.path / file, contents)
+            _write(self.path / file, contents)
 
     def finish(self, names: Sequence[str], thresholds: Mapping[str, float | None]) -> bool:
         """Write what is of all images together, if all are done; tell whether they are."""
@@ -73,18 +77,32 @@ class LabelFolder:
             return False
         for file, contents in self.family.gather(self.path, labelled, thresholds).items():
             _write(self.path / file, contents)
+        for left in self.path.rglob(f'*-[0-9]*{ASIDE}'):  # of processes that were killed
+            left.unlink(missing_ok=True)
         return True
 
-    def _json(self, name: str) -> Any:
+    def _json(self, name: str, mend: str, *keys: str) -> Any:
+        """Return what a file holds, ``None`` if there is none."""
         file = self.path / name
-        return json.loads(file.read_text()) if file.is_file() else None
+        if not file.is_file():
+            return None
+        try:
+            found = json.loads(file.read_text())
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(found.get(key), dict) for key in keys):
+            raise ConfigError(f": '{file}' is damaged: {mend}", '--out')
+        return found
 
 
-def _write(file: Path, contents: Any) -> None:
+def _as_json(contents: Mapping[str, Any]) -> bytes:
+    return (json.dumps(contents, indent=2) + '\n').encode()
+
+
+def _write(file: Path, contents: bytes) -> None:
     """Write what other processes may write at the same time, all of them the same."""
-    data = contents if isinstance(contents, bytes) else (json.dumps(contents, indent=2) + '\n').encode()
     try:
-        write_whole(file, data)
-    except FileNotFoundError:  # another process has just put its own in place
+        write_whole(file, contents, shared=True)
+    except FileNotFoundError:  # another process, which found all done, has removed it
         if not file.is_file():
             raise

@@ -78,6 +78,19 @@ def test_pixels_below_the_least_score_are_left_out():
     np.testing.assert_array_equal(image_of(files['scores/x.png']), expected)
 
 
+@pytest.mark.parametrize('least', [0.998, 0.999, 1.0])
+def test_sure_pixels_are_kept_whatever_the_least_score(least):
+    logits = torch.tensor([[[30.0, 3.0]], [[0.0, 0.0]]])
+    files = Pixels(['sky', 'road']).files(pixels_of(logits), 'x.png', dict(sky=least, road=least))
+    assert image_of(files['labels/x.png']).tolist() == [[0, 255]]
+
+
+def test_more_classes_than_8_bits_hold_are_refused():
+    Pixels(list(map(str, range(255))))
+    with pytest.raises(ValueError, match=r'^test_dataloader.dataset names 256 classes: label maps have 8 bits'):
+        Pixels(list(map(str, range(256))))
+
+
 def test_the_score_of_one_sigmoid_is_that_of_the_class_it_decides_for():
     files = Pixels(['other', 'road']).files(
         pixels_of(torch.tensor([[[4.0, -4.0]]])), 'x.png', dict(other=0.0, road=0.0)
@@ -102,12 +115,18 @@ def test_least_scores_of_pixels_by_what_is_true():
         family.choose([(pixels_of(logits), np.zeros((2, 4)))], 0.5)
 
 
-def test_depth_that_is_none_is_0():
+def test_depth_that_is_none_or_beyond_the_levels_is_0():
     from mmseg.structures import SegDataSample
 
-    depth = torch.tensor([[[1.2345, torch.nan, torch.inf, -1.0, 90.0]]])
-    files = Depths([]).files(SegDataSample(pred_depth_map=PixelData(data=depth)), 'x.png', {})
-    assert image_of(files['depth/x.png']).tolist() == [[1234, 0, 0, 0, 65535]]
+    depth = torch.tensor([[[1.2345, torch.nan, torch.inf, -1.0, 65.535, 90.0]]])
+    sample = SegDataSample(pred_depth_map=PixelData(data=depth))
+    family = Depths()
+    assert family.told() == ''
+    assert image_of(family.files(sample, 'x.png', {})['depth/x.png']).tolist() == [[1234, 0, 0, 0, 65535, 0]]
+    assert family.told().startswith('1 pixels lie beyond 65.535 m, the greatest depth at 1000 levels per metre')
+    fewer = Depths(256)
+    assert image_of(fewer.files(sample, 'x.png', {})['depth/x.png']).tolist() == [[316, 0, 0, 0, 16777, 23040]]
+    assert fewer.told() == ''
 
 
 def test_other_models_are_refused():

@@ -135,6 +135,7 @@ def test_unreadable_images_are_named_skipped_and_counted(whole, models, frames, 
     assert label(models, task, frames, whole[task]) == 0  # nothing is left to do
     said = capsys.readouterr().out
     assert '10 of 11 images are labelled' in said
+    assert f'by their paths in {frames}' in said
     assert '1 could not be read: a/broken.png' in said
 
 
@@ -202,13 +203,65 @@ def test_a_class_that_is_never_right_gets_no_labels(models, frames, tmp_path, ca
 @pytest.mark.parametrize(
     'options, sentence',
     [
-        (['--threshold', '0.4'], r"--out '.*labels' holds labels that were made with thresholds of another kind"),
+        (['--threshold', '0.4'], r"--out '.*labels' holds labels that were made with other thresholds: name another"),
+        (['--precision', '0.4'], 'other thresholds and validation_images'),
+        (['--cfg-options', 'model.data_preprocessor.mean=[0,0,0]'], 'other model'),
+        (['--cfg-options', 'test_dataloader.dataset.metainfo.classes=[a,b,c,d]'], 'other classes'),
         (['--cfg-options', 'test_dataloader.dataset.pipeline=[]'], 'test_dataloader.dataset has no pipeline'),
+        (['--depth-levels', '256'], '--depth-levels: only depth has levels'),
     ],
 )
 def test_another_run_in_the_same_folder_is_refused(whole, models, frames, options, sentence):
-    with pytest.raises(SystemExit, match=f'^error: {sentence}'):
+    with pytest.raises(SystemExit, match=f'^error: .*{sentence}'):
         label(models, 'segmentor', frames, whole['segmentor'], *options)
+
+
+def test_labels_of_another_folders_images_are_refused(whole, models, frames, tmp_path):
+    shutil.copytree(frames, tmp_path / 'others')
+    with pytest.raises(SystemExit, match='holds labels that were made with other images: name another folder'):
+        label(models, 'depth', tmp_path / 'others', whole['depth'])
+
+
+def test_labels_among_the_images_are_refused(models, frames, tmp_path):
+    own = shutil.copytree(frames, tmp_path / 'own')
+    with pytest.raises(SystemExit, match=r"^error: --out '.*out' lies in the folder of images '.*own': name a folder"):
+        label(models, 'depth', own, own / 'out')
+    with pytest.raises(SystemExit, match=r"^error: --out '.*' holds images to be labelled, a/1.png say"):
+        label(models, 'depth', own / '**/*.png', tmp_path)
+    assert label(models, 'depth', own / 'a/*.png', own / 'out') == 0  # a pattern that finds no label
+
+
+def test_a_run_that_could_not_choose_leaves_the_folder_free(models, frames, tmp_path):
+    options = ['--precision', '0.5', '--cfg-options']
+    for change, sentence in (
+        ('val_dataloader.dataset.ann_file=nowhere.json', 'nowhere.json'),
+        ('val_dataloader.dataset.indices=0', '--precision: val_dataloader has no validation images .* or --threshold'),
+    ):
+        with pytest.raises(SystemExit, match=f'^error: .*{sentence}'):
+            label(models, 'detector', frames, tmp_path / 'labels', *options, change)
+    assert label(models, 'detector', frames, tmp_path / 'labels', '--threshold', '0.3') == 0
+
+
+@pytest.mark.parametrize('name, mend', [('thresholds', 'remove it'), ('run', 'name another folder')])
+@pytest.mark.parametrize('text', ['{', '[]', ''])
+def test_a_damaged_file_is_one_sentence(whole, models, frames, tmp_path, name, mend, text):
+    shutil.copytree(whole['detector'], tmp_path / 'labels')
+    (tmp_path / 'labels' / f'{name}.json').write_text(text)
+    with pytest.raises(SystemExit, match=rf"^error: --out: '.*{name}.json' is damaged: {mend}"):
+        label(models, 'detector', frames, tmp_path / 'labels')
+
+
+def test_a_device_that_is_not_there(models, frames, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        label(models, 'depth', frames, tmp_path / 'x', '--device', 'cudaa')
+    assert "argument --device: 'cudaa' is not there" in capsys.readouterr().err
+
+
+def test_depth_beyond_the_levels_is_counted(models, frames, tmp_path, capsys):
+    label(models, 'depth', frames / 'a/[13].png', tmp_path / 'x', '--depth-levels', '1000000')
+    assert '8192 pixels lie beyond 0.065535 m' in capsys.readouterr().out
+    assert json.loads((tmp_path / 'x' / 'run.json').read_text())['depth_levels'] == '1000000'
+    assert not np.array(Image.open(tmp_path / 'x' / 'depth/1.png')).any()
 
 
 def test_another_models_folder_is_refused(whole, models, frames, tmp_path):
@@ -216,7 +269,7 @@ def test_another_models_folder_is_refused(whole, models, frames, tmp_path):
     torch.save(
         {key: value + 1 if value.is_floating_point() else value for key, value in state.items()}, tmp_path / 'x.pth'
     )
-    with pytest.raises(SystemExit, match='holds labels that were made with weights of another kind'):
+    with pytest.raises(SystemExit, match='holds labels that were made with other weights'):
         main([models['depth'][0], str(tmp_path / 'x.pth'), str(frames), '--out', str(whole['depth'])])
 
 
