@@ -24,8 +24,17 @@ class TestConfigText:
 
     @pytest.mark.parametrize(
         'text',
-        ['a = open("x")', 'import os', 'a = dict(**b)', 'a = dict([1])', 'a = dict({open("x"): 1})', 'a = dict({**b})']
-        + ['a = dict({}, {})', 'a.b = 1', 'a ='],
+        [
+            'a = open("x")',
+            'import os',
+            'a = dict(**b)',
+            'a = dict([1])',
+            'a = dict({open("x"): 1})',
+            'a = dict({**b})',
+            'a = dict({}, {})',
+            'a.b = 1',
+            'a =',
+        ],
     )
     def test_it_runs_nothing(self, text):
         with pytest.raises(ValueError, match='it is not plain data'):
