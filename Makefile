@@ -9,8 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 LEGACY := .venv-legacy
 FORKS := .venv-forks
-# Tiny models gain nothing from threads, and two test processes share the machine better without.
-TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0
+# Tiny models gain nothing from threads, and two test processes share the machine better without. Python keeps what it
+# has compiled, also where the environment says otherwise: the tests start some hundred processes.
+TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0 PYTHONDONTWRITEBYTECODE=
 # Tests that share trained runs stay in one process (tests/conftest.py); the parts with the longest tests come first.
 IN_TWO := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 TEST_OPTIONS ?=

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import os
 import random
@@ -19,7 +20,7 @@ import torch
 import kddense  # noqa: F401  (before mmcv.ops)
 
 from .helpers.processes import StockScript
-from .helpers.quick_python import QuickPython, quick_configs
+from .helpers.quick_python import QuickPython, quick_changes
 from .helpers.toy_task import ToyTask, losses_of, make_toy_data
 
 SHARING = ('tests/contracts/', 'tests/export/')  # folders of tests that share trained runs
@@ -38,6 +39,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return next((folder for folder in SHARING if file.startswith(folder)), file)
 
     return ByTrainedRuns(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays to the end: no collection of garbage looks at its half a million objects again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope='session', autouse=True)
@@ -73,7 +79,7 @@ def no_run_before():
 def quick_mmengine() -> Iterator[None]:
     """What takes mmengine long, and changes no result, is left out."""
     with pytest.MonkeyPatch.context() as patch:
-        for change in quick_configs():
+        for change in quick_changes():
             patch.setattr(*change)
         yield
 
@@ -146,6 +152,12 @@ def python(tmp_path_factory) -> Iterator[str]:
     quick = QuickPython(tmp_path_factory.mktemp('python'))
     yield quick.program
     quick.close()
+
+
+@pytest.fixture
+def quick_processes(monkeypatch, python) -> None:
+    """What this process starts with its own interpreter starts with that one."""
+    monkeypatch.setattr('sys.executable', python)
 
 
 @pytest.fixture(scope='session')

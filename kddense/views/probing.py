@@ -15,7 +15,8 @@ from kddense.exchange import ViewError
 from kddense.random_state import forked_random_state
 from kddense.taps import TapError
 
-SIZE, LARGE = 64, 512  # some heads pool over a window larger than a tiny map, LRASPP for one
+# DINO picks 900 queries out of the positions of an image, and LRASPP pools over windows of 49: a tiny map is too small.
+SIZES = 64, 256, 512
 
 Found = TypeVar('Found')
 
@@ -58,8 +59,8 @@ def blank_batches(model: Any, channels: int | None, divisor: int) -> list[Tensor
     first = next((layer.in_channels for layer in backbone.modules() if isinstance(layer, nn.Conv2d)), 3)
     depths = [channels] if channels else list(dict.fromkeys([3, first]))
     own = _own_image_size(backbone)
-    rounded = [-(-size // divisor) * divisor for size in (SIZE, LARGE)]
-    sizes = [(rounded[0],) * 2, *([own] if own else []), (rounded[1],) * 2]
+    tiny, *larger = [(-(-size // divisor) * divisor,) * 2 for size in SIZES]
+    sizes = [tiny, *([own] if own else []), *larger]
     weight = next(model.parameters())
     return [weight.new_zeros(1, depth, *size) for size, depth in itertools.product(dict.fromkeys(sizes), depths)]
 

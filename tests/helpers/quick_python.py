@@ -3,7 +3,7 @@
 Importing them takes five seconds of processor time, which is more than most scripts of the tests take for their work. So
 one process imports them, and each script runs in a process of its own that is forked from it: with its own memory, folder,
 environment, arguments, signals and exit status, and without ``kddense``, which it imports for itself. What takes mmengine
-long and changes no result is left out, see :func:`quick_configs`.
+long and changes no result is left out, see :func:`quick_changes`.
 
 ``main`` is that process. ``CLIENT`` is a program that stands in for the interpreter: it hands its arguments over, lends its
 input and output, passes signals on, and ends as the script ends.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import json
 import os
@@ -25,8 +26,9 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 BEFOREHAND = (
@@ -64,18 +66,21 @@ sys.exit(status)
 """
 
 
-def quick_configs() -> Iterator[tuple[Any, str, Callable]]:
+def quick_changes() -> Iterator[tuple[Any, str, Any]]:
     """Yield what to change in mmengine, as arguments of ``setattr``.
 
-    It formats a run's config for the log and for each checkpoint, which takes longer than a toy training. And for each
-    config of another package it reads all of that package's metafiles; here, once.
+    It formats a run's config for the log and for each checkpoint, which takes longer than a toy training. For each config
+    of another package it reads all of that package's metafiles; here, once. And for each data set it lets Python look
+    for garbage among all objects of the process.
     """
     from mmengine.config import config, utils
+    from mmengine.dataset import base_dataset
 
     if hasattr(config, 'FormatCode'):
         yield config, 'FormatCode', lambda text, **_: (text, True)
     yield config, 'is_installed', functools.cache(config.is_installed)
     yield utils, 'load', functools.cache(utils.load)
+    yield base_dataset, 'gc', SimpleNamespace(collect=lambda: 0)
 
 
 class QuickPython:
@@ -122,8 +127,9 @@ def main() -> None:
     for module in BEFOREHAND:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
-    for change in quick_configs():
+    for change in quick_changes():
         setattr(*change)
+    gc.freeze()  # what was imported stays: the scripts' collections of garbage need not look at it
     while True:
         connection, _ = listening.accept()
         if os.fork() == 0:

@@ -65,10 +65,10 @@ class Crashing:
         return call
 
 
-def plain(task, **options):
-    """Return a training of six steps with a checkpoint after each second, of which one is kept."""
-    saving = dict(interval=2, max_keep_ckpts=1, **options)
-    config = task.plain(train_cfg__max_iters=6, default_hooks__checkpoint=saving)
+def plain(task, steps=6, **options):
+    """Return a training of some steps with three checkpoints, of which one is kept."""
+    saving = dict(interval=steps // 3, max_keep_ckpts=1, **options)
+    config = task.plain(train_cfg__max_iters=steps, default_hooks__checkpoint=saving)
     config.val_cfg = config.val_dataloader = config.val_evaluator = None
     config.custom_hooks = [dict(type='kddense.RandomStateHook')]
     config.custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
@@ -77,7 +77,7 @@ def plain(task, **options):
 
 def test_whichever_call_is_the_last(segmentor, tmp_path, monkeypatch):
     """The second of three savings is broken off at each point in turn; what is left resumes to the same weights."""
-    whole = segmentor.train(plain(segmentor), tmp_path / 'whole')
+    whole = segmentor.train(plain(segmentor, steps=3), tmp_path / 'whole')
     expected = whole.model.state_dict()
     crashing = Crashing(monkeypatch)
     save = WholeCheckpointHook._save_checkpoint_with_step
@@ -86,13 +86,13 @@ def test_whichever_call_is_the_last(segmentor, tmp_path, monkeypatch):
         folder = tmp_path / f'point_{points}'
 
         def saving(hook, runner, step, meta, calls=points):
-            crashing.arm(calls if step == 4 else None)
+            crashing.arm(calls if step == 2 else None)
             save(hook, runner, step, meta)
             crashing.arm(None)
 
         monkeypatch.setattr(WholeCheckpointHook, '_save_checkpoint_with_step', saving)
         try:
-            segmentor.train(plain(segmentor), folder)
+            segmentor.train(plain(segmentor, steps=3), folder)
         except Crash:
             crashing.arm(None)
             points += 1
@@ -100,13 +100,13 @@ def test_whichever_call_is_the_last(segmentor, tmp_path, monkeypatch):
             break
         monkeypatch.setattr(WholeCheckpointHook, '_save_checkpoint_with_step', save)
         assert is_whole(folder / (folder / 'last_checkpoint').read_text().rpartition('/')[2])
-        config = plain(segmentor)
+        config = plain(segmentor, steps=3)
         config.resume = True
         resumed = segmentor.train(config, folder)
-        assert resumed.train_loop.iter == 6
+        assert resumed.train_loop.iter == 3
         for key, value in resumed.model.state_dict().items():
             assert torch.equal(value, expected[key]), (points, key)
-        assert [path.name for path in folder.glob('*.pth*')] == ['iter_6.pth']
+        assert [path.name for path in folder.glob('*.pth*')] == ['iter_3.pth']
     assert points >= 14  # two files, each opened, synced, renamed, its folder synced; and the removal of two
 
 

@@ -66,6 +66,15 @@ def test_twins_say_the_same_of_their_own_queries_and_of_each_others(family):
     assert not other.judge(own.queries).logits.requires_grad
 
 
+def test_queries_out_of_many_positions_are_looked_for_on_no_larger_image_than_that_takes():
+    view = distiller(detr('dino', 8, {'num_queries': 900})).student_view
+    tried = []
+    view.model.backbone.register_forward_pre_hook(lambda module, images: tried.append(images[0].shape[-1]))
+    (said,) = view.probe_opinions('predictions')
+    assert said.logits.shape[2] == 900
+    assert tried == [64, 256]
+
+
 @pytest.mark.parametrize('family', FAMILY)
 def test_the_last_layer_is_what_the_model_predicts(family):
     model = distiller(detr(family, 8, {'test_cfg.max_per_img': QUERIES * CLASSES if family != 'detr' else QUERIES}))

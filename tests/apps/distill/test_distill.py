@@ -62,13 +62,7 @@ def test_what_two_models_need_is_written(distillation, query_detector):
     )
 
 
-@pytest.fixture
-def quick(monkeypatch, python):
-    """What is trained is trained by an interpreter that has imported OpenMMLab before."""
-    monkeypatch.setattr('sys.executable', python)
-
-
-def test_one_call_from_two_configs_to_a_report(distillation, detector, quick, monkeypatch, capfd):
+def test_one_call_from_two_configs_to_a_report(distillation, detector, quick_processes, monkeypatch, capfd):
     options = {'train_cfg.max_epochs': 1, 'train_dataloader.dataset.indices': 2}
     arguments = dict(compare=True, test_teacher=False, options=options)
     made = distillation(detector, **arguments)

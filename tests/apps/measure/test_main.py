@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope='module')
-def project(segmentor, tmp_path_factory):
+def project(segmentor, python, tmp_path_factory):
     """One seed of the plain student, with and without more time, and of a distilled one."""
     folder = tmp_path_factory.mktemp('measured')
     short = dict(train_cfg__max_iters=2, train_cfg__val_interval=2)
@@ -30,6 +29,7 @@ def project(segmentor, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv('OMP_NUM_THREADS', '1')
+        patch.setattr('sys.executable', python)
         assert main([*COMMAND, '--json', 'measured.json']) == 0
     return folder
 
@@ -101,7 +101,7 @@ def test_the_share_of_each_image_sums_up_to_the_metric(at_work):
     assert 100 * np.nanmean(ratio) == pytest.approx(scores['mIoU'], abs=0.01)
 
 
-def test_settings_are_chosen_on_other_images(segmentor, tmp_path, monkeypatch):
+def test_settings_are_chosen_on_other_images(segmentor, tmp_path, monkeypatch, quick_processes):
     plain = segmentor.plain(train_cfg__max_iters=1, train_cfg__val_interval=2)
     plain.val_dataloader.dataset.indices = 3
     plain.dump(tmp_path / 'plain.py')
@@ -117,7 +117,9 @@ def test_settings_are_chosen_on_other_images(segmentor, tmp_path, monkeypatch):
     assert nothing_of_the_test_split == 1
 
 
-def test_what_goes_on_from_a_trained_student_begins_with_its_weights(project, segmentor, tmp_path, monkeypatch):
+def test_what_goes_on_from_a_trained_student_begins_with_its_weights(
+    project, segmentor, tmp_path, monkeypatch, quick_processes
+):
     """At a rate of 0 the weights stay those of the student of the same seed; the table compares it with the plain one."""
     shutil.copytree(project, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
@@ -208,8 +210,8 @@ def test_nothing_measured_yet(at_work, tmp_path, capsys):
     assert 'nothing is measured yet' in capsys.readouterr().err
 
 
-def test_the_script_needs_to_know_what(capsys):
-    done = subprocess.run([sys.executable, ROOT / 'tools' / 'measure.py'], capture_output=True, text=True)
+def test_the_script_needs_to_know_what(python):
+    done = subprocess.run([python, ROOT / 'tools' / 'measure.py'], capture_output=True, text=True)
 
     assert done.returncode == 2
     assert 'give --plain and --work-dir, or --show and recorded tables' in done.stderr

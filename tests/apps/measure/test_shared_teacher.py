@@ -76,7 +76,7 @@ def test_another_sampler_is_refused(tmp_path):
         shared(TEACHER, 'ClassAwareSampler', tmp_path=tmp_path)
 
 
-def test_the_second_student_asks_nothing(segmentor, tmp_path, monkeypatch):
+def test_the_second_student_asks_nothing(segmentor, tmp_path, monkeypatch, quick_processes):
     iterations = dict(train_cfg__max_iters=2, train_cfg__val_interval=3, train_dataloader__dataset__indices=2)
     segmentor.plain(**iterations).dump(tmp_path / 'plain.py')
     segmentor.distilled(**iterations).dump(tmp_path / 'distilled.py')

@@ -8,8 +8,7 @@ from ...helpers.programmes import ToyProgramme
 
 
 @pytest.fixture
-def toy(segmentor, tmp_path, monkeypatch, python) -> ToyProgramme:
+def toy(segmentor, tmp_path, monkeypatch, quick_processes) -> ToyProgramme:
     """Programmes of toy segmentors."""
-    monkeypatch.setattr('sys.executable', python)
     monkeypatch.chdir(tmp_path)
     return ToyProgramme(segmentor, tmp_path)
