@@ -41,11 +41,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return ByTrainedRuns(config, log)
 
 
-def pytest_collection_finish() -> None:
-    """What is there by now stays to the end: no collection of garbage looks at its half a million objects again."""
-    gc.freeze()
-
-
 @pytest.fixture(scope='session', autouse=True)
 def one_thread():
     """Sums in a fixed order, so that runs can be compared bit for bit; and short jobs beside other jobs."""
@@ -76,8 +71,16 @@ def no_run_before():
 
 
 @pytest.fixture(scope='session', autouse=True)
-def quick_mmengine() -> Iterator[None]:
-    """What takes mmengine long, and changes no result, is left out."""
+def quick_collections() -> Iterator[None]:
+    """No collection of garbage looks at the half a million objects that were there before the first test."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def quick_libraries() -> Iterator[None]:
+    """What takes mmengine and PyTorch long, and changes no result, is left out."""
     with pytest.MonkeyPatch.context() as patch:
         for change in quick_changes():
             patch.setattr(*change)

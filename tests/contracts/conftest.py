@@ -58,13 +58,13 @@ def _tell(task, config, folder: Path, stock_script, death: int, survivor: str, l
     resumed.dump(folder / 'resumed.py')
 
     train = stock_script(task.package, 'train.py')
-    if task.name in ('detector', 'segmentor'):  # once for each library, nothing is imported before the script begins
-        train = StockScript(task.package, 'train.py')
     killed = train.start(folder / 'broken.py', '--work-dir', folder / 'run', cwd=folder)
     output, _ = killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL, output
     assert (folder / 'run' / 'last_checkpoint').read_text().endswith(survivor)
     assert not (folder / 'run' / last).exists()
+    if task.name in ('detector', 'segmentor'):  # once for each library, nothing is imported before the script begins
+        train = StockScript(task.package, 'train.py')
     train.run(folder / 'resumed.py', '--work-dir', folder / 'run', '--resume', cwd=folder)
 
     runner = task.train(Config.fromfile(folder / 'whole.py'), folder / 'whole')

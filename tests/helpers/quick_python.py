@@ -3,7 +3,7 @@
 Importing them takes five seconds of processor time, which is more than most scripts of the tests take for their work. So
 one process imports them, and each script runs in a process of its own that is forked from it: with its own memory, folder,
 environment, arguments, signals and exit status, and without ``kddense``, which it imports for itself. What takes mmengine
-long and changes no result is left out, see :func:`quick_changes`.
+and PyTorch long and changes no result is left out, see :func:`quick_changes`.
 
 ``main`` is that process. ``CLIENT`` is a program that stands in for the interpreter: it hands its arguments over, lends its
 input and output, passes signals on, and ends as the script ends.
@@ -67,20 +67,25 @@ sys.exit(status)
 
 
 def quick_changes() -> Iterator[tuple[Any, str, Any]]:
-    """Yield what to change in mmengine, as arguments of ``setattr``.
+    """Yield what to change in mmengine and PyTorch, as arguments of ``setattr``.
 
-    It formats a run's config for the log and for each checkpoint, which takes longer than a toy training. For each config
-    of another package it reads all of that package's metafiles; here, once. And for each data set it lets Python look
-    for garbage among all objects of the process.
+    mmengine formats a run's config for the log and for each checkpoint, which takes longer than a toy training. For each
+    config of another package it reads all of that package's metafiles; here, once. And for each data set it lets Python
+    look for garbage among all objects of the process.
+
+    PyTorch waits five seconds for each worker of a data loader that is found among garbage: in vain, since the queue by
+    which it would tell the worker to end is garbage too.
     """
     from mmengine.config import config, utils
     from mmengine.dataset import base_dataset
+    from torch.utils.data import _utils as loading
 
     if hasattr(config, 'FormatCode'):
         yield config, 'FormatCode', lambda text, **_: (text, True)
     yield config, 'is_installed', functools.cache(config.is_installed)
     yield utils, 'load', functools.cache(utils.load)
     yield base_dataset, 'gc', SimpleNamespace(collect=lambda: 0)
+    yield loading, 'MP_STATUS_CHECK_INTERVAL', 0.2
 
 
 class QuickPython:
