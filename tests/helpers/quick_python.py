@@ -70,20 +70,22 @@ def quick_changes() -> Iterator[tuple[Any, str, Any]]:
     """Yield what to change in mmengine and PyTorch, as arguments of ``setattr``.
 
     mmengine formats a run's config for the log and for each checkpoint, which takes longer than a toy training. For each
-    config of another package it reads all of that package's metafiles; here, once. And for each data set it lets Python
-    look for garbage among all objects of the process.
+    config of another package it reads all of that package's metafiles, and for each run it asks compilers for their
+    versions; here, once. And for each data set it lets Python look for garbage among all objects of the process.
 
     PyTorch waits five seconds for each worker of a data loader that is found among garbage: in vain, since the queue by
     which it would tell the worker to end is garbage too.
     """
     from mmengine.config import config, utils
     from mmengine.dataset import base_dataset
+    from mmengine.runner import runner
     from torch.utils.data import _utils as loading
 
     if hasattr(config, 'FormatCode'):
         yield config, 'FormatCode', lambda text, **_: (text, True)
     yield config, 'is_installed', functools.cache(config.is_installed)
     yield utils, 'load', functools.cache(utils.load)
+    yield runner, 'collect_env', functools.cache(runner.collect_env)
     yield base_dataset, 'gc', SimpleNamespace(collect=lambda: 0)
     yield loading, 'MP_STATUS_CHECK_INTERVAL', 0.2
 
@@ -134,6 +136,7 @@ def main() -> None:
             importlib.import_module(module)
     for change in quick_changes():
         setattr(*change)
+    importlib.import_module('mmengine.runner.runner').collect_env()  # once for all scripts
     gc.freeze()  # what was imported stays: the scripts' collections of garbage need not look at it
     while True:
         connection, _ = listening.accept()
