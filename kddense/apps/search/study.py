@@ -93,13 +93,13 @@ class Worker:
         chosen = {name: trial.suggest_categorical(name, list(choices)) for name, choices in self.search.space.items()}
         folder = folder_of(self.work_dir, chosen)
         folder.mkdir(parents=True, exist_ok=True)
-        trial.set_user_attr('folder', str(folder))
         lock = locked(folder / LOCK)
         if lock is None:  # another worker is at the same student: try another
             study.set_user_attr(TWINS, study.user_attrs.get(TWINS, 0) + 1)
             study.tell(trial, state=_State('FAIL'))
             return
-        with lock:  # until its end is told: a trial that runs without a lock is one whose worker is gone
+        with lock:  # until its end is told: a trial of a folder that is not locked is one whose worker is gone
+            trial.set_user_attr('folder', str(folder))
             self._end(study, trial, chosen, folder, lock)
 
     def _end(self, study: Any, trial: Any, chosen: Mapping[str, str], folder: Path, lock: IO[bytes]) -> None:
@@ -156,8 +156,11 @@ class Worker:
             if lock is None:
                 continue
             with lock:
-                study.tell(one.number, state=_State('FAIL'))
-                study.enqueue_trial(one.params)
+                if study.get_trials(deepcopy=False)[one.number].state == _State(
+                    'RUNNING'
+                ):  # it may have ended meanwhile
+                    study.tell(one.number, state=_State('FAIL'))
+                    study.enqueue_trial(one.params)
 
     def _give_up_late(self, study: Any, trial: Any) -> None:
         """Leave a trial that began a minute ago and has no folder yet: its worker was gone before it chose."""

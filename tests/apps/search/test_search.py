@@ -174,6 +174,23 @@ def test_a_worker_that_is_gone_is_replaced(search, quick, tmp_path):
     assert len(done) == 2
 
 
+def test_a_training_that_ends_while_another_worker_looks_counts(search, quick, tmp_path, monkeypatch):
+    """After the look at what runs, before that its folder is found without a lock."""
+    file = search(trials=1)
+    study = worker(file, tmp_path / 'out').open()
+    ending = study.ask()
+    (tmp_path / 'out/ending').mkdir()
+    ending.set_user_attr('folder', str(tmp_path / 'out/ending'))
+
+    def locked_once_it_ended(file):
+        study.tell(ending, 1.0)
+        return locked(file)
+
+    monkeypatch.setattr(studies, 'locked', locked_once_it_ended)
+    assert [one.state.name for one in worker(file, tmp_path / 'out').work().get_trials()] == ['COMPLETE']
+    assert not quick
+
+
 def test_a_study_of_another_space_is_refused_and_stays(search, quick, tmp_path):
     worker(search(trials=1), tmp_path / 'out').work()
     before = (tmp_path / 'out/study.log').read_bytes()
