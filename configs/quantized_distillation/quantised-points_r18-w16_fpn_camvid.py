@@ -1,4 +1,4 @@
-"""A trained student's weights rest on CamVid, and the points they are rounded to learn from the labels, without a teacher."""
+"""A trained student's weights rest on CamVid; the points they are rounded to learn from the labels, without a teacher."""
 
 _base_ = './quantised_r18-w16_fpn_camvid.py'
 
