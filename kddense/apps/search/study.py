@@ -156,11 +156,10 @@ class Worker:
             if lock is None:
                 continue
             with lock:
-                if study.get_trials(deepcopy=False)[one.number].state == _State(
-                    'RUNNING'
-                ):  # it may have ended meanwhile
-                    study.tell(one.number, state=_State('FAIL'))
-                    study.enqueue_trial(one.params)
+                if study.get_trials(deepcopy=False)[one.number].state.is_finished():  # since the look at what runs
+                    continue
+                study.tell(one.number, state=_State('FAIL'))
+                study.enqueue_trial(one.params)
 
     def _give_up_late(self, study: Any, trial: Any) -> None:
         """Leave a trial that began a minute ago and has no folder yet: its worker was gone before it chose."""
