@@ -30,13 +30,13 @@ class TimmTeacher(ModelTeacher):
 
     Args:
         model: Name of the model in timm, with or without the tag of its weights:
-            ``'vit_small_patch14_dinov2.lvd142m'``.
+            ``'vit_small_patch14_dinov2.lvd142m'``; or as timm's ``'hf-hub:account/model'`` and ``'local-dir:folder'``.
         checkpoint: Path or URL of its weights, ``.safetensors`` or PyTorch's, as timm or their authors published them.
         pretrained: Whether timm downloads them, once, to its own cache.
         levels: Which maps to give: blocks of a transformer or stages, from 0 or from the end; by default the last.
         norm: Whether the model's last norm is applied to the maps of a transformer's blocks, as DINOv2's authors do.
         image_size: For models that take one image size alone: its height and width, or one number for both; the student's
-            image is stretched to it. ``None`` for any size.
+            image is stretched to it. Whole patches. ``None`` for any size.
         options: More arguments of ``timm.create_model``.
         name: What messages call it: the config key it came from.
         **kwargs: See :class:`ModelTeacher`. With patches of 14 pixels, ``input_scale=0.875`` gives one cell for 16 pixels of
@@ -83,8 +83,19 @@ class TimmTeacher(ModelTeacher):
     def build_model(self) -> nn.Module:
         with within(f'{self._key}.model'), forked_random_state():
             backbone = TimmFeatures(**self._arguments, owner=f'{self._key}.model')  # type: ignore[arg-type]
+        self._check_patches(backbone.size_divisor)
         self.view_options = dict(patch_size=backbone.patch_size, stretched=self._size is not None)
         return _Encoder(backbone)
+
+    def _check_patches(self, patch: int) -> None:
+        """Raise a ValueError if images of the set size end within a patch: their border would not be seen."""
+        cut = [one for one in self._size or () if one % patch]
+        if cut:
+            below = cut[0] - cut[0] % patch
+            raise ValueError(
+                f'{self._key}.image_size must be multiples of {patch} pixels for {self._arguments["name"]}, got {cut[0]}: '
+                f'take {below + patch}{f" or {below}" if below else ""}'
+            )
 
     def take_weights(self, model: Any, checkpoint: str) -> None:
         what = f'{self._key}.checkpoint'

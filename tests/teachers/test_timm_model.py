@@ -1,5 +1,6 @@
-"""Models of timm as teachers: maps, positions, sizes, published weights. Random weights, two blocks each."""
+"""Models of timm as teachers: maps, positions, sizes. Random weights, two blocks each."""
 
+import json
 import sys
 
 import pytest
@@ -150,70 +151,6 @@ def test_maps_that_end_at_one_pixel_are_resized_as_before():
     assert torch.equal(match_size(own, teacher, image=(80, 64))[0], match_size(own, teacher)[0])
 
 
-def published(model):
-    """Return random weights under the names of the authors of DINOv2."""
-    weights = dict(model.state_dict())
-    weights['register_tokens'] = weights.pop('reg_token')
-    weights['mask_token'] = torch.zeros(1, 32)
-    places = torch.cat([weights['cls_token'] * 0, weights['pos_embed']], 1)
-    weights['pos_embed'] = places
-    return weights
-
-
-def as_timm(model):
-    return dict(model.state_dict())
-
-
-FORMS = {
-    'timm': as_timm,
-    'of a head': lambda model: {**model.state_dict(), 'head.weight': torch.ones(7, 32), 'head.bias': torch.ones(7)},
-    'in model': lambda model: dict(model=dict(model.state_dict())),
-    'of DDP': lambda model: {f'module.{key}': one for key, one in model.state_dict().items()},
-    "the authors'": published,
-}
-
-
-# A file of safetensors holds no containers.
-FILES = [
-    (form, suffix)
-    for form in FORMS
-    for suffix in ('pth', 'safetensors')
-    if (form, suffix) != ('in model', 'safetensors')
-]
-
-
-@pytest.mark.parametrize('form, suffix', FILES)
-def test_published_weights_load_as_timm_loads_them(tmp_path, form, suffix):
-    make = FORMS[form]
-    _, small, *_ = SHAPES['dinov2 with registers']
-    trained = timm_library().create_model(DINO, num_classes=0, dynamic_img_size=True, **small).eval()
-    file, weights = tmp_path / f'dino.{suffix}', make(trained)
-    if suffix == 'pth':
-        torch.save(weights, file)
-    else:
-        save_file({key: one.contiguous() for key, one in weights.items()}, file)
-    teacher = built(teacher_of('dinov2 with registers', checkpoint=str(file)))
-    loaded = teacher.model.backbone.model
-    options = dict(num_classes=7 if form == 'of a head' else 0, dynamic_img_size=True, **small)
-    by_timm = timm_library().create_model(
-        DINO,
-        pretrained=True,
-        pretrained_cfg_overlay=dict(file=str(file), num_classes=options['num_classes']),
-        **options,
-    )
-    for key, value in loaded.state_dict().items():
-        assert torch.equal(value, by_timm.state_dict()[key]), key
-    images = torch.randn(1, 3, 56, 56)
-    if form != "the authors'":
-        assert torch.equal(loaded.forward_features(images), trained.forward_features(images))
-
-
-def test_what_has_no_place_is_left_out_and_said(tmp_path, caplog):
-    model = TimmFeatures(DINO, options=SMALL)
-    left = model.take({**model.model.state_dict(), 'head.weight': torch.ones(7, 32), 'decoder.weight': torch.ones(2)})
-    assert left == ['decoder.weight', 'head.weight']
-
-
 @pytest.mark.parametrize('size', [(64, 64), (64, 96)])
 def test_a_model_of_one_size_sees_stretched_images(size):
     small = dict(embed_dim=32, depth=2, num_heads=2)
@@ -235,14 +172,38 @@ def test_images_that_a_model_does_not_take_are_one_sentence():
         TEACHERS.build(options).answer(Question(frozenset({'backbone'})), blank(64, 96))
 
 
-def test_a_model_without_a_last_norm_says_so(monkeypatch):
-    def refuse(*args, norm, **kwargs):
-        assert not norm, 'normalization of features not supported'  # as timm's Hiera does
+HIERA = dict(model='hiera_tiny_224', options=dict(embed_dim=16, stages=(1, 1, 1, 1)))
 
-    model = TimmFeatures(DINO, options=SMALL)
-    monkeypatch.setattr(model.model, 'forward_intermediates', refuse)
-    with pytest.raises(ValueError, match=f"^model: '{DINO}' gives no maps .normalization .*: set norm=False"):
-        model(torch.zeros(1, 3, 56, 56))
+
+def test_a_model_without_a_last_norm_says_so():
+    """The norm first, whatever the size; then the size; then it speaks."""
+    build = lambda **options: TEACHERS.build(dict(type='kddense.TimmTeacher', **HIERA, **options))  # noqa: E731
+    ask = lambda teacher: teacher.answer(Question(frozenset({'backbone'})), blank(96, 64)).taps['backbone']  # noqa: E731
+    for size in ({}, dict(image_size=96)):
+        with pytest.raises(ValueError, match=r"'hiera_tiny_224' gives no maps with its last norm .*: set norm=False$"):
+            ask(build(**size))
+    with pytest.raises(ValueError, match=r'takes images of 224x224, not of 96x64 .*: set image_size=224, and images'):
+        ask(build(norm=False))
+    assert ask(build(norm=False, image_size=96))[0].shape == (1, 128, 3, 3)
+
+
+def test_names_of_hubs_and_folders_are_names(tmp_path):
+    """What timm has on a hub it knows without asking there; a folder says itself what it holds."""
+    name = f'{DINO}.lvd142m'
+    assert (
+        built({**teacher_of(), 'model': f'hf-hub:timm/{name}'}).model.backbone.model.pretrained_cfg['tag'] == 'lvd142m'
+    )
+    model = timm_library().create_model(name, num_classes=0, **SMALL)
+    trained = dict(mean=[0.1] * 3, std=[0.2] * 3, input_size=[3, 518, 518])
+    config = dict(architecture=DINO, num_classes=0, model_args=SMALL, pretrained_cfg=trained)
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    save_file(model.state_dict(), tmp_path / 'model.safetensors')
+    teacher = built(dict(type='kddense.TimmTeacher', model=f'local-dir:{tmp_path}', pretrained=True))
+    by_timm = timm_library().create_model(f'local-dir:{tmp_path}', pretrained=True, num_classes=0).state_dict()
+    loaded = teacher.model.backbone.model.state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in by_timm.items())
+    assert torch.equal(loaded['blocks.1.mlp.fc1.weight'], model.blocks[1].mlp.fc1.weight)
+    assert teacher.image_format.mean == pytest.approx([25.5] * 3)
 
 
 def test_another_size_is_another_teacher():
@@ -267,6 +228,14 @@ def test_another_size_is_another_teacher():
         (dict(options=dict(deep=3)), "^teacher.model: model .* cannot be built: .*'deep'"),
         (dict(image_size=[3, 4, 5]), '^teacher.image_size must be a height and a width'),
         (
+            dict(image_size=57),
+            f'^teacher.image_size must be multiples of 14 pixels for {DINO}, got 57: take 70 or 56$',
+        ),
+        (dict(**HIERA, image_size=100), '^teacher.image_size must be multiples of 32 .*, got 100: take 128 or 96$'),
+        (dict(image_size=[28, 9]), '^teacher.image_size must be multiples of 14 pixels .*, got 9: take 14$'),
+        (dict(model=f'hf-hub:timm/{DINO}.lvd141m'), "^teacher.model: timm knows no weights 'lvd141m'"),
+        (dict(model='local-dir:nowhere'), '^teacher.model: Config file not found: nowhere'),
+        (
             dict(image_size=56, input_scale=2),
             '^teacher.image_size sets the size of the image: leave teacher.input_scale at 1',
         ),
@@ -280,27 +249,6 @@ def test_another_size_is_another_teacher():
 def test_what_does_not_fit_is_one_sentence(options, sentence):
     with pytest.raises((ValueError, FileNotFoundError), match=sentence):
         built({**teacher_of('dinov2 with registers'), **options})
-
-
-@pytest.mark.parametrize(
-    'change, sentence',
-    [
-        (
-            lambda state: state.pop('norm.weight'),
-            r'does not fit vit_small_patch14_reg4_dinov2: 1 keys .*missing \(norm.weight\)',
-        ),
-        (lambda state: state.update({'norm.weight': torch.ones(3)}), r'1 keys .* of another shape \(norm.weight\)'),
-        (lambda state: state.update({'blocks.2.norm1.weight': torch.ones(32)}), r'too many \(blocks.2.norm1.weight\)'),
-        (lambda state: state.update({'norm.weight': torch.full((32,), torch.nan)}), 'holds NaN'),
-        (lambda state: state.clear(), 'missing'),
-    ],
-)
-def test_weights_that_do_not_fit_are_one_sentence(tmp_path, change, sentence):
-    state = dict(TimmFeatures(DINO, options=SMALL).model.state_dict())
-    change(state)
-    torch.save(state, tmp_path / 'dino.pth')
-    with pytest.raises(ValueError, match=f'^teacher.checkpoint.*{sentence}'):
-        built(teacher_of('dinov2 with registers', checkpoint=str(tmp_path / 'dino.pth')))
 
 
 def test_without_timm_the_message_says_what_to_install(monkeypatch):
