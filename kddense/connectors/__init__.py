@@ -8,7 +8,7 @@ al.'s adaptation layer: a 1x1 convolution between maps, a linear layer between v
 from .build import build_connector, build_fusing_connector, fuses
 from .layers import ConvConnector, LinearConnector
 from .review import ReviewConnector
-from .sizes import match_rank, match_size, tokens_to_map
+from .sizes import match_rank, match_size, scaled_size, tokens_to_map
 
 __all__ = [
     'ConvConnector',
@@ -19,5 +19,6 @@ __all__ = [
     'fuses',
     'match_rank',
     'match_size',
+    'scaled_size',
     'tokens_to_map',
 ]

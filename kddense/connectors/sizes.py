@@ -62,7 +62,8 @@ def match_size(
     resize: str = 'student',
     mode: str = 'bilinear',
     image: Sequence[int] | None = None,
-    cell: float | None = None,
+    patch: int | None = None,
+    scale: float = 1.0,
     stretched: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Bring two maps to one height and width; vectors, tokens and maps of equal size come back as they are.
@@ -76,7 +77,8 @@ def match_size(
         image: Height and width of the student's input. A network of stride 8 makes 9 cells of 65 pixels, which end at pixel
             72: with the image's size, cells are compared with those of the same pixels, wherever the two maps end; bilinear
             whatever the mode. Without it, both are taken to end at the same pixel.
-        cell: Pixels of the image in a patch of the teacher, if it has patches: 14 pixels, say, which no stride is.
+        patch: Pixels of a patch of the teacher, if it has patches: 14 pixels, say, which no stride is.
+        scale: Size of the image that the teacher sees, relative to the student's.
         stretched: Whether the teacher's map ends where the image does, into which it was stretched.
 
     Returns:
@@ -100,7 +102,8 @@ def match_size(
     if image is not None:
         ours = [_reach(cells, pixels) for cells, pixels in zip(student.shape[2:], image, strict=True)]
         theirs = [
-            _reach(cells, pixels, cell, stretched) for cells, pixels in zip(teacher.shape[2:], image, strict=True)
+            pixels if stretched else _reach(cells, seen, patch) * pixels / seen
+            for cells, pixels, seen in zip(teacher.shape[2:], image, scaled_size(image, scale), strict=True)
         ]
         if ours != theirs:
             if resize == 'student':
@@ -114,10 +117,15 @@ def match_size(
     return student, F.interpolate(teacher, student.shape[2:], mode=mode, align_corners=align_corners)
 
 
-def _reach(cells: int, pixels: int, cell: float | None = None, stretched: bool = False) -> float:
+def scaled_size(size: Sequence[int], scale: float) -> list[int]:
+    """Return height and width of an image that is resized by ``scale``."""
+    return [round(length * scale) for length in size]
+
+
+def _reach(cells: int, pixels: int, patch: int | None = None) -> int:
     """Return the pixel where a map of an image ends: its last patch, or the last cell of a stride of 2, 4, 8 and so on."""
-    strides = [] if stretched else [*([cell] if cell else []), *(2**power for power in range(pixels.bit_length() + 1))]
-    return next((cells * stride for stride in strides if math.ceil(round(pixels / stride, 6)) == cells), pixels)
+    strides = [*([patch] if patch else []), *(2**power for power in range(pixels.bit_length() + 1))]
+    return next((cells * stride for stride in strides if math.ceil(pixels / stride) == cells), pixels)
 
 
 def _resampled(value: Tensor, reach: Sequence[float], size: Sequence[int], wanted: Sequence[float]) -> Tensor:

@@ -1,7 +1,7 @@
 """Data sets, samplers and transforms."""
 
 from .degrade import DegradeForStudent
-from .named import DATASET, LABELLED_CLASSES, NamedDataset
+from .named import DATASET, LABELLED_CLASSES, NamedDataset, dataset_names
 from .pseudo_labels import PseudoLabels
 from .samplers import InfiniteVariantSampler, VariantSampler
 from .sparse_depth import AddSparseDepth
@@ -26,4 +26,5 @@ __all__ = [
     'UnlabelledImages',
     'VariantDataset',
     'VariantSampler',
+    'dataset_names',
 ]

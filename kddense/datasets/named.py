@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from kddense.configs import class_names
 from kddense.errors import ConfigError
-from kddense.registry import DATASETS, Plain
+from kddense.registry import DATASETS, Plain, name_of
 from kddense.taps import nearest
 
 from ._wrapped import WrappedDataset
@@ -99,3 +99,14 @@ class NamedDataset(WrappedDataset):
         return Plain(
             (config['dataset'],), 'labels keep the numbers of their own data set' if config.get('classes') else ''
         )
+
+
+def dataset_names(config: Any) -> Iterator[str]:
+    """Yield the names of all named data sets in a config, or in a part of one, however deep they stand."""
+    if isinstance(config, Mapping):
+        if 'called' in config and name_of(config.get('type', '')) == NamedDataset.__name__:
+            yield config['called']
+        config = list(config.values())
+    if isinstance(config, (list, tuple)):
+        for one in config:
+            yield from dataset_names(one)

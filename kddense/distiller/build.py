@@ -8,6 +8,8 @@ from typing import Any
 from mmengine.logging import print_log
 from torch import nn
 
+from kddense.configs import config_from_text
+from kddense.datasets import dataset_names
 from kddense.errors import ConfigError, within
 from kddense.exchange import ImageFormat
 from kddense.objectives import Objective
@@ -89,6 +91,9 @@ def check_run(
     Raises:
         ValueError: If something does not fit; the message begins with the config key.
     """
+    names = _dataset_names(config) if any(teacher.datasets for teacher in teachers.values()) else []
+    for teacher in teachers.values():
+        teacher.check_datasets(names)
     for name, objective in objectives.items():
         if objective.trains_adversary and not objective.has_optimizer:
             raise ValueError(
@@ -103,6 +108,12 @@ def check_run(
             if end is not None:
                 objective.schedule.check_length(end)
             objective.check_run(config, chosen[0].checkpoint if chosen else None)
+
+
+def _dataset_names(config: str | None) -> list[str]:
+    """Return the names of the data sets whose images a run trains on."""
+    whole = config_from_text(config) if config else {}
+    return list(dataset_names([whole.get(key) for key in ('train_dataloader', 'custom_hooks', 'default_hooks')]))
 
 
 def _check_names(configs: Mapping[str, Mapping[str, Any]]) -> None:

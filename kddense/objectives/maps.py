@@ -72,7 +72,7 @@ class MapObjective(Objective):
 
     def bind(self, student: ModelView, teacher: ModelView) -> None:
         super().bind(student, teacher)
-        self._teacher_cells = dict(cell=teacher.cell_size, stretched=teacher.is_stretched)
+        self._teacher_cells = teacher.cells
         ours, theirs = self.probed(student, 'student'), self.probed(teacher, 'teacher')
         self._check_repeats(len(ours), len(theirs))
         ours, theirs = self.chosen(ours, 'student'), self.chosen(theirs, 'teacher')

@@ -100,7 +100,7 @@ class RelativeDepthObjective(Objective):
                 mend = '' if view is student else '; name with teacher_tap where it has a map of depth'
                 raise ViewError(f'{view.owner} ({type(view.model).__name__}) does not estimate depth{mend}')
         super().bind(student, teacher)
-        self._cells = dict(cell=teacher.cell_size, stretched=teacher.is_stretched)
+        self._cells = teacher.cells
         if self.teacher_tap is not None:
             self._map_of(list(teacher.probe([self.teacher_tap])[self.teacher_tap]))
 

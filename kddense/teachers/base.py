@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 
 from kddense.datasets import DATASET
 from kddense.exchange import Answer, Batch, ImageFormat, Question
+from kddense.taps import nearest
 from kddense.views import ModelView
 
 from .weights import hash_of
@@ -70,6 +71,20 @@ class Teacher(nn.Module):
                 "train_dataloader be the `dataset` of a dict(type='kddense.NamedDataset', called=…)"
             )
         return [place for place, name in enumerate(names) if name in self.datasets]
+
+    def check_datasets(self, names: Iterable[str]) -> None:
+        """Raise a ValueError if it is to be asked about a data set that a run does not have.
+
+        Args:
+            names: Of the run's data sets.
+        """
+        known = sorted(set(names))
+        unknown = [one for one in self.datasets or () if one not in known]
+        if unknown and known:  # without any name, the first image is refused
+            raise ValueError(
+                f"{self.name}.datasets: no data set of the run is called '{unknown[0]}'{nearest(unknown[0], known)}; those "
+                f'in train_dataloader and in hooks are called {", ".join(known)}'
+            )
 
     def answer(self, question: Question, batch: Batch) -> Answer:
         """Run the parts that ``question`` asks about, on the images that the student sees.

@@ -115,7 +115,16 @@ class _EnsembleView(ModelView):
 
     def __init__(self, members: Sequence[ModelView], owner: str, by_error: bool = False) -> None:
         first = members[0]
-        super().__init__(first.model, owner, first.input_scale, first.class_map, first.image_format, frozen=True)
+        super().__init__(
+            first.model,
+            owner,
+            first.input_scale,
+            first.class_map,
+            first.image_format,
+            frozen=True,
+            patch_size=first.patch_size,
+            stretched=first.is_stretched,
+        )
         self.members = members
         self.by_error = by_error
         self.explains = first.explains

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kddense.connectors import scaled_size
 from kddense.datasets import TEACHER_IMAGE
 from kddense.exchange import Batch, ImageFormat
 
@@ -45,7 +46,7 @@ class TeacherImages:
         own = self.image_format
         kept = self._kept(batch)
         if kept:
-            canvas = [round(length * self.scale) for length in batch.inputs.shape[-2:]]
+            canvas = scaled_size(batch.inputs.shape[-2:], self.scale)
             raw = [self._raw(image).to(batch.inputs.device).float()[None] for image in kept]
             seen = [translate(image, ImageFormat(), own, [image.shape[-2:]])[0] for image in raw]
             images = fit_canvas(seen, canvas, own.pad_value)
@@ -64,7 +65,7 @@ class TeacherImages:
         return tuple(self._sized(sample, batch, canvas) for sample in batch.data_samples)
 
     def _sized(self, sample: Any, batch: Batch, canvas: tuple[int, ...]) -> Any:
-        size = tuple(round(length * self.scale) for length in _size(sample, batch))
+        size = tuple(scaled_size(_size(sample, batch), self.scale))
         own = {key: sample.metainfo[key] for key in ('img_id', 'img_path', 'ori_shape') if key in sample.metainfo}
         return type(sample)(metainfo=dict(own, img_shape=size, pad_shape=canvas, batch_input_shape=canvas))
 
@@ -169,7 +170,7 @@ def rescale(images: Tensor, scale: float) -> Tensor:
     """Resize a batch by ``scale`` (bilinear, anti-aliased when it shrinks); 1 returns it untouched."""
     if scale == 1:
         return images
-    size = [round(length * scale) for length in images.shape[-2:]]
+    size = scaled_size(images.shape[-2:], scale)
     return F.interpolate(images, size=size, mode='bilinear', align_corners=False, antialias=scale < 1)
 
 

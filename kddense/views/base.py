@@ -80,9 +80,9 @@ class ModelView:
         return other
 
     @property
-    def cell_size(self) -> float | None:
-        """Pixels of the student's image in a patch, ``None`` for a model without patches."""
-        return self.patch_size / self.input_scale if self.patch_size else None
+    def cells(self) -> dict[str, Any]:
+        """Where the cells of its maps lie, as :func:`kddense.connectors.match_size` is told of a teacher."""
+        return dict(patch=self.patch_size, scale=self.input_scale, stretched=self.is_stretched)
 
     @property
     def kinds(self) -> frozenset[str]:

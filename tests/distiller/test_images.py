@@ -6,11 +6,12 @@ import copy
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch.nn import functional as F
 
 from kddense.exchange import others_as_background
 
-from ..helpers import detectors, tiny
+from ..helpers import detectors, plugins, tiny
 from ..helpers.two_processes import in_two_processes
 
 HINT = dict(type='kddense.FeatureObjective', tap='neck', connector=dict(type='kddense.Connector'))
@@ -98,6 +99,30 @@ def test_an_image_must_say_of_which_data_set_it_is():
     model = two_teachers(HINT)
     with pytest.raises(ValueError, match=r'^teacher.a.datasets: the image number 1 of the batch does not say of which'):
         losses_of(model, batch('a', None))
+
+
+def in_a_run(model, *names, hook=None):
+    """Let a run begin whose training images are of data sets with these names, and an unlabelled one of a hook's."""
+    named = lambda name: dict(type='kddense.NamedDataset', called=name, dataset=dict(type='CocoDataset'))  # noqa: E731
+    several = dict(type='ConcatDataset', datasets=[named(name) for name in names])
+    config = dict(train_dataloader=dict(dataset=dict(type='RepeatDataset', times=2, dataset=several)))
+    if hook is not None:
+        config['default_hooks'] = dict(more=dict(type='kddense.UnlabelledImagesHook', dataset=named(hook)))
+    plugins.at_iteration(0, Config(config).pretty_text)
+    model.init_weights()
+    return losses_of(model, batch('a', 'b'))
+
+
+def test_a_data_set_that_the_run_does_not_have_is_named():
+    """Before, a name with a slip of the pen switched its teacher off, and every loss of it was 0."""
+    sentence = (
+        "^teacher.a.datasets: no data set of the run is called 'both'; the nearest names are 'bothe', 'b'; those "
+        'in train_dataloader and in hooks are called a, b, bothe$'
+    )
+    with pytest.raises(ValueError, match=sentence):
+        in_a_run(two_teachers(HINT), 'a', 'b', 'bothe')
+    for names, hook in ((('a', 'b', 'both'), None), (('a', 'b'), 'both')):
+        assert in_a_run(two_teachers(HINT), *names, hook=hook)['distill.a.loss'] > 0
 
 
 # --- classes that a teacher does not know --------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def test_the_student_is_resized_to_the_places_of_the_teacher(patch, student):
         (torch.arange(width) * (8 if width == 9 else 16) + (4 if width == 9 else 8)).float().expand(1, 1, height, width)
     )
     teacher = torch.zeros(1, 1, 5, 5)
-    resized, _ = match_size(own, teacher, 'student', image=(65, 65), cell=patch)
+    resized, _ = match_size(own, teacher, 'student', image=(65, 65), patch=patch)
     middles = (torch.arange(5) * patch + patch / 2).clamp(float(own.min()), float(own.max()))
     torch.testing.assert_close(resized[0, 0, 0], middles)
 
