@@ -18,6 +18,8 @@ from mmengine.registry import MODELS
 from mmengine.runner.checkpoint import get_torchvision_models
 from PIL import Image
 
+from .helpers.processes import PATIENCE
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()
 QUICK_START = (ROOT / 'docs' / 'quick-start.md').read_text()
@@ -130,7 +132,7 @@ def run(clone, python):
         path = f'{Path(python).parent}:{clone / "bin"}:{os.environ["PATH"]}'
         environment = {**os.environ, 'PATH': path, 'TORCH_HOME': str(clone / 'torch'), 'OMP_NUM_THREADS': '1'}
         command = ['bash', '-c', line]
-        done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=500)
+        done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return done.stdout + done.stderr
 

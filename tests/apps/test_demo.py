@@ -17,6 +17,8 @@ import pytest
 from kddense.apps.demo import TASKS, Demo, DemoError, Teller, Training
 from kddense.training.runs import last_record
 
+from ..helpers.processes import PATIENCE
+
 REPOSITORY = Path(__file__).parents[2]
 CONFIGS = REPOSITORY / 'configs' / 'demo'
 LENGTH = {
@@ -52,14 +54,14 @@ def start(scenes, python):
 
 
 def wait_until(happened) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
 def finished(process) -> list[str]:
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     return output.splitlines()
 
@@ -133,7 +135,7 @@ def test_interrupted_it_goes_on_where_it_was(start, tmp_path):
     # The checkpoint itself may be there half written; this is written after it.
     wait_until((folder / 'teacher' / 'last_checkpoint').exists)
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE)
 
     assert process.returncode == 1
     assert 'Ctrl-C once more ends at once' in output
@@ -146,7 +148,7 @@ def test_interrupted_it_goes_on_where_it_was(start, tmp_path):
     process = start('segmentation', folder, *longer)
     wait_until(lambda: (folder / 'distilled').exists() or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=300)
+    process.communicate(timeout=PATIENCE)
     log = (folder / 'teacher' / 'output.log').read_text()
     assert 'resumed epoch: 0, iter: ' in log
     assert json.loads((folder / 'teacher' / 'demo.json').read_text())['done']
@@ -155,14 +157,14 @@ def test_interrupted_it_goes_on_where_it_was(start, tmp_path):
 def test_a_demo_of_other_settings_is_left_alone(done, start):
     folder, _ = done('segmentation')
     process = start('segmentation', folder, 'randomness.seed=5')
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert f'error: {folder}/teacher holds a training of other settings: delete it, or choose another' in output
 
 
 def test_a_training_that_fails_says_why_and_where_to_look(start, tmp_path):
     process = start('segmentation', tmp_path / 'demo', 'optim_wrapper.optimizer.type=Nothing')
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     found = re.search(r'error: (.*) stopped with an error: TypeError: .*; see (.*)/output.log', output)
     role = {'teacher': 'teacher', 'plain student': 'plain'}[found[1]]
@@ -173,7 +175,7 @@ def test_a_training_that_fails_says_why_and_where_to_look(start, tmp_path):
 def test_other_scenes_in_the_way_are_left_alone(start, done, tmp_path):
     done('segmentation')
     process = start('segmentation', tmp_path / 'demo', '--images', '7', '2')
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert 'holds street scenes of other settings (train 6 instead of 7)' in output
 

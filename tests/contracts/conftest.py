@@ -11,7 +11,7 @@ import pytest
 
 from kddense.compat import load_checkpoint
 
-from ..helpers.processes import StockScript
+from ..helpers.processes import PATIENCE, StockScript
 from ..helpers.toy_task import ToyTask
 
 FAMILIES = (
@@ -59,7 +59,7 @@ def _tell(task, config, folder: Path, stock_script, death: int, survivor: str, l
 
     train = stock_script(task.package, 'train.py')
     killed = train.start(folder / 'broken.py', '--work-dir', folder / 'run', cwd=folder)
-    output, _ = killed.communicate(timeout=300)
+    output, _ = killed.communicate(timeout=PATIENCE)
     assert killed.returncode == -signal.SIGKILL, output
     assert (folder / 'run' / 'last_checkpoint').read_text().endswith(survivor)
     assert not (folder / 'run' / last).exists()

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from kddense.compat import load_checkpoint
 
 from ..helpers.cached import on_variants, with_cache
+from ..helpers.processes import PATIENCE
 from ..helpers.toy_task import losses_of
 from ..helpers.two_processes import in_two_processes
 from .test_resume import assert_equal
@@ -85,7 +86,7 @@ def test_killed_and_resumed(name, death, last, request, tmp_path, online, stock_
     broken.dump(tmp_path / 'broken.py')
     train = stock_script(task.package, 'train.py')
     killed = train.start(tmp_path / 'broken.py', '--work-dir', tmp_path / 'run', cwd=tmp_path)
-    output, _ = killed.communicate(timeout=300)
+    output, _ = killed.communicate(timeout=PATIENCE)
     assert killed.returncode == -signal.SIGKILL, output
     assert (tmp_path / 'run' / 'last_checkpoint').exists()
     train.run(tmp_path / 'config.py', '--work-dir', tmp_path / 'run', '--resume', cwd=tmp_path)

@@ -17,7 +17,7 @@ from kddense.compat import load_checkpoint
 from kddense.distiller.state import own_state, own_state_in
 from kddense.export import export_student
 
-from ..helpers.processes import SCRIPTS
+from ..helpers.processes import PATIENCE, SCRIPTS
 from ..helpers.scripts.two_processes import STEP
 from .test_two_processes import assert_close, objectives_with_one_waiting, without_chance
 
@@ -94,7 +94,7 @@ def folder(jobs, segmentor, python, tmp_path_factory):
         )
         for rank in range(2)
     ]
-    outputs = [node.communicate(timeout=300)[0] for node in nodes]
+    outputs = [node.communicate(timeout=PATIENCE)[0] for node in nodes]
     assert not any(node.returncode for node in nodes), '\n'.join(outputs)
     return folder
 

@@ -14,7 +14,7 @@ from mmengine.logging import MessageHub
 from kddense.compat import load_checkpoint
 from kddense.objectives._shared_numbers import SharedNumbers
 
-from ..helpers.processes import SCRIPTS
+from ..helpers.processes import PATIENCE, SCRIPTS
 from ..helpers.scripts.two_processes import STEP
 
 
@@ -139,7 +139,7 @@ def folder(tasks, distillers, python, tmp_path_factory):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 SCRIPTS = Path(__file__).parent / 'scripts'
+PATIENCE = (
+    1800  # seconds, after which a process hangs; on a machine with other work, ten seconds' work may take minutes
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,6 @@ class StockScript:
     def run(self, *arguments: object, cwd: Path) -> str:
         """Run it to its end; returns what it printed."""
         process = self.start(*arguments, cwd=cwd)
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
         return output

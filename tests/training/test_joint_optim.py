@@ -24,7 +24,7 @@ from kddense.training.joint_optim_constructor import check_schedules
 
 from ..contracts.test_resume import assert_equal
 from ..contracts.test_two_processes import without_chance
-from ..helpers.processes import SCRIPTS
+from ..helpers.processes import PATIENCE, SCRIPTS
 from ..helpers.scripts import toy_adversary  # noqa: F401  (registers it)
 
 SGD = dict(type='SGD', lr=0.02, momentum=0.9, weight_decay=5e-4)
@@ -634,7 +634,7 @@ def test_two_processes_train_as_one(segmentor, objectives, python, tmp_path):
     distiller.train()
     for _ in range(5):
         distiller.train_step(copy.deepcopy(batch), wrapper)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     found = load_checkpoint(tmp_path / 'weights.pth')
     moved = {name: (parameter - before[name]).abs().max() for name, parameter in distiller.named_parameters()}

@@ -20,6 +20,8 @@ from kddense.apps.search import trial as trials
 from kddense.apps.search.space import config_of, folder_of, read_search
 from kddense.apps.search.study import Worker, front, reward
 
+from ...helpers.processes import PATIENCE
+
 pytest.importorskip('optuna')
 SPACE = dict(
     width={str(width): {'student.backbone.base_channels': width} for width in (8, 16)},
@@ -126,7 +128,7 @@ def test_two_workers_share_one_study_and_take_half_the_time(search, quick, tmp_p
         with begun.get_lock():
             number = begun.value
             begun.value += 1
-        deadline = time.monotonic() + 300
+        deadline = time.monotonic() + PATIENCE
         while in_pairs and begun.value <= min(number | 1, 5):  # the last one may be begun twice
             assert time.monotonic() < deadline, 'no other training begins meanwhile'
             time.sleep(0.01)

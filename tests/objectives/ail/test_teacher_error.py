@@ -20,6 +20,8 @@ from kddense.objectives.ail.teacher_error import (
     write_teacher_errors,
 )
 
+from ...helpers.processes import PATIENCE
+
 ERRORS = torch.tensor([0.25, 0.01, 0.09])
 DATASET = dict(type='CocoDataset', data_root='data/bccd/', ann_file='train.json', data_prefix=dict(img='train/'))
 CONFIG = f'train_dataloader = dict(dataset={DATASET!r})'
@@ -105,9 +107,9 @@ def test_processes_share_one_range(tmp_path):
     processes = [context.Process(target=_one_of_two, args=(rank, tmp_path / 'rendezvous', results)) for rank in (0, 1)]
     for process in processes:
         process.start()
-    got = dict(results.get(timeout=60) for _ in processes)
+    got = dict(results.get(timeout=PATIENCE) for _ in processes)
     for process in processes:
-        process.join(60)
+        process.join(PATIENCE)
     assert got[0] == got[1] == [pytest.approx(0.24), pytest.approx(0.99)]
 
 
