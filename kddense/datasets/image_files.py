@@ -1,10 +1,11 @@
-"""Which images are labelled: a folder, a pattern or a list."""
+"""Which images a text names: a folder, a pattern or a list."""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,30 +34,46 @@ class Images:
         return self.root / name
 
 
-def find_images(source: str) -> Images:
-    """Return the images that a text names.
+def find_files(source: str, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
+    """Return the files that a text names, each once, in the order of their paths.
 
     Args:
         source: A folder, searched with all folders in it; a pattern such as ``'frames/*/*.png'``; or a ``.txt`` file with a
             path on each line, relative to the file.
+        suffixes: Endings of the files that are looked for, in lower case; all that a list names is taken.
 
     Raises:
         FileNotFoundError: If it names none.
-        ConfigError: If two of them differ in the ending of their name alone: their labels would have one name.
     """
     path = Path(source)
-    if path.is_dir():
-        root, found = path, [one for one in path.rglob('*') if one.suffix.lower() in SUFFIXES and one.is_file()]
-    elif path.suffix == '.txt' and path.is_file():
+    if path.suffix == '.txt' and path.is_file():
         lines = [line.strip() for line in path.read_text().splitlines()]
-        root, found = path.parent, [path.parent / line for line in lines if line]
+        found = [path.parent / line for line in lines if line]
     else:
-        found = [Path(one) for one in glob.glob(source, recursive=True) if Path(one).suffix.lower() in SUFFIXES]
-        root = Path(os.path.commonpath([one.parent for one in found])) if found else path
+        candidates = path.rglob('*') if path.is_dir() else map(Path, glob.glob(source, recursive=True))
+        found = [one for one in candidates if one.suffix.lower() in suffixes and one.is_file()]
     if not found:
         raise FileNotFoundError(
-            f"there is no image in '{source}': name a folder, a pattern or a .txt list of {', '.join(SUFFIXES)}"
+            f"there is no image in '{source}': name a folder, a pattern or a .txt list of {', '.join(suffixes)}"
         )
+    return sorted(set(found), key=Path.as_posix)
+
+
+def find_images(source: str) -> Images:
+    """Return the images that a text names, as what is to be labelled.
+
+    Args:
+        source: See :func:`find_files`.
+
+    Raises:
+        FileNotFoundError: If it names none.
+        ConfigError: If two of them differ in the ending of their name alone, their labels would have one name; or one lies
+            outside of its list's folder.
+    """
+    path, found = Path(source), find_files(source)
+    root = path if path.is_dir() else path.parent
+    if not path.exists():  # a pattern
+        root = Path(os.path.commonpath([one.parent for one in found]))
     names = sorted({Path(os.path.relpath(one, root)).as_posix() for one in found})
     _check_names(names)
     return Images(root, tuple(names))

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
+from kddense.datasets.unlabelled import mark_unlabelled
+from kddense.errors import ConfigError, sentence_of, within
+from kddense.random_state import forked_random_state
 from kddense.registry import HOOKS, name_of
 
 from .added_hook import AddedHook
+
+KEY = 'custom_hooks.UnlabelledImagesHook.dataset'
+LABELS = (
+    *('LoadAnnotations', 'LoadDepthAnnotation', 'LoadPanopticAnnotations', 'LoadEmptyAnnotations'),
+    *('FilterAnnotations', 'GenerateEdge'),
+)
+MIXING = ('Mosaic', 'CachedMosaic', 'MixUp', 'CachedMixUp', 'CopyPaste', 'RandomMosaic', 'RandomDepthMix')
+BOXES = ('MinIoURandomCrop', 'RandomCenterCropPad', 'RandomAffine', 'RandomShift', 'RandomErasing')
 
 
 @HOOKS.register_module()
@@ -23,7 +38,8 @@ class UnlabelledImagesHook(AddedHook):
 
     Args:
         dataset: Config of the images: a ``kddense.UnlabelledImages``, or any dataset class that gives images without their
-            labels. Its pipeline is by default the training images' own, less what needs labels.
+            labels; others may stand around it. Its pipeline is by default the training images' own, less what needs labels
+            and what mixes several images, such as Mosaic; which steps these are is said.
         ratio: Unlabelled images for each labelled one.
         num_workers: Processes that load them.
 
@@ -54,9 +70,24 @@ class UnlabelledImagesHook(AddedHook):
                 f'custom_hooks: {self.ratio} unlabelled images for each of {runner.train_dataloader.batch_size} are less '
                 'than one image: raise the ratio of the UnlabelledImagesHook'
             )
-        self.dataset.setdefault('pipeline', pipeline_without_labels(_training_pipeline(runner)))
-        self.dataset.setdefault('lazy_init', False)
-        self.dataset.setdefault('serialize_data', False)  # mmengine cannot serialise an empty list
+        self._set_defaults(runner)
+        with within(KEY, self.dataset):
+            loader = self._build_loader(runner, batch_size)
+        self._batches = iter(loader)
+        for _ in range(runner.iter):  # where a resumed run left off
+            next(self._batches)
+
+    def _set_defaults(self, runner: Runner) -> None:
+        readers = list(_readers(self.dataset))
+        for reader in readers:
+            reader.setdefault('lazy_init', False)
+            reader.setdefault('serialize_data', False)  # mmengine cannot serialise an empty list
+        if lacking := [reader for reader in readers if 'pipeline' not in reader]:
+            pipeline = _default_pipeline(runner)
+            for reader in lacking:
+                reader['pipeline'] = copy.deepcopy(pipeline)
+
+    def _build_loader(self, runner: Runner, batch_size: int) -> DataLoader:
         loader = runner.build_dataloader(
             dict(
                 dataset=self.dataset,
@@ -67,36 +98,99 @@ class UnlabelledImagesHook(AddedHook):
             seed=runner.seed,
         )
         if len(loader.dataset) == 0:
-            raise ValueError(
-                f'custom_hooks: the UnlabelledImagesHook found no image in {self.dataset.get("data_prefix")}'
-            )
-        self._batches = iter(loader)
-        for _ in range(runner.iter):  # where a resumed run left off
-            next(self._batches)
+            raise ConfigError(f': there is no image in {next(_readers(self.dataset)).get("data_prefix")}')
+        _check_first(loader.dataset)
+        return loader
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         assert self._batches is not None
         more = next(self._batches)
         for sample in more['data_samples']:
-            sample.set_metainfo(dict(unlabelled=True))
+            mark_unlabelled(sample)
         for key in data_batch:
             data_batch[key].extend(more[key])
 
 
-def pipeline_without_labels(pipeline: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a training pipeline without the steps that need labels."""
-    labels = ('LoadAnnotations', 'LoadDepthAnnotation', 'LoadPanopticAnnotations', 'FilterAnnotations')
-    kept = [dict(step) for step in pipeline if name_of(step['type']) not in labels]
-    for step in kept:
-        if 'cat_max_ratio' in step:  # looks for a crop whose labels are mixed
-            step['cat_max_ratio'] = 1.0
+def training_pipeline(dataset: Mapping[str, Any]) -> list[Any]:
+    """Return all steps that a training image passes: of the data set, or of the first of several, and of those around it."""
+    if dataset.get('datasets'):
+        return training_pipeline(dataset['datasets'][0])
+    inner = training_pipeline(dataset['dataset']) if 'dataset' in dataset else []
+    return [*inner, *copy.deepcopy(list(dataset.get('pipeline') or ()))]
+
+
+def pipeline_without_labels(pipeline: Sequence[Any]) -> list[Any]:
+    """Return a pipeline without the steps that need labels, or other images with theirs; in ``transforms`` of steps too."""
+    return [step for step in map(_without_labels, pipeline) if step is not None]
+
+
+def _default_pipeline(runner: Runner) -> list[Any]:
+    pipeline = training_pipeline(runner.cfg.train_dataloader.dataset)
+    if not pipeline:
+        raise ValueError('custom_hooks: the UnlabelledImagesHook needs a `pipeline` in its dataset')
+    kept = pipeline_without_labels(pipeline)
+    left_out = sorted({*_names(pipeline)} & {*MIXING, *BOXES})
+    if left_out:
+        text = f'unlabelled images pass the training pipeline without {", ".join(left_out)}'
+        print_log(f'{KEY}: {text}, which need boxes or other images; a `pipeline` may have others', logger='current')
     return kept
 
 
-def _training_pipeline(runner: Runner) -> list[dict[str, Any]]:
-    dataset = runner.cfg.train_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:  # wrapped in another
-        dataset = dataset.dataset
-    if 'pipeline' not in dataset:
-        raise ValueError('custom_hooks: the UnlabelledImagesHook needs a `pipeline` in its dataset')
-    return copy.deepcopy(list(dataset.pipeline))
+def _without_labels(step: Any) -> Any:
+    if isinstance(step, (list, tuple)):
+        return pipeline_without_labels(step)
+    if not isinstance(step, Mapping):
+        return step
+    if name_of(step['type']) in (*LABELS, *MIXING, *BOXES):
+        return None
+    step = dict(step)
+    if 'cat_max_ratio' in step:  # looks for a crop whose labels are mixed
+        step['cat_max_ratio'] = 1.0
+    if 'transforms' in step:
+        inner = step['transforms']
+        inner = [inner] if isinstance(inner, Mapping) else inner
+        if name_of(step['type']) == 'RandomChoice':  # as many choices as before, of which some do nothing
+            inner = [[one] if isinstance(one, Mapping) else one for one in inner]
+        step['transforms'] = pipeline_without_labels(inner)
+    return step
+
+
+def _names(pipeline: Iterable[Any]) -> Iterator[str]:
+    """Yield the names of steps, and of those in their ``transforms``."""
+    for step in pipeline:
+        if isinstance(step, (list, tuple)):
+            yield from _names(step)
+        elif isinstance(step, Mapping):
+            yield name_of(step['type'])
+            inner = step.get('transforms', ())
+            yield from _names([inner] if isinstance(inner, Mapping) else inner)
+
+
+def _readers(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the configs of the data sets that others stand around."""
+    inner = dataset.get('datasets') or ([dataset['dataset']] if 'dataset' in dataset else [])
+    for one in inner:
+        yield from _readers(one)
+    if not inner:
+        yield dataset
+
+
+def _check_first(dataset: Any) -> None:
+    """Raise a ConfigError, before the training, if an image cannot pass the pipeline without labels."""
+    try:
+        with forked_random_state(cuda=False):
+            packed = dataset[0]
+    except ConfigError:
+        raise
+    except Exception as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        steps = [frame.f_locals['t'] for frame in frames if frame.f_code is Compose.__call__.__code__]
+        if not steps:
+            raise
+        raise ConfigError(
+            f': its step {type(steps[-1]).__name__} cannot be applied to an image without labels ({sentence_of(error)}): '
+            'give the images a pipeline without it',
+            'pipeline',
+        ) from error
+    if not isinstance(packed, Mapping) or not {'inputs', 'data_samples'} <= packed.keys():
+        raise ConfigError(' must end with a step that packs, PackDetInputs or PackSegInputs say', 'pipeline')

@@ -5,10 +5,13 @@ import shutil
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch.nn import functional as F
 
-from kddense.training.unlabelled import pipeline_without_labels
+from kddense.configs import find_config, read_config_file
+from kddense.datasets import UnlabelledImages
+from kddense.training.unlabelled import pipeline_without_labels, training_pipeline
 
 from ..helpers import mask_models, segmentors, tiny, transformers
 from ..helpers.depth_estimators import BINS, depth_data, depth_estimator
@@ -167,6 +170,49 @@ def test_the_training_pipeline_without_what_needs_labels():
     assert pipeline == before
 
 
+def test_steps_in_other_steps():
+    mosaic, crop, flip = (
+        dict(type='mmdet.CachedMosaic'),
+        dict(type='RandomCrop', cat_max_ratio=0.5),
+        dict(type='RandomFlip'),
+    )
+    load = dict(type='LoadAnnotations')
+    pipeline = [
+        dict(type='RandomChoice', transforms=[[mosaic, flip], load, flip], prob=[0.2, 0.3, 0.5]),
+        dict(type='RandomApply', transforms=crop, prob=0.5),
+        flip,
+    ]
+    assert pipeline_without_labels(pipeline) == [
+        dict(type='RandomChoice', transforms=[[flip], [], [flip]], prob=[0.2, 0.3, 0.5]),
+        dict(type='RandomApply', transforms=[dict(crop, cat_max_ratio=1.0)], prob=0.5),
+        flip,
+    ]
+
+
+STOCK = (
+    *('rtmdet/rtmdet_s_8xb32-300e_coco', 'rtmdet/rtmdet-ins_s_8xb32-300e_coco', 'ssd/ssd300_coco'),
+    *('yolo/yolov3_d53_8xb8-ms-608-273e_coco', 'yolox/yolox_s_8xb8-300e_coco', 'detr/detr_r50_8xb2-150e_coco'),
+    *('centernet/centernet_r18-dcnv2_8xb16-crop512-140e_coco', 'faster_rcnn/faster-rcnn_r50_fpn_1x_coco'),
+    *('mask_rcnn/mask-rcnn_r50_fpn_1x_coco', 'dino/dino-4scale_r50_8xb2-12e_coco'),
+    'simple_copy_paste/mask-rcnn_r50_fpn_rpn-2conv_4conv1fc_syncbn-all_32xb2-ssj-scp-90k_coco',
+)
+
+
+@pytest.mark.parametrize('name', [name.partition('/')[0] for name in STOCK])
+def test_stock_pipelines_without_what_needs_labels(name, frames):
+    file = next(one for one in STOCK if one.startswith(f'{name}/'))
+    config = read_config_file(find_config(f'mmdet::{file}.py'))
+    pipeline = training_pipeline(config.train_dataloader.dataset)
+    kept = pipeline_without_labels(pipeline)
+    assert kept[-1]['type'] == 'PackDetInputs'
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        data = UnlabelledImages(str(frames), pipeline=kept)
+    for index in range(3):
+        packed = data[index]
+        assert packed['inputs'].shape[0] == 3
+        assert packed['data_samples'].unlabelled
+
+
 def test_the_default_pipeline_is_that_of_the_training_images(segmentor, frames, tmp_path):
     config = short(segmentor, unlabelled(frames))
     crop = dict(type='RandomCrop', crop_size=(32, 48), cat_max_ratio=0.75)
@@ -181,6 +227,24 @@ def test_the_pipeline_of_a_wrapped_dataset_is_found(segmentor, frames, tmp_path)
     config.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=config.train_dataloader.dataset)
     _, (step,) = watched(segmentor, config, tmp_path)
     assert len(step['inputs']) == 4
+
+
+def test_wrapped_data_sets_of_both(segmentor, frames, tmp_path, monkeypatch):
+    """The first of several gives the pipeline; each of the unlabelled ones gets it."""
+    said = []
+    monkeypatch.setattr('kddense.training.unlabelled.print_log', lambda text, **_: said.append(text))
+    config = short(segmentor, unlabelled(frames), iterations=3)
+    dataset = config.train_dataloader.dataset
+    dataset.pipeline.insert(2, dict(type='RandomMosaic', prob=0.0))
+    config.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[dataset, dataset])
+    images = dict(type='kddense.UnlabelledImages', images=str(frames))
+    named = dict(type='kddense.NamedDataset', called='drive', dataset=images)
+    config.custom_hooks[0]['dataset'] = dict(type='ConcatDataset', datasets=[named, images])
+    _, steps = watched(segmentor, config, tmp_path)
+    added = [sample for step in steps for sample in step['samples'][2:]]
+    assert all(sample.unlabelled and 'gt_sem_seg' not in sample for sample in added)
+    assert {sample.metainfo.get('dataset') for sample in added} == {'drive', None}
+    assert 'pass the training pipeline without RandomMosaic, which need boxes or other images' in said[0]
 
 
 def test_a_pipeline_of_its_own(segmentor, frames, tmp_path):
@@ -209,8 +273,33 @@ def test_ratios_that_give_no_image(segmentor, frames, tmp_path, ratio, expected)
 
 def test_an_empty_folder(segmentor, tmp_path):
     (tmp_path / 'nothing').mkdir()
-    with pytest.raises(ValueError, match=r'^custom_hooks: the UnlabelledImagesHook found no image in .*nothing'):
+    with pytest.raises(ValueError, match=r'^custom_hooks.UnlabelledImagesHook.dataset: there is no image in .*nothing'):
         segmentor.train(short(segmentor, unlabelled(tmp_path / 'nothing')), tmp_path / 'run')
+
+
+@pytest.mark.parametrize(
+    'change, expected',
+    [
+        (dict(type='kddense.UnlabeledImages'), r".type: there is no 'kddense.UnlabeledImages'.*UnlabelledImages"),
+        (dict(images='nowhere'), r" \(kddense.UnlabelledImages\) cannot be built: there is no image in 'nowhere'"),
+        (dict(pipeline=[dict(type='RandomFlip', prob=0.5)]), r'.pipeline must end with a step that packs'),
+        (
+            dict(pipeline=[dict(type='GenerateEdge'), dict(type='PackSegInputs')]),
+            r".pipeline: its step GenerateEdge cannot be applied to an image without labels \(the key 'gt_seg_map' is miss",
+        ),
+        (
+            dict(images='broken'),
+            r'.images: none of the 1 images can be read, the first is broken.x.png',
+        ),
+    ],
+)
+def test_data_sets_that_do_not_fit(segmentor, frames, tmp_path, monkeypatch, change, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'broken').mkdir()
+    (tmp_path / 'broken' / 'x.png').write_bytes(b'no image')
+    images = dict(dict(type='kddense.UnlabelledImages', images=str(frames)), **change)
+    with pytest.raises((ValueError, FileNotFoundError), match=f'^custom_hooks.UnlabelledImagesHook.dataset{expected}'):
+        segmentor.train(short(segmentor, unlabelled(frames, dataset=images)), tmp_path / 'run')
 
 
 def without_labels(data, *which):
