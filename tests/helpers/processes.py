@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 SCRIPTS = Path(__file__).parent / 'scripts'
-PATIENCE = (
-    1800  # seconds, after which a process hangs; on a machine with other work, ten seconds' work may take minutes
-)
+# Seconds after which a process hangs; beside other work, what takes ten may take minutes.
+PATIENCE = 1800
 
 
 @dataclass(frozen=True)
