@@ -29,6 +29,8 @@ class DenseSample:
         strides: Of each level, in pixels.
         ground_truth: The boxes of each image, ``(G, 4)`` in pixels.
         num_classes: K.
+        left_out: Of each image, how many places do not count as they were not sampled for want of labels: there the student
+            finds nothing. A mean over places is over them too, lest an image without labels weigh more than others.
     """
 
     index: Tensor
@@ -40,11 +42,17 @@ class DenseSample:
     strides: tuple[int, ...]
     ground_truth: tuple[Tensor, ...]
     num_classes: int
+    left_out: tuple[int, ...] = ()
 
     @property
     def num_sampled(self) -> int:
         """Positives and negatives together, M."""
         return len(self.index)
+
+    @property
+    def num_places(self) -> int:
+        """What a mean over places is over: M, and what is left out of images without labels."""
+        return self.num_sampled + sum(self.left_out)
 
     @property
     def num_positive(self) -> int:
@@ -77,6 +85,7 @@ class DenseSample:
                 positive=kept,
                 targets=self.targets[which],
                 ground_truth=self.ground_truth[number : number + 1],
+                left_out=self.left_out[number : number + 1],
             )
             for number, (rows, kept, which) in enumerate(rows_by_image(self.image, self.positive, images))
         ]
@@ -105,6 +114,7 @@ class DenseSample:
             positive=joined_positives(counts, [sample.positive for sample in samples]),
             targets=torch.cat([sample.targets for sample in samples]),
             ground_truth=tuple(boxes for sample in samples for boxes in sample.ground_truth),
+            left_out=tuple(number for sample in samples for number in sample.left_out),
         )
 
 
@@ -138,6 +148,11 @@ class DenseOpinion:
     def logits_at(self, index: Tensor) -> Tensor:
         """Return sigmoid logits at any places, numbered as ``sample.index``, shape ``(len(index), K)``."""
         return rows_of(self.score_maps, self.sample.num_classes, self.sample.level_sizes)[index].float()
+
+    def best_scores(self) -> Tensor:
+        """Return the greatest class score, before the sigmoid, at each place of each image, shape ``(N, L)``."""
+        rows = rows_of(self.score_maps, self.sample.num_classes, self.sample.level_sizes)
+        return rows.amax(dim=1).view(-1, len(self.sample.priors))
 
     def deltas_at(self, index: Tensor) -> Tensor:
         """Return deltas or distances at any places, shape ``(len(index), 4)``; of a distribution, its mean."""

@@ -24,12 +24,12 @@ def count_of(sample: DenseSample, average: str = 'positives') -> float:
 
     Args:
         sample: The places.
-        average: ``'rows'``: all places of the sample. ``'positives'``: the number of positives in the batch, as in the
+        average: ``'rows'``: all places of the sample, and of images without labels those that it left out. ``'positives'``: the number of positives in the batch, as in the
             heads' own losses. As in most of those, it is averaged over the processes of a distributed
             training, so that their gradients add up to those of one process.
     """
     if average == 'rows':
-        return max(sample.num_sampled, 1)
+        return max(sample.num_places, 1)
     if dist.get_world_size() == 1:
         return max(sample.num_positive, 1)
     count = torch.tensor(float(sample.num_positive), device=sample.index.device)

@@ -54,7 +54,8 @@ class Objective(nn.Module):
             holds, that can be differentiated again.
         own_losses: Losses for what it learns itself: the weight, which is of the student's losses, leaves them alone.
         taught_by: The names of the teachers that it learns from, once it is attached.
-        of_labelled: Whether it looks at ground-truth boxes: it then compares the labelled images of a batch alone.
+        of_labelled: Whether it looks at ground-truth boxes, or at boxes that are to find them: it then compares the labelled
+            images of a batch alone.
         share: What sets its weight, if that is a percentage.
         stop: What ends it when it no longer helps, if its weight has ``stop_below``.
     """

@@ -166,6 +166,7 @@ class ChenDenseObjective(ChenBoxObjective):
         super().__init__(**kwargs)
         check_average(average)
         self.average = average
+        self.of_labelled = average == 'positives'
 
     def counts(self, sample: DenseSample) -> tuple[float, float]:
         return count_of(sample, self.average), count_of(sample)

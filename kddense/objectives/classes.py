@@ -83,6 +83,10 @@ class ClassObjective(Objective):
         return True
 
     @property
+    def of_labelled(self) -> bool:  # type: ignore[override]
+        return self.needs_labels and self.kind in ('roi', 'dense')
+
+    @property
     def compares_classes(self) -> bool:
         return not self.on_bins
 
@@ -155,6 +159,10 @@ class AveragedClassObjective(ClassObjective):
         super().__init__(**kwargs)
         check_average(average)
         self.average = average
+
+    @property
+    def of_labelled(self) -> bool:  # type: ignore[override]
+        return super().of_labelled or (self.kind == 'dense' and self.average == 'positives')
 
     def judge(self, judged: Judged) -> Tensor:
         return averaged(self.loss(judged.student, judged.teacher), judged.sample, self.average)

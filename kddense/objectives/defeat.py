@@ -108,6 +108,7 @@ class DeFeatClassObjective(Objective):
     """
 
     kinds = frozenset({'roi'})
+    of_labelled = True
     loss_names = ('loss_positive', 'loss_negative')
 
     def __init__(self, positive: float = 2.0, negative: float = 2.0, temperature: float = 1.0, **kwargs: Any) -> None:

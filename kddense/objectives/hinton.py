@@ -45,6 +45,7 @@ class DenseHintonObjective(Objective):
         check_average(average)
         self.average = average
         self.loss = HintonLoss(temperature=temperature, mode='sigmoid')
+        self.of_labelled = average == 'positives'
 
     def forward(self, seen: Answer, taught: Answer) -> dict[str, Tensor]:
         (sample,), (own,), (other,) = (side['dense'] for side in (seen.samples, seen.opinions, taught.opinions))

@@ -49,6 +49,7 @@ class LDObjective(Objective):
     """
 
     kinds = frozenset({'dense'})
+    of_labelled = True
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class MaskObjective(Objective):
     """
 
     kinds = frozenset({'masks'})
+    of_labelled = True
     compares_classes = True
 
     def __init__(

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kddense.exchange import Batch, BoxOpinion, MapOpinion
+from kddense.views import is_unlabelled
 
 IGNORED = 255
 
@@ -33,7 +34,9 @@ def errors_of(opinions: Sequence[Any], batch: Batch) -> Tensor | None:
     """
     first = opinions[0]
     if isinstance(first, BoxOpinion):
-        return torch.stack([F.cross_entropy(one.logits, _labels_of_boxes(one), reduction='none') for one in opinions])
+        unlabelled = torch.tensor([is_unlabelled(one) for one in batch.data_samples], device=first.logits.device)
+        boxes = [F.cross_entropy(one.logits, _labels_of_boxes(one), reduction='none') for one in opinions]
+        return torch.stack(boxes).masked_fill(unlabelled[first.sample.image], 0)
     if type(first) is not MapOpinion:
         return None
     labels = labels_at(batch, first.logits.shape[-2:])

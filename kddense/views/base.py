@@ -136,8 +136,8 @@ class ModelView:
         return []
 
     @contextmanager
-    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
-        """Context manager: the student's losses ignore images that are marked ``unlabelled``."""
+    def without_labels(self, data_samples: Sequence[Any], kinds: Iterable[str] = ()) -> Iterator[None]:
+        """Context manager: the student's losses ignore images that are marked ``unlabelled``, which still show ``kinds``."""
         check_labels(data_samples, self.owner, self.model)
         yield
 
@@ -156,7 +156,7 @@ class ModelView:
         Returns:
             What it showed on the way, with gradients, the batch and its own losses.
         """
-        with self.without_labels(batch.data_samples), self.listening(taps, kinds) as recording:
+        with self.without_labels(batch.data_samples, kinds), self.listening(taps, kinds) as recording:
             losses = run(batch.inputs, batch.data_samples, mode='loss')
         return replace(self.read(recording, taps, kinds), batch=batch, losses=losses)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from kddense.exchange import DenseOpinion, DenseSample, MapOpinion, MapSample, Q
 from kddense.registry import VIEWS
 from kddense.taps import Call, Recording, shadowed
 
+from ._best import with_best
 from ._boxes import as_tensor, coder_of, differing, prior_differences
 from ._models import is_a, owner_of
 from ._pixels import inside_images
@@ -26,13 +28,15 @@ from .unlabelled import LabelledHeadsView
 # What a head's `get_targets()` returns, and which boxes its losses look at, is known if both are those of one of these.
 TRAINED_AS = ('AnchorHead', 'FCOSHead', 'ATSSHead', 'GFLHead', 'RTMDetHead')
 IN_DISTANCES = ('FCOSHead', 'GFLHead', 'RTMDetHead')
+PLACES = 'unlabelled_places'  # in the student's train_cfg: how many of an image without labels are compared
 
 
 @VIEWS.register_module()
 class DenseHeadView(LabelledHeadsView):
     """RetinaNet, FCOS, ATSS, GFL, RTMDet, and every ``SingleStageDetector`` of mmdet whose head trains as one of theirs.
 
-    ``'dense'`` is what the head says at the places that its own classification loss looks at. ``'scores'`` is its score
+    ``'dense'`` is what the head says at the places that its own classification loss looks at, in images without labels at
+    those with the student's greatest class scores: ``train_cfg.unlabelled_places`` of each, 1000 by default. ``'scores'`` is its score
     map of each level, and the level of the pyramid that the head makes it of; it needs no sample.
     """
 
@@ -41,6 +45,7 @@ class DenseHeadView(LabelledHeadsView):
         'scores': 'dense head; only one-stage detectors have one',
     }
     sampled_kinds = frozenset({'dense'})
+    of_unlabelled = frozenset(explains)
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -62,6 +67,11 @@ class DenseHeadView(LabelledHeadsView):
         """Where in what ``get_targets()`` returns labels and their weights begin."""
         return 0 if self._trained_as == 'AnchorHead' else 1  # the others return their anchors too
 
+    @property
+    def _most_places(self) -> Any:
+        """How many places of an image without labels are sampled; 1000 is mmdet's own number of candidates, ``nms_pre``."""
+        return (getattr(self.model, 'train_cfg', None) or {}).get(PLACES, 1000)
+
     def check(self, kind: str) -> None:
         if kind not in self.kinds or not hasattr(self.model, 'bbox_head'):
             super().check(kind)
@@ -80,6 +90,8 @@ class DenseHeadView(LabelledHeadsView):
             )
         if head.cls_out_channels != head.num_classes:
             raise ViewError(f'{found} with {head.cls_out_channels} scores for {head.num_classes} classes')
+        if not isinstance(self._most_places, int) or self._most_places < 1:
+            raise ViewError(f'{self.owner}.train_cfg.{PLACES} must be a number of at least 1, got {self._most_places!r}')
         self._check_class_map(head.num_classes)
 
     def is_sigmoid(self, kind: str) -> bool:
@@ -179,16 +191,17 @@ class DenseHeadView(LabelledHeadsView):
 
     def taps_of(self, kind: str) -> list[str]:
         if kind == 'dense':
-            return ['bbox_head', 'bbox_head.get_targets()']
+            return ['loss()', 'bbox_head', 'bbox_head.get_targets()']
         return ['loss()', 'bbox_head:input', 'bbox_head']
 
     def read_kind(self, kind: str, recording: Recording) -> tuple[list[Any], list[Any]]:
-        outputs = recording['bbox_head']
+        outputs, batch = recording['bbox_head'], recording['loss()'].arguments
         if kind == 'dense':
             places = self._sample(outputs, recording['bbox_head.get_targets()'])
-            return [places], [self._opinion(outputs, places)]
+            opinion = self._opinion(outputs, places)
+            places = with_best(places, opinion.best_scores, batch['batch_data_samples'], self._most_places)
+            return [places], [replace(opinion, sample=places)]
         opinions = _levels(recording['bbox_head:input'], outputs[0])
-        batch = recording['loss()'].arguments
         sample = MapSample(batch['batch_inputs'], inside_images(batch['batch_inputs'], batch['batch_data_samples']))
         return [sample] * len(opinions), opinions
 
@@ -213,6 +226,7 @@ class DenseHeadView(LabelledHeadsView):
             level_sizes=sizes,
             strides=strides,
             ground_truth=tuple(as_tensor(one.bboxes) for one in call.arguments['batch_gt_instances']),
+            left_out=(0,) * len(call.arguments['batch_gt_instances']),
             num_classes=head.num_classes,
         )
 

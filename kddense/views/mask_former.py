@@ -151,7 +151,7 @@ class MaskSegmentorView(MaskQueryView, SegmentorView):
         check_kinds(self, data_samples, kinds)
 
     @contextmanager
-    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+    def without_labels(self, data_samples: Sequence[Any], kinds: Iterable[str] = ()) -> Iterator[None]:
         if data_samples and all(map(is_unlabelled, data_samples)):
             with without_any_label(self.model):
                 yield

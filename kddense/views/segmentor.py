@@ -119,7 +119,7 @@ class SegmentorView(ModelView):
         return values[0] if len(values) == 1 else values
 
     @contextmanager
-    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+    def without_labels(self, data_samples: Sequence[Any], kinds: Iterable[str] = ()) -> Iterator[None]:
         labelled = [index for index, sample in enumerate(data_samples) if not is_unlabelled(sample)]
         with ExitStack() as stack:
             if have_pixel_scores(data_samples):

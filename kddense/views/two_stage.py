@@ -13,8 +13,10 @@ from kddense.exchange import AnchorSample, BoxOpinion, Question, RoISample, View
 from kddense.registry import VIEWS
 from kddense.taps import Call, Recording, shadowed
 
+from ._best import best_proposals, with_best
 from ._boxes import as_tensor, coder_of, decides_each_class, differing, is_plain_box_head, prior_differences
-from ._models import is_a
+from ._models import is_a, is_unlabelled
+from ._rois import extract_in_float32, extractors, roi_opinion
 from .base import ModelView
 from .masks import blank_masks, check_masks, mask_differences, mask_taps, read_masks, run_masks
 from .partial import absent_classes, check_labels, tell_of_some, with_wide_background
@@ -37,6 +39,7 @@ class TwoStageView(LabelledHeadsView):
         'masks': 'mask head on RoIs; only Mask R-CNN and its kin have one',
     }
     sampled_kinds = frozenset(explains)
+    of_unlabelled = frozenset(explains)
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
@@ -161,6 +164,27 @@ class TwoStageView(LabelledHeadsView):
                     stack.enter_context(shadowed(head, 'get_targets', wrap))
             yield
 
+    def heads_of(self, kinds: Iterable[str]) -> set[str]:
+        return {part for own in self.parts_of(kinds) for part in ('rpn_head', own)}  # RoIs are its proposals
+
+    def check_images(self, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
+        super().check_images(data_samples, kinds)
+        if 'masks' in kinds and any(map(is_unlabelled, data_samples)):
+            self._check_box_heads()
+
+    def samples_behind(self, data_samples: Sequence[Any], counting: list[int], kinds: Iterable[str]) -> list[Any]:
+        if 'roi_head' in self.heads_of(kinds):  # whose RoIs are then numbered by the images of the whole batch
+            return list(data_samples)
+        return super().samples_behind(data_samples, counting, kinds)
+
+    @contextmanager
+    def leaving_out(self, data_samples: Sequence[Any], counting: list[int], kinds: Iterable[str]) -> Iterator[None]:
+        with ExitStack() as stack:
+            stack.enter_context(super().leaving_out(data_samples, counting, kinds))
+            if 'roi_head' in self.heads_of(kinds):
+                stack.enter_context(best_proposals(self.model.roi_head, data_samples, counting))
+            yield
+
     def kinds_behind(self, taps: Iterable[str]) -> frozenset[str]:
         found = {'masks' if tap.startswith('roi_head.mask') else 'roi' for tap in taps if tap.startswith('roi_head')}
         return frozenset(found)
@@ -170,7 +194,7 @@ class TwoStageView(LabelledHeadsView):
 
     def taps_of(self, kind: str) -> list[str]:
         if kind == 'rpn':
-            return ['rpn_head', 'rpn_head.get_targets()']
+            return ['loss()', 'rpn_head', 'rpn_head.get_targets()']
         if kind == 'masks':
             return mask_taps(self.model)
         if isinstance(self.model.roi_head.bbox_head, nn.ModuleList):
@@ -179,8 +203,8 @@ class TwoStageView(LabelledHeadsView):
 
     def read_kind(self, kind: str, recording: Recording) -> tuple[list[Any], list[Any]]:
         if kind == 'rpn':
-            sample, opinion = self._read_rpn(recording['rpn_head'], recording['rpn_head.get_targets()'])
-            return [sample], [opinion]
+            sample = self._anchors(recording['rpn_head'], recording['rpn_head.get_targets()'], recording['loss()'])
+            return [sample], [self._rpn_opinion(recording['rpn_head'], sample)]
         if kind == 'masks':
             return read_masks(self.model, recording)
         weights = getattr(self.model.roi_head, 'stage_loss_weights', [1.0])
@@ -190,7 +214,7 @@ class TwoStageView(LabelledHeadsView):
         read = [self._read_roi(*stage) for stage in zip(self.box_heads, calls, weights, strict=False)]
         return [sample for sample, _ in read], [opinion for _, opinion in read]
 
-    def _read_rpn(self, outputs: tuple[list[Tensor], list[Tensor]], targets: Call) -> tuple[AnchorSample, BoxOpinion]:
+    def _anchors(self, outputs: tuple[list[Tensor], list[Tensor]], targets: Call, batch: Call) -> AnchorSample:
         head = self.model.rpn_head
         labels, label_weights, deltas = (torch.cat(levels, dim=1) for levels in targets.result[:3])
         index = label_weights.flatten().nonzero().squeeze(1)
@@ -201,7 +225,13 @@ class TwoStageView(LabelledHeadsView):
             wanted = head.bbox_coder.encode(anchors[index[positive]], wanted)
         sizes = tuple((level.shape[-2], level.shape[-1]) for level in outputs[0])
         sample = AnchorSample(index, positive, wanted, sizes, per_image=labels.shape[1])
-        return sample, self._rpn_opinion(outputs, sample)
+
+        def scores() -> Tensor:
+            logits = rows_of(outputs[0], head.cls_out_channels, sizes)
+            return (logits[:, 0] - logits[:, 1:].sum(1)).view(-1, sample.per_image)
+
+        most = getattr(head.sampler, 'num', sample.per_image)
+        return with_best(sample, scores, batch.arguments['batch_data_samples'], most)
 
     def _rpn_opinion(self, outputs: tuple[list[Tensor], list[Tensor]], sample: AnchorSample) -> BoxOpinion:
         head = self.model.rpn_head
@@ -219,7 +249,7 @@ class TwoStageView(LabelledHeadsView):
         if head.reg_decoded_bbox:
             wanted = head.bbox_coder.encode(rois[positive, 1:], wanted)
         sample = RoISample(rois, positive, labels[positive], wanted, weight)
-        return sample, _roi_opinion(head, call.arguments['cls_score'], call.arguments['bbox_pred'], sample)
+        return sample, roi_opinion(head, call.arguments['cls_score'], call.arguments['bbox_pred'], sample)
 
     def parts_of(self, kinds: Iterable[str]) -> set[str]:
         return {'rpn_head' if kind == 'rpn' else 'roi_head' for kind in kinds}
@@ -237,7 +267,7 @@ class TwoStageView(LabelledHeadsView):
         if 'roi' in samples:
             opinions['roi'] = self._run_box_heads(features, samples['roi'])
         if 'masks' in samples:
-            masks = run_masks(self.model, features, samples['masks'], self.class_map, _extract_in_float32)
+            masks = run_masks(self.model, features, samples['masks'], self.class_map, extract_in_float32)
             opinions['masks'] = masks
         return opinions
 
@@ -246,12 +276,12 @@ class TwoStageView(LabelledHeadsView):
         cascade = isinstance(roi_head.bbox_head, nn.ModuleList)
         opinions = []
         with ExitStack() as stack:
-            for extractor in _extractors(roi_head):
-                stack.enter_context(shadowed(extractor, 'forward', _extract_in_float32))
+            for extractor in extractors(roi_head):
+                stack.enter_context(shadowed(extractor, 'forward', extract_in_float32))
             for stage, (head, sample) in enumerate(zip(self.box_heads, samples, strict=False)):
                 arguments = (stage, features, sample.rois) if cascade else (features, sample.rois)
                 results = roi_head._bbox_forward(*arguments)
-                opinions.append(_roi_opinion(head, results['cls_score'], results['bbox_pred'], sample, self.class_map))
+                opinions.append(roi_opinion(head, results['cls_score'], results['bbox_pred'], sample, self.class_map))
         return opinions
 
     def probe_samples(self, kinds: Iterable[str]) -> dict[str, list[Any]]:
@@ -262,31 +292,3 @@ class TwoStageView(LabelledHeadsView):
         rois = torch.tensor([[0.0, 8.0, 8.0, 40.0, 40.0]], device=device)
         nothing = torch.zeros(0, dtype=torch.long, device=device)
         return {**samples, 'roi': [RoISample(rois, nothing, nothing, rois.new_zeros(0, 4))] * len(self.box_heads)}
-
-
-def _roi_opinion(
-    head: Any, logits: Tensor, deltas: Tensor, sample: RoISample, class_map: Sequence[int] | None = None
-) -> BoxOpinion:
-    labels = sample.labels
-    if class_map is not None:
-        logits = logits[:, [*class_map, head.num_classes]]
-        labels = torch.tensor(class_map, device=labels.device)[labels]
-    deltas = deltas.unflatten(1, (-1, 4))[sample.positive]
-    if not head.reg_class_agnostic:
-        deltas = deltas[torch.arange(len(deltas), device=deltas.device), labels]
-    return BoxOpinion(logits.float(), deltas.reshape(-1, 4).float(), sample)
-
-
-def _extractors(roi_head: Any) -> list[nn.Module]:
-    extractor = roi_head.bbox_roi_extractor
-    return list(extractor) if isinstance(extractor, nn.ModuleList) else [extractor]
-
-
-def _extract_in_float32(extract: Callable) -> Callable:
-    """mmdet rounds RoIs to the type of the features, which in bfloat16 moves them by pixels."""
-
-    def extracted(features: Sequence[Tensor], rois: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        wide = tuple(feature.to(torch.float32, memory_format=torch.contiguous_format) for feature in features)
-        return extract(wide, rois.float(), *args, **kwargs).to(features[0].dtype)
-
-    return extracted

@@ -1,9 +1,10 @@
-"""Images without labels, for detectors above all: features are of all images, their own losses of the labelled ones."""
+"""Images without labels, for detectors above all: what is compared is of all images, their own losses of the labelled ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
@@ -14,11 +15,14 @@ from kddense.exchange import ViewError
 from kddense.registry import VIEWS
 from kddense.taps import map_tensors, shadowed, tensors_of
 
-from ._models import explain, is_a, is_unlabelled
+from ._models import explain, is_a, is_unlabelled, owner_of
 from .base import ModelView
 from .partial import check_labels
 
 METHODS = ('loss', 'loss_and_predict')  # of a head, by which a detector of mmdet asks for its losses
+OF_MAPS = 'loss_by_feat'  # by which a dense head makes its losses of what it said of all images
+# Whose methods run their head on the images that they are given, and only then look at labels.
+STOCK = ('BaseDenseHead', 'StandardRoIHead', 'CascadeRoIHead')
 
 
 def check_kinds(view: ModelView, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
@@ -40,25 +44,54 @@ def without_any_label(model: Any) -> Iterator[None]:
 
     def zero_loss(inputs: Tensor, data_samples: Sequence[Any]) -> dict[str, Tensor]:
         zero = sum(0 * value.float().sum() for value in tensors_of(model.extract_feat(inputs)))
-        return dict(loss_unlabelled=zero + sum(0 * weight.float().sum() for weight in model.parameters()))
+        return dict(loss_unlabelled=zero + _touch(model))
 
     with shadowed(model, 'loss', lambda _: zero_loss):
         yield
 
 
+@contextmanager
+def counting_nothing(model: Any) -> Iterator[None]:
+    """Context manager: the model's own losses are made, and are zeros that reach every weight.
+
+    So its heads speak, and processes of a distributed training wait for each other as often as with labels.
+    """
+
+    def wrap(loss: Callable) -> Callable:
+        @wraps(loss)
+        def zeros(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            losses = {key: value for key, value in loss(*args, **kwargs).items() if 'loss' in key}
+            return map_tensors(lambda value: 0 * value.float(), losses) | dict(loss_unlabelled=_touch(model))
+
+        return zeros
+
+    with shadowed(model, 'loss', wrap):
+        yield
+
+
+def _touch(model: Any) -> Tensor:
+    return sum(0 * weight.float().sum() for weight in model.parameters())
+
+
 @VIEWS.register_module()  # before all others, which are asked first
 class DetectorView(ModelView):
-    """A detector: of a batch in which no image has labels it shows features, and its own losses are zeros."""
+    """A detector: of a batch in which no image has labels it shows features, and its own losses are zeros.
+
+    Attributes:
+        of_unlabelled: Kinds of knowledge that it shows of unlabelled images too.
+    """
+
+    of_unlabelled: frozenset[str] = frozenset()
 
     @classmethod
     def fits(cls, model: nn.Module) -> bool:
         return is_a(model, 'BaseDetector')
 
     def check_images(self, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
-        check_kinds(self, data_samples, kinds)
+        check_kinds(self, data_samples, set(kinds) - self.of_unlabelled)
 
     @contextmanager
-    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+    def without_labels(self, data_samples: Sequence[Any], kinds: Iterable[str] = ()) -> Iterator[None]:
         if not all(map(is_unlabelled, data_samples)) or not data_samples:
             check_labels(data_samples, self.owner, self.model)
             yield
@@ -70,29 +103,73 @@ class DetectorView(ModelView):
 class LabelledHeadsView(DetectorView):
     """A detector whose heads are asked for losses of features and data samples, as mmdet's are.
 
-    Images without labels pass through its backbone and neck with the others; its heads are shown the labelled images alone.
+    Images without labels pass through its backbone and neck with the others; its heads are shown the labelled images alone,
+    but those heads all images whose knowledge is asked for.
     """
 
+    def heads_of(self, kinds: Iterable[str]) -> set[str]:
+        """Return the heads that have to see an image for it to show these kinds."""
+        return self.parts_of(kinds)
+
+    def check_images(self, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
+        super().check_images(data_samples, kinds)
+        if not any(map(is_unlabelled, data_samples)):
+            return
+        for part in sorted(self.heads_of(kinds)):
+            head = getattr(self.model, part, None)
+            owners = {owner_of(head, method) for method in METHODS} - {None}
+            if not owners or owners.difference(STOCK):
+                raise ViewError(
+                    f'{self.owner}.{part} is a {type(head).__name__}, which makes its losses in a way of its own, and shows '
+                    'nothing of unlabelled images: compare features there, of backbone or neck'
+                )
+
     @contextmanager
-    def without_labels(self, data_samples: Sequence[Any]) -> Iterator[None]:
+    def without_labels(self, data_samples: Sequence[Any], kinds: Iterable[str] = ()) -> Iterator[None]:
         labelled = [index for index, sample in enumerate(data_samples) if not is_unlabelled(sample)]
-        if data_samples and not labelled:
+        self._blank(data_samples)
+        if data_samples and not labelled and not kinds:
             with super().without_labels(data_samples):
                 yield
             return
+        counting = labelled or list(range(len(data_samples)))[:1]  # one stands in for the others, and counts 0
+        with ExitStack() as stack:
+            if not labelled:
+                stack.enter_context(counting_nothing(self.model))
+            samples = self.samples_behind(data_samples, counting, kinds)
+            stack.enter_context(self.of_labelled_classes(samples))
+            stack.enter_context(self.weighing_scores(samples))
+            if len(labelled) < len(data_samples):
+                stack.enter_context(self.leaving_out(data_samples, counting, kinds))
+            yield
+
+    def _blank(self, data_samples: Sequence[Any]) -> None:
         for sample in filter(is_unlabelled, data_samples):
             if 'labels' not in sample.get(
                 'gt_instances', ()
             ):  # which some detectors rewrite before their heads see them
-                sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
+                device = next(self.model.parameters()).device
+                nothing = torch.zeros(0, dtype=torch.long, device=device)
+                sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4, device=device), labels=nothing)
+
+    def samples_behind(self, data_samples: Sequence[Any], counting: list[int], kinds: Iterable[str]) -> list[Any]:
+        """Return the data samples that are known to the losses in which some images count."""
+        return [data_samples[index] for index in counting]
+
+    @contextmanager
+    def leaving_out(self, data_samples: Sequence[Any], counting: list[int], kinds: Iterable[str]) -> Iterator[None]:
+        """Context manager: some images alone count in the losses of the heads.
+
+        Args:
+            data_samples: Of all images.
+            counting: Which images.
+            kinds: What is to be shown of all images.
+        """
+        wrap = _only_of(counting, len(data_samples))
+        of_all = self.heads_of(kinds)
         with ExitStack() as stack:
-            samples = [data_samples[index] for index in labelled]
-            stack.enter_context(self.of_labelled_classes(samples))
-            stack.enter_context(self.weighing_scores(samples))
-            if len(labelled) < len(data_samples):
-                wrap = _only_of(labelled, len(data_samples))
-                pairs = ((head, method) for head in self.model.children() for method in METHODS)
-                for head, method in pairs:
+            for name, head in self.model.named_children():
+                for method in [OF_MAPS] if name in of_all else METHODS:
                     if hasattr(head, method):
                         stack.enter_context(shadowed(head, method, wrap))
             yield
@@ -112,7 +189,7 @@ class LabelledHeadsView(DetectorView):
 
 def _only_of(labelled: list[int], count: int) -> Callable[[Callable], Callable]:
     def cut(value: Any) -> Any:
-        if isinstance(value, (list, tuple)) and len(value) == count and all(hasattr(one, 'metainfo') for one in value):
+        if isinstance(value, (list, tuple)) and len(value) == count and all(map(_is_about_an_image, value)):
             return [value[index] for index in labelled]
         return map_tensors(lambda one: one[labelled] if one.dim() and len(one) == count else one, value)
 
@@ -123,3 +200,8 @@ def _only_of(labelled: list[int], count: int) -> Callable[[Callable], Callable]:
         return of_labelled
 
     return wrap
+
+
+def _is_about_an_image(value: Any) -> bool:
+    """Tell whether a value is a data sample, its boxes (``None`` for no ignored ones) or what is known of its image."""
+    return value is None or isinstance(value, dict) or hasattr(value, 'metainfo')

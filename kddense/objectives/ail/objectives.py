@@ -73,6 +73,7 @@ class AttentiveBoxObjective(MeasuresTeacher):
     """
 
     measure = BOX_ERROR
+    of_labelled = True
 
     def __init__(
         self,

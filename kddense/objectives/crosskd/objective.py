@@ -51,6 +51,7 @@ class CrossKDObjective(Objective):
     """
 
     kinds = frozenset({'dense'})
+    of_labelled = True
 
     def __init__(
         self,
