@@ -20,7 +20,7 @@ from kddense.objectives.schedules import WeightSchedule, build_schedule
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.teachers import Teacher
-from kddense.views import CompiledParts, build_view
+from kddense.views import CompiledParts, build_view, match_masks
 
 from .build import build_objectives, build_teachers, check_run
 from .finite import FiniteCheck
@@ -117,7 +117,7 @@ class Distiller(BaseModel):
             )
         self._register_state_dict_hook(write_student_state)
         # Whatever trains this model, alone or wrapped, gives the batch to the preprocessor first.
-        self.data_preprocessor.register_forward_pre_hook(partial(_note_batch, self.finite_check), with_kwargs=True)
+        self.data_preprocessor.register_forward_pre_hook(partial(_begin_batch, self.finite_check), with_kwargs=True)
 
     @property
     def teachers(self) -> Mapping[str, Teacher]:
@@ -238,7 +238,8 @@ class Distiller(BaseModel):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
 
 
-def _note_batch(check: FiniteCheck, _: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> None:
+def _begin_batch(check: FiniteCheck, _: nn.Module, args: tuple, kwargs: Mapping[str, Any]) -> None:
     given = {**dict(zip(('data', 'training'), args, strict=False)), **kwargs}
     if given.get('training'):
         check.begin(given['data'])
+        match_masks(given['data'].get('data_samples') or ())

@@ -24,9 +24,9 @@ def count_of(sample: DenseSample, average: str = 'positives') -> float:
 
     Args:
         sample: The places.
-        average: ``'rows'``: all places of the sample, and of images without labels those that it left out. ``'positives'``: the number of positives in the batch, as in the
-            heads' own losses. As in most of those, it is averaged over the processes of a distributed
-            training, so that their gradients add up to those of one process.
+        average: ``'rows'``: all places of the sample, and of images without labels those that it leaves out too.
+            ``'positives'``: the number of positives in the batch, as in the heads' own losses. As in most of those, it is
+            averaged over the processes of a distributed training, so that their gradients add up to those of one process.
     """
     if average == 'rows':
         return max(sample.num_places, 1)

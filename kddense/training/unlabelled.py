@@ -34,7 +34,7 @@ class UnlabelledImagesHook(AddedHook):
 
     Structured distillation gains much from them (section 4 of the paper: CamVid with 2000 more frames). The images run
     through the student together with the labelled ones, so batch norm sees both. For segmentors, depth estimators, and
-    detectors with RoI or dense heads, whose objectives must then compare features: heads sample by labels.
+    detectors with RoI or dense heads, which are compared at the student's best proposals, anchors and places.
 
     Args:
         dataset: Config of the images: a ``kddense.UnlabelledImages``, or any dataset class that gives images without their

@@ -20,6 +20,7 @@ from .panoptic import PanopticView
 from .probing import in_eval_mode
 from .segmentor import SegmentorView
 from .two_stage import TwoStageView
+from .unlabelled import match_masks
 
 __all__ = [
     'CompiledParts',
@@ -39,6 +40,7 @@ __all__ = [
     'inside_images',
     'is_a',
     'is_unlabelled',
+    'match_masks',
     'owner_of',
     'twice_differentiable',
 ]

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from kddense.exchange import AnchorSample, DenseSample
 from kddense.taps import map_tensors, shadowed
 
 from ._models import is_unlabelled
+from .unlabelled import give_masks
 
 
 def with_best(sample: Any, scores: Callable[[], Tensor], data_samples: Sequence[Any], most: int) -> Any:
@@ -57,8 +57,8 @@ def best_proposals(roi_head: Any, data_samples: Sequence[Any], counting: Sequenc
         counting: The images whose RoIs count in the losses of its box heads.
     """
     blank = [one.gt_instances for one in data_samples if is_unlabelled(one)]
-    for instances in blank if roi_head.with_mask else ():
-        _give_masks(instances)
+    if roi_head.with_mask:
+        give_masks(data_samples)
     heads, samplers = (_stages(one) for one in (roi_head.bbox_head, roi_head.bbox_sampler))
     with ExitStack() as stack:
         for head in heads:
@@ -66,14 +66,6 @@ def best_proposals(roi_head: Any, data_samples: Sequence[Any], counting: Sequenc
         for sampler in samplers:
             stack.enter_context(shadowed(sampler, 'sample', _best_of(blank, getattr(sampler, 'num', None))))
         yield
-
-
-def _give_masks(instances: Any) -> None:
-    """Give blank masks to a ground truth without any: mmdet's mask heads look for them in every image."""
-    from mmdet.structures.mask import BitmapMasks  # here, because only detectors need mmdet
-
-    if 'masks' not in instances:
-        instances.masks = BitmapMasks(np.zeros((len(instances), 1, 1), dtype=np.uint8), 1, 1)
 
 
 def _stages(parts: Any) -> list[Any]:
@@ -101,7 +93,8 @@ def _best_of(blank: Sequence[Any], most: int | None) -> Callable[[Callable], Cal
             priors = proposals.priors
             count = len(priors) if most is None else min(most, len(priors))
             # From the second stage of a cascade on, boxes have no score, and are no more than were chosen for the first.
-            best = proposals.scores.topk(count).indices if 'scores' in proposals else torch.arange(count).to(priors.device)
+            ranked = 'scores' in proposals
+            best = proposals.scores.topk(count).indices if ranked else torch.arange(count, device=priors.device)
             none = priors.new_zeros(len(priors), dtype=torch.uint8)
             return SamplingResult(best[:0], best, priors, instances.bboxes, assigned, none)
 

@@ -35,9 +35,9 @@ PLACES = 'unlabelled_places'  # in the student's train_cfg: how many of an image
 class DenseHeadView(LabelledHeadsView):
     """RetinaNet, FCOS, ATSS, GFL, RTMDet, and every ``SingleStageDetector`` of mmdet whose head trains as one of theirs.
 
-    ``'dense'`` is what the head says at the places that its own classification loss looks at, in images without labels at
-    those with the student's greatest class scores: ``train_cfg.unlabelled_places`` of each, 1000 by default. ``'scores'`` is its score
-    map of each level, and the level of the pyramid that the head makes it of; it needs no sample.
+    ``'dense'`` is what the head says at the places that its own classification loss looks at; in images without labels at
+    those where the student's greatest class score is highest, ``train_cfg.unlabelled_places`` of each, 1000 by default.
+    ``'scores'`` is its score map of each level, and the level of the pyramid that the head makes it of; it needs no sample.
     """
 
     explains = {
@@ -91,7 +91,9 @@ class DenseHeadView(LabelledHeadsView):
         if head.cls_out_channels != head.num_classes:
             raise ViewError(f'{found} with {head.cls_out_channels} scores for {head.num_classes} classes')
         if not isinstance(self._most_places, int) or self._most_places < 1:
-            raise ViewError(f'{self.owner}.train_cfg.{PLACES} must be a number of at least 1, got {self._most_places!r}')
+            raise ViewError(
+                f'{self.owner}.train_cfg.{PLACES} must be a number of at least 1, got {self._most_places!r}'
+            )
         self._check_class_map(head.num_classes)
 
     def is_sigmoid(self, kind: str) -> bool:

@@ -1,4 +1,4 @@
-"""Images without labels, for detectors above all: what is compared is of all images, their own losses of the labelled ones."""
+"""Images without labels, for detectors above all: what is compared is of all, their own losses are of the labelled ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
@@ -33,6 +34,22 @@ def check_kinds(view: ModelView, data_samples: Sequence[Any], kinds: Iterable[st
             f'{view.owner} ({type(view.model).__name__}) has no {" and no ".join(names)} of '
             'unlabelled images, as its heads sample by labels: compare features there, of backbone or neck'
         )
+
+
+def match_masks(data_samples: Sequence[Any]) -> None:
+    """Give blank masks to images without labels if others have masks: mmdet's preprocessor pads those of all or of none."""
+    if any('masks' in sample.get('gt_instances', ()) for sample in data_samples):
+        give_masks(data_samples)
+
+
+def give_masks(data_samples: Sequence[Any]) -> None:
+    """Give blank masks to images without labels, as mask heads look for those of every image."""
+    from mmdet.structures.mask import BitmapMasks  # here, because only detectors need mmdet
+
+    for sample in filter(is_unlabelled, data_samples):
+        if 'masks' not in sample.gt_instances:
+            count = len(sample.gt_instances)
+            sample.gt_instances.masks = BitmapMasks(np.zeros((count, 1, 1), dtype=np.uint8), 1, 1)
 
 
 @contextmanager
@@ -144,13 +161,12 @@ class LabelledHeadsView(DetectorView):
             yield
 
     def _blank(self, data_samples: Sequence[Any]) -> None:
+        """Give a ground truth of no boxes to images without any: some detectors and heads look at that of every image."""
+        boxes = torch.zeros(0, 4, device=next(self.model.parameters()).device)
         for sample in filter(is_unlabelled, data_samples):
-            if 'labels' not in sample.get(
-                'gt_instances', ()
-            ):  # which some detectors rewrite before their heads see them
-                device = next(self.model.parameters()).device
-                nothing = torch.zeros(0, dtype=torch.long, device=device)
-                sample.gt_instances = InstanceData(bboxes=torch.zeros(0, 4, device=device), labels=nothing)
+            for name in ('gt_instances', 'ignored_instances'):
+                if 'labels' not in sample.get(name, ()):
+                    setattr(sample, name, InstanceData(bboxes=boxes, labels=boxes[:, 0].long()))
 
     def samples_behind(self, data_samples: Sequence[Any], counting: list[int], kinds: Iterable[str]) -> list[Any]:
         """Return the data samples that are known to the losses in which some images count."""

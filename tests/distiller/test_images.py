@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from kddense.exchange import others_as_background
 
-from ..helpers import detectors, plugins, tiny
+from ..helpers import detectors, plugins, tiny, transformers
 from ..helpers.two_processes import in_two_processes
 
 HINT = dict(type='kddense.FeatureObjective', tap='neck', connector=dict(type='kddense.Connector'))
@@ -302,12 +302,13 @@ def test_what_looks_at_boxes_compares_labelled_images_alone(kind):
 
 
 @pytest.mark.parametrize('start', [0, 100])
-def test_what_heads_sample_by_labels_is_refused_by_name(start):
+def test_what_heads_do_not_show_without_labels_is_refused_by_name(start):
     """From the first batch on, also of an objective that begins later."""
-    objective = dict(type='kddense.DenseHintonObjective', weight=dict(value=1, start=start))
-    model = tiny.distiller(FCOS, FCOS, dict(soft=objective))
+    detr = transformers.detr('dab')
+    objective = dict(type='kddense.DETRDistillObjective', weight=dict(value=1, start=start))
+    model = tiny.distiller(detr, detr, dict(queries=objective))
     with pytest.raises(
-        ValueError, match=r'^objectives.soft: student \(FCOS\) has no dense head.* of unlabelled images'
+        ValueError, match=r'^objectives.queries: student \(DABDETR\) has no decoder of queries of unlabelled images'
     ):
         losses_of(model, batch('a', 'a', unlabelled=True))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kddense.exchange import Batch, Question
+from kddense.exchange import Batch, Question, RoISample
 from kddense.teachers.member_weights import labels_at, weights_by_error
 
 from ..helpers import detectors, plugins, tiny
@@ -103,6 +103,23 @@ def test_images_without_labels_count_alike():
     both = [one.answer(question, batch).opinions['pixels'][0].logits.softmax(1) for one in teacher.members]
     found = teacher.answer(question, batch).opinions['pixels'][0].logits.softmax(1)
     torch.testing.assert_close(found, sum(both) / 2, rtol=1e-4, atol=1e-6)
+
+
+def test_rois_of_images_without_labels_count_alike():
+    model = distiller(dict(type='kddense.ChenRoIObjective'), [RCNN, RCNN], RCNN, 'mmdet')
+    batch = batch_of(model, tiny.detection_data())
+    batch.data_samples[1].set_metainfo(dict(unlabelled=True))
+    rois = torch.tensor([[0.0, 8, 8, 40, 40], [1.0, 4, 4, 30, 40]])
+    nothing = torch.zeros(0, dtype=torch.long)
+    question = Question(
+        opinions=frozenset({'roi'}), samples=dict(roi=[RoISample(rois, nothing, nothing, rois[:0, :4])])
+    )
+    teacher = model.teachers['teacher']
+    said = [one.answer(question, batch).opinions['roi'][0].logits.softmax(1) for one in teacher.members]
+    found = teacher.answer(question, batch).opinions['roi'][0].logits.softmax(1)
+    mean = sum(said) / 2
+    torch.testing.assert_close(found[1], mean[1], rtol=1e-4, atol=1e-6)
+    assert (found[0] - mean[0]).abs().max() > 1e-4
 
 
 def test_what_cannot_be_weighted_is_told():

@@ -315,6 +315,7 @@ DETECTORS = {
     'fcos': lambda **options: tiny.single_stage('fcos', **options),
 }
 HINT = dict(hint=dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1]))
+ROIS = dict(roi=dict(type='kddense.ChenRoIObjective'))
 PYRAMID = dict(hint=dict(type='kddense.FeatureObjective', tap='neck', loss=dict(type='kddense.PKDLoss')))
 
 
@@ -387,20 +388,11 @@ def test_a_batch_of_other_detectors_is_wholly_unlabelled_or_not_at_all(name):
         tiny.step(model, detection_without_labels(2, 1))
 
 
-def test_what_detectors_sample_by_labels_cannot_be_compared():
-    objectives = dict(roi=dict(type='kddense.ChenRoIObjective'))
-    model = tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(width=16), objectives)
-    with pytest.raises(
-        ValueError,
-        match=r'^objectives.roi: student \(FasterRCNN\) has no .* of unlabelled images, as its heads sample by',
-    ):
-        tiny.step(model, detection_without_labels(2, 1))
-
-
 def test_detectors_train_with_the_hook(detector, frames, tmp_path):
+    """Of features and of RoIs."""
     images = dict(type='kddense.UnlabelledImages', images=str(frames))
     hook = dict(type='kddense.UnlabelledImagesHook', dataset=images)
-    config = detector.distilled(PYRAMID, train_cfg__max_epochs=1)
+    config = detector.distilled({**PYRAMID, **ROIS}, train_cfg__max_epochs=1)
     config.custom_hooks = [hook]
     config.val_cfg = config.val_dataloader = config.val_evaluator = None
     _, steps = watched(detector, config, tmp_path)
@@ -408,6 +400,7 @@ def test_detectors_train_with_the_hook(detector, frames, tmp_path):
     for step in steps:
         assert [sample.metainfo.get('unlabelled', False) for sample in step['samples']] == [False] * 2 + [True] * 2
         assert step['losses']['distill.hint.loss'] > 0
+        assert step['losses']['distill.roi.loss_cls'] > 0
 
 
 @pytest.mark.parametrize('student', ['pspnet_r50-d8', 'ocrnet_r50-d8'])

@@ -38,7 +38,8 @@ def batch(*unlabelled, count=3, masks=False):
     data = tiny.detection_data([(64, 64)] * count, [tiny.BOXES[number % 2 :] for number in range(count)], masks)
     for number in unlabelled:
         data['data_samples'][number].set_metainfo(dict(unlabelled=True))
-        data['data_samples'][number].gt_instances = InstanceData()
+        for name in ('gt_instances', 'ignored_instances'):
+            setattr(data['data_samples'][number], name, InstanceData())  # as mmdet packs an image without labels
     return data
 
 
@@ -49,12 +50,7 @@ def without(data, *which):
 
 def losses_of(model, data):
     torch.manual_seed(0)
-    data = copy.deepcopy(data)
-    masked = [one.gt_instances.masks for one in data['data_samples'] if 'masks' in one.gt_instances]
-    for one in data['data_samples']:
-        if masked and 'masks' not in one.gt_instances:
-            one.gt_instances.masks = masked[0][:0]  # mmdet pads the masks of all images or of none
-    return model(**model.data_preprocessor(data, True), mode='loss')
+    return model(**model.data_preprocessor(copy.deepcopy(data), True), mode='loss')
 
 
 def heard(model, name, data):
@@ -185,8 +181,9 @@ def test_a_batch_may_be_wholly_unlabelled(name):
     model = distiller(name)
     losses = losses_of(model, batch(0, 1, 2))
     own = {key: value for key, value in losses.items() if not key.startswith('distill')}
-    assert own.keys() >= {'loss_unlabelled'} and tiny.total(own) == 0
+    assert 'loss_unlabelled' in own
     assert len(own) > 2
+    assert tiny.total(own) == 0
     for key in losses.keys() - own.keys():
         assert (losses[key] > 0) == (not key.endswith('bbox'))
     tiny.total(losses).backward()
@@ -283,7 +280,8 @@ def test_processes_with_labels_and_without_take_equal_steps(name, tmp_path):
 
     first, second = in_two_processes(step, tmp_path)
     key = 'distill.soft.loss' if name == 'fcos' else 'distill.roi.loss_cls'
-    assert first[key] > 0 and second[key] > 0
+    assert first[key] > 0
+    assert second[key] > 0
 
 
 # --- what does not fit --------------------------------------------------------------------------------------------------
@@ -322,7 +320,8 @@ def test_heads_that_make_their_losses_in_a_way_of_their_own_are_refused_by_name(
 
     monkeypatch.setattr(head, '__class__', OwnLosses)
     with pytest.raises(
-        ValueError, match=r'^objectives.roi: student.roi_head is a OwnLosses, which makes its losses in a way of its own'
+        ValueError,
+        match=r'^objectives.roi: student.roi_head is a OwnLosses, which makes its losses in a way of its own',
     ):
         losses_of(model, batch(1))
     losses_of(model, batch())
