@@ -151,13 +151,13 @@ class LabelledHeadsView(DetectorView):
             return
         counting = labelled or list(range(len(data_samples)))[:1]  # one stands in for the others, and counts 0
         with ExitStack() as stack:
-            if not labelled:
-                stack.enter_context(counting_nothing(self.model))
             samples = self.samples_behind(data_samples, counting, kinds)
             stack.enter_context(self.of_labelled_classes(samples))
             stack.enter_context(self.weighing_scores(samples))
             if len(labelled) < len(data_samples):
                 stack.enter_context(self.leaving_out(data_samples, counting, kinds))
+                if not labelled:
+                    stack.enter_context(counting_nothing(self.model))
             yield
 
     def _blank(self, data_samples: Sequence[Any]) -> None:

@@ -151,10 +151,10 @@ def test_without_an_option_a_thousand_places_count():
 
 @pytest.mark.parametrize('name', ['faster_rcnn', 'cascade_rcnn', 'mask_rcnn', *detectors.HEADS])
 def test_the_students_own_losses_are_of_the_labelled_images(name):
-    """They are those of a batch without the others, and what is compared is not."""
+    """They are those of a batch without the others, and what is compared is not; with as many images as levels."""
     model = distiller(name)
-    data = batch(1, masks=name == 'mask_rcnn')
-    losses, alone = losses_of(model, data), losses_of(model, without(data, 1))
+    data = batch(1, 3, count=5, masks=name == 'mask_rcnn')
+    losses, alone = losses_of(model, data), losses_of(model, without(data, 1, 3))
     assert losses.keys() == alone.keys()
     for key, value in losses.items():
         if key.startswith('distill') and not key.endswith('bbox'):
