@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import torch
@@ -82,6 +83,7 @@ def with_wide_background(absent: Tensor) -> Callable[[Callable], Callable]:
     """
 
     def wrap(loss_and_target: Callable) -> Callable:
+        @wraps(loss_and_target)  # whose arguments are listened to by name
         def of_known(*args: Any, cls_score: Tensor, rois: Tensor, **kwargs: Any) -> Any:
             rows = absent.to(rois.device)[rois[:, 0].long()]
             return loss_and_target(*args, cls_score=others_as_background(cls_score, rows), rois=rois, **kwargs)

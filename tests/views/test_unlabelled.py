@@ -163,6 +163,18 @@ def test_the_students_own_losses_are_of_the_labelled_images(name):
             torch.testing.assert_close(tiny.total({key: value}), tiny.total({key: alone[key]}), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('name', ['faster_rcnn', 'fcos'])
+def test_labels_of_some_classes_and_scores_belong_to_their_images(name):
+    """RoIs and places are numbered by the images of the whole batch, unlabelled ones too."""
+    model = distiller(name)
+    data = batch(0)
+    data['data_samples'][1].set_metainfo(dict(labelled_classes=(0, 1)))
+    data['data_samples'][2].gt_instances.scores = torch.tensor([0.3, 0.9, 0.5])
+    losses, alone = losses_of(model, data), losses_of(model, without(data, 0))
+    for key in filter(lambda key: key.startswith('loss'), alone):
+        torch.testing.assert_close(tiny.total({key: losses[key]}), tiny.total({key: alone[key]}), rtol=1e-4, atol=1e-5)
+
+
 def test_boxes_of_rois_are_compared_where_there_is_a_target():
     """Those of images without labels are zeros, as those of negatives, in a mean over all RoIs."""
     model = distiller('faster_rcnn')
