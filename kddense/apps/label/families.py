@@ -158,7 +158,13 @@ class Pixels(Family):
         }
 
     def truth(self, dataset: Any, index: int) -> Any:
-        return dataset[index]['data_samples'].gt_sem_seg.data[0].cpu().numpy()
+        sample = dataset[index]['data_samples']
+        if 'gt_sem_seg' not in sample:
+            raise ConfigError(
+                'loads no labels, by which least scores are chosen: add LoadAnnotations, or give --threshold',
+                'val_dataloader.dataset.pipeline',
+            )
+        return sample.gt_sem_seg.data[0].cpu().numpy()
 
     def choose(self, samples: Iterable[tuple[Any, Any]], precision: float) -> dict[str, float | None]:
         counts = np.zeros((2, len(self.classes), LEVELS), np.int64)

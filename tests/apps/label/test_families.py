@@ -115,6 +115,11 @@ def test_least_scores_of_pixels_by_what_is_true():
         family.choose([(pixels_of(logits), np.zeros((2, 4)))], 0.5)
 
 
+def test_validation_images_without_labels():
+    with pytest.raises(ValueError, match=r'^val_dataloader.dataset.pipeline loads no labels, .* or give --threshold'):
+        Pixels(['sky']).truth([dict(data_samples=pixels_of(torch.zeros(2, 1, 1)))], 0)
+
+
 def test_depth_that_is_none_or_beyond_the_levels_is_0():
     from mmseg.structures import SegDataSample
 

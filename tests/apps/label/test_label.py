@@ -216,6 +216,19 @@ def test_another_run_in_the_same_folder_is_refused(whole, models, frames, option
         label(models, 'segmentor', frames, whole['segmentor'], *options)
 
 
+def test_images_may_join_theirs(models, frames, tmp_path, capsys):
+    own = shutil.copytree(frames / 'a', tmp_path / 'own')
+    label(models, 'depth', own, tmp_path / 'labels')
+    before = contents(tmp_path / 'labels')
+    shutil.copy(own / '1.png', own / 'more.png')
+    label(models, 'depth', own, tmp_path / 'labels')
+    assert '6 of 7 images are labelled' in capsys.readouterr().out
+    after = contents(tmp_path / 'labels')
+    assert set(after) - set(before) == {'depth/more.png'}
+    assert after['depth/more.png'] == after['depth/1.png']
+    assert {key: after[key] for key in before} == before
+
+
 def test_labels_of_another_folders_images_are_refused(whole, models, frames, tmp_path):
     shutil.copytree(frames, tmp_path / 'others')
     with pytest.raises(SystemExit, match='holds labels that were made with other images: name another folder'):
