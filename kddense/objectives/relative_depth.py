@@ -31,6 +31,10 @@ class RelativeDepthObjective(Objective):
     that near things do not decide how far ones are compared; ``loss_gradient``, the slopes of their difference. Each is
     averaged over images. All pixels that are no padding count, also those without a label of their own.
 
+    Crops are our choice of parts, in the spirit of two papers: Zhang et al., "Hierarchical Normalization for Robust
+    Monocular Depth Estimation", NeurIPS 2022, normalise within parts of the image or of the range of depth; He et al.,
+    "Distill Any Depth", 2025, have teachers look at crops and at whole images.
+
     The student stays a metric one: its own losses, on however few labels, set scale and shift.
 
     Args:
@@ -44,6 +48,7 @@ class RelativeDepthObjective(Objective):
         gradient: Weight of the slopes; 0 leaves them out. 0.5 in MiDaS.
         scales: Resolutions of the slopes.
         align: See :class:`kddense.losses.ScaleShiftInvariantLoss`.
+        trim: See there; of whole maps and of crops.
         mode: Of the slopes, see :class:`kddense.losses.DepthGradientLoss`.
         resize: Which side's map is resized to the other's size, ``'student'`` or ``'teacher'``.
         weight: See :class:`Objective`.
@@ -63,6 +68,7 @@ class RelativeDepthObjective(Objective):
         gradient: float = 0.5,
         scales: int = 4,
         align: str = 'robust',
+        trim: float | None = None,
         mode: str = 'code',
         resize: str = 'teacher',
         weight: float | str | Mapping[str, Any] = 1.0,
@@ -82,7 +88,7 @@ class RelativeDepthObjective(Objective):
         self.weights = dict(local=local, gradient=gradient)
         self.crops, self.crop_size = crops, crop_size
         self.resize = resize
-        self.distance = ScaleShiftInvariantLoss(align)
+        self.distance = ScaleShiftInvariantLoss(align, trim)
         self.slopes = DepthGradientLoss(align, scales, mode)
         self.loss_names = ('loss_global', *(f'loss_{name}' for name, value in self.weights.items() if value))
         self.teacher_taps = frozenset() if teacher_tap is None else frozenset({teacher_tap})

@@ -111,6 +111,7 @@ LOSSES = {
     'crosskd': (of_two(losses.QualityFocalDivergenceLoss()), ROWS),
     'mgd': (of_two(losses.MGDLoss()), MAPS),
     'scale and shift': (of_two(losses.ScaleShiftInvariantLoss()), (1, 5, 6)),
+    'scale and shift, all pixels': (of_two(losses.ScaleShiftInvariantLoss(trim=0)), (1, 5, 6)),
     'scale and shift, squares': (of_two(losses.ScaleShiftInvariantLoss('least_squares')), (1, 5, 6)),
     'slopes of depth': (of_two(losses.DepthGradientLoss()), (1, 5, 6)),
     'whitened': (of_two(losses.WhitenedLoss()), MAPS),

@@ -14,7 +14,8 @@ from kddense.losses import (
 from ..helpers import loss_checks as checks
 
 DISTANCES = {
-    'robust': scale_shift_invariant_distance,
+    'robust': lambda *maps: scale_shift_invariant_distance(*maps, trim=0),
+    'trimmed': scale_shift_invariant_distance,
     'least squares': lambda *maps: scale_shift_invariant_distance(*maps, align='least_squares'),
     'gradients': depth_gradient_distance,
     'gradients, least squares': lambda *maps: depth_gradient_distance(*maps, align='least_squares'),
@@ -35,8 +36,41 @@ def normalised(values):
 def test_a_number_by_hand():
     """Normalised, the maps are (-1.5, -0.5, 0.5, 1.5) and (-1.5, 0.5, -0.5, 1.5)."""
     student, teacher = as_map(1, 2, 3, 4), as_map(1, 3, 2, 4)
-    assert scale_shift_invariant_distance(student, teacher).item() == pytest.approx(0.25, abs=1e-12)
-    assert ScaleShiftInvariantLoss()(student, teacher).item() == pytest.approx(0.25, abs=1e-12)
+    assert scale_shift_invariant_distance(student, teacher, trim=0).item() == pytest.approx(0.25, abs=1e-12)
+    assert ScaleShiftInvariantLoss(trim=0)(student, teacher).item() == pytest.approx(0.25, abs=1e-12)
+
+
+@pytest.mark.parametrize('trim, expected', [(None, 1 / 8), (0.2, 1 / 8), (0.25, 1 / 8), (0.5, 0), (0, 2 / 8)])
+def test_what_differs_most_is_left_out_by_hand(trim, expected):
+    """Of the differences (0, 0, 1, 1) of four pixels the least 3 (of 3.2), 3, 2 and 4 count; they are divided by 2 x 4."""
+    student, teacher = as_map(1, 2, 3, 4), as_map(1, 3, 2, 4)
+    found = (
+        scale_shift_invariant_distance(student, teacher, trim=trim),
+        ScaleShiftInvariantLoss(trim=trim)(student, teacher),
+    )
+    assert [one.item() for one in found] == [pytest.approx(expected, abs=1e-12)] * 2
+
+
+def test_a_fifth_of_five_is_one():
+    """Normalised by 2 and 6/5, and by 2 and 9/5: the last pixel differs most."""
+    student, teacher = as_map(0, 1, 2, 3, 4), as_map(0, 1, 2, 3, 7)
+    rest = [abs((s - 2) / 1.2 - (t - 2) / 1.8) for s, t in ((0, 0), (1, 1), (2, 2), (3, 3), (4, 7))]
+    expected = sum(sorted(rest)[:4]) / 10
+    assert max(rest) == rest[-1]
+    assert scale_shift_invariant_distance(student, teacher).item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_crops_by_hand():
+    """A step between the halves counts in the whole map, not within the halves, each with its own median and scale."""
+    student, teacher = as_map(1, 2, 3, 11, 12, 14), as_map(1, 2, 3, 4, 5, 7)
+    crops = [torch.cat([one[..., :3], one[..., 3:]]) for one in (student, teacher)]
+    assert scale_shift_invariant_distance(*crops, trim=0).item() == pytest.approx(0, abs=1e-12)
+    # Whole: medians 7 and 3.5, scales 31/6 and 10/6.
+    rest = [
+        abs((s - 7) * 6 / 31 - (t - 3.5) * 6 / 10)
+        for s, t in zip((1, 2, 3, 11, 12, 14), (1, 2, 3, 4, 5, 7), strict=True)
+    ]
+    assert scale_shift_invariant_distance(student, teacher, trim=0).item() == pytest.approx(sum(rest) / 12, abs=1e-12)
 
 
 def test_least_squares_by_hand():
@@ -61,10 +95,11 @@ def test_slopes_by_hand():
 def test_numpy_agrees(seed):
     student, teacher = checks.random_tensor(3, 1, 7, 9, seed=seed), checks.random_tensor(3, 1, 7, 9, seed=seed + 9)
     valid = checks.random_tensor(3, 1, 7, 9, seed=seed + 20) > -0.5
-    robust, squares, slopes = [], [], []
+    robust, trimmed, squares, slopes = [], [], [], []
     for own, other, kept in zip(student.numpy()[:, 0], teacher.numpy()[:, 0], valid.numpy()[:, 0], strict=True):
         s, t = normalised(own[kept]), normalised(other[kept])
         robust.append(np.abs(s - t).sum() / (2 * kept.sum()))
+        trimmed.append(np.sort(np.abs(s - t))[: int(0.8 * kept.sum())].sum() / (2 * kept.sum()))
         line = np.polyval(np.polyfit(own[kept], t, 1), own[kept])
         squares.append(np.square(line - t).sum() / (2 * kept.sum()))
         rest = np.full(own.shape, np.nan)
@@ -75,7 +110,8 @@ def test_numpy_agrees(seed):
             known = max(np.isfinite(part).sum(), 1)
             total += sum(np.nansum(np.abs(np.diff(part, axis=axis))) for axis in (0, 1)) / known
         slopes.append(total)
-    assert abs(scale_shift_invariant_distance(student, teacher, valid).item() - np.mean(robust)) < 1e-9
+    assert abs(scale_shift_invariant_distance(student, teacher, valid, trim=0).item() - np.mean(robust)) < 1e-9
+    assert abs(scale_shift_invariant_distance(student, teacher, valid).item() - np.mean(trimmed)) < 1e-9
     found = scale_shift_invariant_distance(student, teacher, valid, 'least_squares').item()
     assert abs(found - np.mean(squares)) < 1e-9
     assert abs(depth_gradient_distance(student, teacher, valid).item() - np.mean(slopes)) < 1e-9
@@ -164,6 +200,11 @@ def test_no_image_is_a_zero(distance):
         (lambda one: depth_gradient_distance(one, one, mode='text'), "mode must be one of 'code', 'paper'"),
         (lambda one: depth_gradient_distance(one, one, scales=0), 'scales must be above 0'),
         (lambda one: ScaleShiftInvariantLoss('median'), 'align must be one of'),
+        (
+            lambda one: ScaleShiftInvariantLoss(trim=1.0),
+            'trim must be a share of the pixels, at least 0 and below 1, got 1',
+        ),
+        (lambda one: scale_shift_invariant_distance(one, one, trim=-0.1), 'trim must be a share'),
         (lambda one: DepthGradientLoss(scales=0), 'scales must be above 0'),
     ],
 )

@@ -49,11 +49,11 @@ def run(config, data=None):
     return losses, *(head.to_depth(one['logits'][0]) for head, one in zip(heads, heard, strict=True))
 
 
-@pytest.mark.parametrize('space', ['inverse', 'depth'])
-def test_the_terms_are_those_of_the_losses(space):
-    losses, own, other = run(dict(RELATIVE, space=space, local=2.0, crop_size=1.0, crops=1, gradient=0.5))
+@pytest.mark.parametrize('space, trim', [('inverse', None), ('inverse', 0.0), ('depth', 0.5)])
+def test_the_terms_are_those_of_the_losses(space, trim):
+    losses, own, other = run(dict(RELATIVE, space=space, trim=trim, local=2.0, crop_size=1.0, crops=1, gradient=0.5))
     own, other = (1 / own, 1 / other) if space == 'inverse' else (own, other)
-    expected = scale_shift_invariant_distance(own, other)
+    expected = scale_shift_invariant_distance(own, other, trim=trim)
     torch.testing.assert_close(losses['distill.it.loss_global'], expected)
     torch.testing.assert_close(losses['distill.it.loss_local'], 2 * expected)  # crops of the whole map
     torch.testing.assert_close(losses['distill.it.loss_gradient'], 0.5 * depth_gradient_distance(own, other))
