@@ -113,6 +113,35 @@ class TeacherImages:
         return tensor
 
 
+def only_size(image_size: int | Sequence[int] | None, patch: int, scale: float, name: str) -> tuple[int, int] | None:
+    """Return height and width of the only images that a teacher takes.
+
+    Args:
+        image_size: Both, or one number for both; ``None`` for a teacher of any size.
+        patch: Of what they must be multiples, so that a map of whole cells covers all of the image.
+        scale: The teacher's ``input_scale``.
+        name: The teacher's config key.
+
+    Raises:
+        ValueError: If it is no such size; the message names ``image_size``.
+    """
+    if image_size is None:
+        return None
+    size = [image_size] * 2 if isinstance(image_size, int) else list(image_size)
+    if len(size) != 2 or not all(isinstance(one, int) and one > 0 for one in size):
+        raise ValueError(f'{name}.image_size must be a height and a width in pixels, got {image_size!r}')
+    if scale != 1:
+        raise ValueError(f'{name}.image_size sets the size of the image: leave {name}.input_scale at 1')
+    cut = [one for one in size if one % patch]
+    if cut:
+        below = cut[0] - cut[0] % patch
+        raise ValueError(
+            f'{name}.image_size must be multiples of {patch} pixels, the size of a cell, got {cut[0]}: '
+            f'take {below + patch}{f" or {below}" if below else ""}'
+        )
+    return size[0], size[1]
+
+
 def _size(sample: Any, batch: Batch) -> tuple[int, ...]:
     return tuple(sample.metainfo.get('img_shape', batch.inputs.shape[-2:])[:2])
 

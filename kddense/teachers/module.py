@@ -13,8 +13,11 @@ from kddense.exchange import ImageFormat
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS, TEACHERS
 
+from .images import TeacherImages, only_size
 from .one_model import ModelTeacher
+from .weights import load_weights
 
+HEADS = ('fc', 'classifier', 'head', 'heads')  # of torchvision's classifiers, and of most others
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 
 
@@ -36,6 +39,10 @@ class ModuleTeacher(ModelTeacher):
         patch_size: Height and width of a patch in pixels, for transformers: images are padded to whole patches, and tokens
             ``(N, L, C)`` are answered as maps ``(N, C, h, w)``, without the class and register tokens before them.
         size_divisor: What images are padded to multiples of; the patch size by default.
+        image_size: For modules that take one image size alone: its height and width, or one number for both, in whole
+            patches; the student's image is stretched to it. ``None`` for any size.
+        heads: Children that give no maps. Where the checkpoint has others or none they are left out, which the log says:
+            what they are given then comes out of them, and nobody may listen to them.
         name: What messages call it: the config key it came from.
         **kwargs: See :class:`ModelTeacher`.
 
@@ -47,7 +54,8 @@ class ModuleTeacher(ModelTeacher):
         ...     type='kddense.ModuleTeacher',
         ...     module=dict(type='torchvision.models.vit_b_16', weights=None),
         ...     checkpoint='vit_b_16.pth',
-        ...     patch_size=16)
+        ...     patch_size=16,
+        ...     image_size=224)  # and teacher_tap='encoder' of an objective
     """
 
     def __init__(
@@ -59,6 +67,8 @@ class ModuleTeacher(ModelTeacher):
         rgb: bool = True,
         patch_size: int | None = None,
         size_divisor: int | None = None,
+        image_size: int | Sequence[int] | None = None,
+        heads: Sequence[str] = HEADS,
         name: str = 'teacher',
         **kwargs: Any,
     ) -> None:
@@ -72,12 +82,14 @@ class ModuleTeacher(ModelTeacher):
         self._module = dict(module)
         self._is_pretrained = checkpoint is None
         self._key = name
-        self.view_options = dict(patch_size=patch_size)
+        self._heads = tuple(heads)
+        self._size = only_size(image_size, patch_size or 1, kwargs.get('input_scale', 1.0), name)
+        self.view_options = dict(patch_size=patch_size, stretched=self._size is not None)
         self._format = ImageFormat(
             mean=tuple(float(one) for one in mean),
             std=tuple(float(one) for one in std),
             reversed_channels=rgb and len(mean) == 3,
-            size_divisor=size_divisor or patch_size or 1,
+            size_divisor=1 if self._size else size_divisor or patch_size or 1,
         )
         super().__init__(checkpoint, name=name, **kwargs)
 
@@ -93,10 +105,21 @@ class ModuleTeacher(ModelTeacher):
             raise ConfigError(f' cannot be built: {sentence_of(error)}', f'{self._key}.module') from error
         if not isinstance(built, nn.Module):
             raise ValueError(f'{self._key}.module must be an nn.Module, {self._module["type"]} gave {built!r}')
+        if self._size and not hasattr(built, 'img_size'):
+            built.img_size = self._size  # type: ignore[assignment]  # as timm's models say it: blank images are of it
         return built
+
+    def take_weights(self, model: nn.Module, checkpoint: str) -> tuple[str, ...] | None:
+        return load_weights(model, checkpoint, self.trust_checkpoint, self.name, 'module', self._heads)
 
     def format_of(self, model: Any) -> ImageFormat:
         return self._format
+
+    def images_of(self, model: Any, key: str | None) -> TeacherImages:
+        return TeacherImages(self.image_format, self.input_scale, key, self.name, self._size)
+
+    def model_text(self) -> str:
+        return super().model_text() + (f' {self._size}' if self._size else '')
 
 
 def _callable_of(kind: str, key: str) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ from kddense.models.timm_features import TimmFeatures
 from kddense.random_state import forked_random_state
 from kddense.registry import TEACHERS
 
-from .images import TeacherImages
+from .images import TeacherImages, only_size
 from .one_model import ModelTeacher
 from .weights import CONTAINERS, check_finite
 
@@ -67,11 +67,7 @@ class TimmTeacher(ModelTeacher):
             raise ValueError(
                 f'{name}.pretrained: timm downloads weights and {name}.checkpoint names others; choose one'
             )
-        size = [image_size] * 2 if isinstance(image_size, int) else image_size
-        if size is not None and (len(size) != 2 or not all(isinstance(one, int) and one > 0 for one in size)):
-            raise ValueError(f'{name}.image_size must be a height and a width in pixels, got {image_size!r}')
-        if size is not None and kwargs.get('input_scale', 1.0) != 1.0:
-            raise ValueError(f'{name}.image_size sets the size of the image: leave {name}.input_scale at 1')
+        size = only_size(image_size, 1, kwargs.get('input_scale', 1.0), name)
         self._key = name
         self._arguments = dict(
             name=model, levels=levels, norm=norm, image_size=size, pretrained=pretrained, options=options
@@ -83,19 +79,9 @@ class TimmTeacher(ModelTeacher):
     def build_model(self) -> nn.Module:
         with within(f'{self._key}.model'), forked_random_state():
             backbone = TimmFeatures(**self._arguments, owner=f'{self._key}.model')  # type: ignore[arg-type]
-        self._check_patches(backbone.size_divisor)
+        only_size(self._size, backbone.size_divisor, 1, self._key)
         self.view_options = dict(patch_size=backbone.patch_size, stretched=self._size is not None)
         return _Encoder(backbone)
-
-    def _check_patches(self, patch: int) -> None:
-        """Raise a ValueError if images of the set size end within a patch: their border would not be seen."""
-        cut = [one for one in self._size or () if one % patch]
-        if cut:
-            below = cut[0] - cut[0] % patch
-            raise ValueError(
-                f'{self._key}.image_size must be multiples of {patch} pixels for {self._arguments["name"]}, got {cut[0]}: '
-                f'take {below + patch}{f" or {below}" if below else ""}'
-            )
 
     def take_weights(self, model: Any, checkpoint: str) -> None:
         what = f'{self._key}.checkpoint'

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kddense.compat import load_checkpoint
 from kddense.configs import class_names
+from kddense.taps import TapError
 
 # Where files keep weights, and what wrappers put before every key: DDP, torch.compile, mmrazor, other distillers.
 CONTAINERS = ('state_dict', 'model', 'state_dict_ema', 'model_ema', 'ema_state_dict')
@@ -20,7 +21,12 @@ PREFIXES = ('module.', '_orig_mod.', 'architecture.', 'student.', 'model.')
 
 
 def load_weights(
-    model: nn.Module, checkpoint: str, trust_checkpoint: bool = False, name: str = 'teacher'
+    model: nn.Module,
+    checkpoint: str,
+    trust_checkpoint: bool = False,
+    name: str = 'teacher',
+    described_by: str = 'config',
+    heads: Sequence[str] = (),
 ) -> tuple[str, ...] | None:
     """Load a checkpoint into a model, every weight of it.
 
@@ -30,6 +36,8 @@ def load_weights(
             under one of :data:`CONTAINERS` or none, with some of :data:`PREFIXES` before every key or none.
         trust_checkpoint: Load a checkpoint that holds pickled code.
         name: The config key that messages name.
+        described_by: The key beside ``checkpoint`` that says what the model is.
+        heads: Children that are left out of the model, which the log says, where the file has others or none.
 
     Returns:
         The names of the classes that the model was trained on, if the checkpoint says.
@@ -41,7 +49,9 @@ def load_weights(
         contents = load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
     except (ValueError, OSError) as error:
         raise type(error)(f'{name}.checkpoint: {error}') from error
-    weights = _weights_in(contents, model.state_dict(), f'{name}.checkpoint')
+    needed = {key: value for key, value in model.state_dict().items() if key.partition('.')[0] not in heads}
+    weights = _weights_in(contents, needed, f'{name}.checkpoint')
+    _leave_out(model, weights, heads, name)
     own = model.state_dict()
     reshaped = [key for key in own if key in weights and weights[key].shape != own[key].shape]
     shapes = [f'{key} {tuple(weights.pop(key).shape)} for {tuple(own[key].shape)}' for key in reshaped]
@@ -50,12 +60,37 @@ def load_weights(
     faults = {'missing': missing, 'unexpected': list(loaded.unexpected_keys), 'of another shape': shapes}
     if any(faults.values()):
         raise ValueError(
-            f"{name}.checkpoint '{checkpoint}' is of another architecture than {name}.config ({type(model).__name__}): "
-            + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys)
+            f"{name}.checkpoint '{checkpoint}' is of another architecture than {name}.{described_by} "
+            f'({type(model).__name__}): ' + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys)
         )
     check_finite(model, f"{name}.checkpoint '{checkpoint}'")
     meta = contents.get('meta') or {}
     return class_names((meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES'))
+
+
+class LeftOut(nn.Identity):
+    """In the place of a head that a checkpoint does not have: what it is given comes out, to nobody who listens to it."""
+
+    def forward(self, input: Any) -> Any:
+        if 'forward' in vars(self):  # as taps listen
+            raise TapError('a head that the checkpoint does not have says nothing: tap what stands before it')
+        return input
+
+
+def _leave_out(model: nn.Module, weights: dict[str, Any], heads: Sequence[str], name: str) -> None:
+    """Leave those heads out of a model and out of weights that are not of the same shapes in both."""
+    for head in heads:
+        own, other = (
+            {key: value for key, value in state.items() if key.partition('.')[0] == head}
+            for state in (model.state_dict(), weights)
+        )
+        if {key: value.shape for key, value in own.items()} == {key: value.shape for key, value in other.items()}:
+            continue
+        for key in other:
+            del weights[key]
+        if own:
+            setattr(model, head, LeftOut())
+        print_log(f'{name}.checkpoint: left out {head} ({len(own.keys() | other.keys())} keys)', logger='current')
 
 
 def hash_of(state: Mapping[str, Tensor]) -> str:

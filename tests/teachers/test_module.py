@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from kddense.connectors import match_size
@@ -162,6 +163,78 @@ def test_a_published_checkpoint_loads(tmp_path, container, prefix):
     model = distiller(teacher_of(checkpoint=str(tmp_path / 'vit.pth')))
     loaded = model.teachers['teacher'].model.state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in weights.items())
+
+
+RESNET = dict(type='torchvision.models.resnet18')
+VIT = dict(
+    type='torchvision.models.VisionTransformer',
+    **dict(image_size=32, patch_size=16, num_layers=2, num_heads=2, hidden_dim=32, mlp_dim=32),
+)
+
+
+def torchvision_distiller(module, tap, **options):
+    return distiller(dict(type='kddense.ModuleTeacher', module=module, **options), teacher_tap=tap)
+
+
+@pytest.mark.parametrize('form', ['other classes', 'no head', 'the same', 'DDP and other classes'])
+def test_heads_of_another_task_are_left_out_and_said(tmp_path, monkeypatch, form):
+    """A ResNet of torchvision that was trained on 7 classes, where the module has 1000."""
+    trained = torchvision.models.resnet18(num_classes=1000 if form == 'the same' else 7).state_dict()
+    kept = {key: value for key, value in trained.items() if form != 'no head' or not key.startswith('fc.')}
+    torch.save({f'{"module." if "DDP" in form else ""}{key}': value for key, value in kept.items()}, tmp_path / 'r.pth')
+    said = []
+    monkeypatch.setattr('kddense.teachers.weights.print_log', lambda text, **_: said.append(text))
+    model = torchvision_distiller(RESNET, 'layer4', checkpoint=str(tmp_path / 'r.pth'))
+    loaded = model.teachers['teacher'].model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in kept.items() if not key.startswith('fc.'))
+    left_out = ['teacher.checkpoint: left out fc (2 keys)']
+    assert [one for one in said if 'left out' in one] == ([] if form == 'the same' else left_out)
+    assert 'backbone.layer1.0.conv1.weight' in plugins.gradients(model, DATA)
+    if form != 'the same':
+        with pytest.raises(ValueError, match='a head that the checkpoint does not have says nothing: tap what stands'):
+            torchvision_distiller(RESNET, 'fc', checkpoint=str(tmp_path / 'r.pth'))
+
+
+def test_another_network_names_the_module(tmp_path):
+    torch.save(torchvision.models.resnet34(num_classes=7).state_dict(), tmp_path / 'r34.pth')
+    with pytest.raises(ValueError, match=r'is of another architecture than teacher.module \(ResNet\): .* unexpected'):
+        torchvision_distiller(RESNET, 'layer4', checkpoint=str(tmp_path / 'r34.pth'))
+
+
+def test_a_transformer_of_one_size_sees_stretched_images():
+    """As the docstring has it, smaller: torchvision's takes one image size alone, and gives tokens."""
+    model = torchvision_distiller(VIT, 'encoder', patch_size=16, image_size=32)
+    teacher = model.teachers['teacher']
+    batch = Batch(**model.data_preprocessor(DATA, True), image_format=model.image_format)
+    images, _ = teacher.images.of(batch)
+    assert (batch.inputs.shape[-2:], images.shape[-2:]) == ((64, 64), (32, 32))
+    tokens = []
+    teacher.model.encoder.register_forward_hook(lambda module, args, value: tokens.append(value))
+    answer = teacher.answer(Question(frozenset({'encoder'})), batch)
+    assert torch.equal(answer.taps['encoder'], tokens[0][:, 1:].transpose(1, 2).unflatten(2, (2, 2)))
+    assert teacher.view.is_stretched
+    assert 'backbone.layer1.0.conv1.weight' in plugins.gradients(model, DATA)
+    other = torchvision_distiller(dict(VIT, image_size=48), 'encoder', patch_size=16, image_size=48)
+    assert teacher.identity()['teacher'] != other.teachers['teacher'].identity()['teacher']
+
+
+@pytest.mark.parametrize(
+    'options, sentence',
+    [
+        (
+            dict(image_size=40),
+            'teacher.image_size must be multiples of 16 pixels, the size of a cell, got 40: take 48 or 32',
+        ),
+        (dict(image_size=[32]), 'teacher.image_size must be a height and a width in pixels'),
+        (
+            dict(image_size=32, input_scale=0.5),
+            'teacher.image_size sets the size of the image: leave teacher.input_scale',
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_are_one_sentence(options, sentence):
+    with pytest.raises(ValueError, match=f'^{sentence}'):
+        torchvision_distiller(VIT, 'encoder', patch_size=16, **options)
 
 
 def test_the_images_are_normalised_as_the_teacher_was_trained():

@@ -229,10 +229,10 @@ def test_another_size_is_another_teacher():
         (dict(image_size=[3, 4, 5]), '^teacher.image_size must be a height and a width'),
         (
             dict(image_size=57),
-            f'^teacher.image_size must be multiples of 14 pixels for {DINO}, got 57: take 70 or 56$',
+            '^teacher.image_size must be multiples of 14 pixels, .*, got 57: take 70 or 56$',
         ),
         (dict(**HIERA, image_size=100), '^teacher.image_size must be multiples of 32 .*, got 100: take 128 or 96$'),
-        (dict(image_size=[28, 9]), '^teacher.image_size must be multiples of 14 pixels .*, got 9: take 14$'),
+        (dict(image_size=[28, 9]), '^teacher.image_size must be multiples of 14 pixels, .*, got 9: take 14$'),
         (dict(model=f'hf-hub:timm/{DINO}.lvd141m'), "^teacher.model: timm knows no weights 'lvd141m'"),
         (dict(model='local-dir:nowhere'), '^teacher.model: Config file not found: nowhere'),
         (
