@@ -21,6 +21,8 @@ from kddense.configs import find_config, read_config_file
 from kddense.distiller.kept_step import Kept, read_step
 from kddense.random_state import set_random_state
 from kddense.registry import MODELS
+from kddense.training.added_hook import student_of
+from kddense.training.quantised import compute_as_trained
 
 
 @in_one_sentence()
@@ -53,7 +55,9 @@ def replay(step: Kept, config: Config, checkpoint: str, device: str = 'cpu') -> 
     init_default_scope(config.get('default_scope', 'mmengine'))
     model: Any = MODELS.build(config.model)
     try:
-        model.load_state_dict(load_checkpoint(checkpoint)['state_dict'])
+        contents = load_checkpoint(checkpoint)
+        model.load_state_dict(contents['state_dict'])
+        compute_as_trained(student_of(model), config, contents)
     except (RuntimeError, KeyError) as error:
         raise ValueError(f'{checkpoint} does not fit the config: {error}') from error
     build_optim_wrapper(model, config.optim_wrapper)  # which objectives with a discriminator ask for

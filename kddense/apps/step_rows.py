@@ -26,7 +26,7 @@ from kddense.errors import ConfigError
 from kddense.exchange import Batch
 from kddense.report.costs import median_ratio, timed
 from kddense.teachers.cache import versions
-from kddense.training.quantise import quantising_hook
+from kddense.training.quantised import quantising_hook
 
 ROWS = ('plain', 'quantised', 'online', 'weighed', 'compiled', 'cold', 'shared', 'cached', 'fast', 'fast_compiled')
 ASKED = ('plain', 'quantised', 'online', 'weighed', 'compiled')  # the others read

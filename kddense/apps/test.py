@@ -21,7 +21,7 @@ from kddense.configs import is_distiller
 from kddense.errors import ConfigError
 from kddense.export.onnx_model import OnnxModel
 from kddense.registry import name_of
-from kddense.training.quantise import FloatRunHook, is_quantising
+from kddense.training.quantised import FloatRunHook, drop_quantising
 
 
 @in_one_sentence()
@@ -60,9 +60,7 @@ def _put_in_place(config: Config, file: str) -> None:
     """Let an ONNX file predict in place of a config's model: it holds its weights, and computes in its own bits."""
     config.model = dict(type=f'kddense.{OnnxModel.__name__}', file=file, model=config.model)
     config.load_from = None
-    hooks = config.get('default_hooks') or {}
-    config.default_hooks = {name: hook for name, hook in hooks.items() if not is_quantising(hook)}
-    config.custom_hooks = [hook for hook in config.get('custom_hooks') or [] if not is_quantising(hook)]
+    drop_quantising(config)
 
 
 class SameClassesHook(Hook):

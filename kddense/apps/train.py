@@ -17,7 +17,7 @@ from kddense.apps.command_line import add_common_arguments, build_runner, in_one
 from kddense.errors import ConfigError
 from kddense.training import Interruption
 from kddense.training.checkpoints import find_checkpoint
-from kddense.training.quantise import FloatRunHook
+from kddense.training.quantised import FloatRunHook
 from kddense.training.replaced import check_optimisers
 
 INTERRUPTED = 128 + signal.SIGINT  # the exit status, as shells give it

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 from kddense.quantisation.scales import KEY
-from kddense.training.quantise import quantising_hook
+from kddense.training.quantised import quantising_hook
 
 from .calibration import calibrate
 

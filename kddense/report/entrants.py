@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from kddense.compat.checkpoint import local_file
 from kddense.configs import is_distiller, plain_model, read_config, teachers_in
+from kddense.training.quantised import drop_quantising
 from kddense.training.runs import Run, read_run
 
 from .contents import Entrant
@@ -86,6 +87,7 @@ def _seeing_the_same(teacher: Config, run: Config) -> Config:
         return teacher
     seen = copy.deepcopy(run)
     seen.model = plain_model(teacher)
+    drop_quantising(seen)  # as a teacher computes
     return seen
 
 

@@ -18,9 +18,11 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from kddense.compat import load_checkpoint
 from kddense.configs import plain_model
 from kddense.registry import MODELS
 from kddense.teachers import load_weights
+from kddense.training.quantised import compute_as_trained
 
 from .image_scores import ImageScores, image_scores
 
@@ -65,17 +67,18 @@ def load_model(config: Config, checkpoint: str, trust_checkpoint: bool = False, 
     """Build the model of a plain config in eval mode, and load its weights, every one of them.
 
     Args:
-        config: See :func:`plain_config`.
+        config: See :func:`plain_config`. With a :class:`kddense.QuantiseHook`, the model computes with few bits.
         checkpoint: Path of the weights.
         trust_checkpoint: See :class:`kddense.FrozenTeacher`.
         name: How messages call it.
 
     Raises:
-        ValueError: If the weights are of another model.
+        ValueError: If the weights are of another model, or the checkpoint lacks what the hook needs.
     """
     with scope_of(config):
         model = MODELS.build(config.model)
     load_weights(model, checkpoint, trust_checkpoint, name)
+    compute_as_trained(model, config, load_checkpoint(checkpoint, trust_checkpoint))
     return model.eval()
 
 

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from mmengine.dist import all_reduce
-from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import OPTIMIZERS
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from kddense.errors import ConfigError, within
 from kddense.quantisation import ActivationQuantiser, LearningQuantiser, QuantisedStudent, WeightQuantiser, weight_of
 from kddense.quantisation.scales import KEY
-from kddense.registry import HOOKS, MODELS, Plain, name_of
+from kddense.registry import HOOKS, MODELS, Plain
 
 from .added_hook import AddedHook, student_of
 
@@ -193,51 +192,6 @@ class QuantiseHook(AddedHook):
         """Before the student's optimiser steps: weights without a gradient are left alone."""
         for layer in self._student().layers.values():
             weight_of(layer.layer).grad = None
-
-
-class FloatRunHook(Hook):
-    """Of a run without a :class:`QuantiseHook`: says what becomes of a checkpoint that holds scales."""
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Say that the model computes in float.
-
-        Raises:
-            ConfigError: If the run goes on from the checkpoint, which would end its quantisation in the middle.
-        """
-        if KEY not in checkpoint or any(isinstance(hook, QuantiseHook) for hook in runner.hooks):
-            return
-        if runner._resume:
-            raise ConfigError(
-                ': the checkpoint is of a run with a kddense.QuantiseHook, and this config has none: keep the hook, or '
-                'begin with the float weights by load_from alone',
-                'resume',
-            )
-        print_log(
-            'the checkpoint is of a run with a kddense.QuantiseHook, and this config has none: the model computes in float',
-            logger='current',
-            level=logging.WARNING,
-        )
-
-
-def quantising_hook(config: Mapping[str, Any]) -> QuantiseHook:
-    """Return the hook by which a run quantises.
-
-    Args:
-        config: The config of the run.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    hooks = [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
-    for one in hooks:
-        if is_quantising(one):
-            return QuantiseHook(**{key: value for key, value in one.items() if key not in ('type', 'priority')})
-    raise ValueError('the config of the run has no kddense.QuantiseHook, which says how weights are quantised')
-
-
-def is_quantising(hook: Any) -> bool:
-    """Tell whether a hook of a config is a :class:`QuantiseHook`."""
-    return isinstance(hook, Mapping) and name_of(hook.get('type') or '') == QuantiseHook.__name__
 
 
 def build_quantiser(config: Mapping[str, Any], key: str, kind: type[Quantiser]) -> Quantiser:

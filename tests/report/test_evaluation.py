@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from kddense.distiller import Distiller
+from kddense.export.calibration import calibrate
+from kddense.quantisation.scales import KEY
 from kddense.report.evaluation import (
     build_loader,
     build_model,
@@ -12,6 +14,9 @@ from kddense.report.evaluation import (
     load_model,
     plain_config,
 )
+from kddense.training.quantised import quantising_hook
+
+from ..helpers import tiny
 
 FAMILIES = ['detector', 'one_stage', 'structured', 'depth']
 
@@ -43,6 +48,43 @@ def test_it_measures_what_the_stock_loop_measures(family, config, model, tmp_pat
     expected = {key: float(value) for key, value in expected.items()}
     assert evaluation.metrics == pytest.approx(expected, abs=0.0051, nan_ok=True)  # evaluators round, the page does
     assert evaluation.images == 8
+
+
+@pytest.mark.parametrize('activations', [False, True])
+def test_a_student_of_few_bits_is_measured_as_its_run_tests_it(segmentor, tmp_path, activations):
+    """Ternary weights alone, and ranges of activations that the checkpoint holds."""
+    config = segmentor.plain()
+    config.default_hooks.quantise = dict(
+        type='kddense.QuantiseHook',
+        weights=dict(type='kddense.TernaryQuantiser'),
+        activations=dict(type='kddense.MinMaxQuantiser') if activations else None,
+    )
+    torch.manual_seed(4)
+    model = build_model(segmentor.plain())
+    tiny.shake(model)
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    checkpoint = dict(state_dict=model.state_dict())
+    if activations:
+        quantised = quantising_hook(config).choose(model)
+        calibrate(quantised, config, 1)
+        checkpoint[KEY] = quantised.state()
+    torch.save(checkpoint, tmp_path / 'model.pth')
+
+    config.load_from = str(tmp_path / 'model.pth')
+    expected = segmentor.runner(config, tmp_path).test()['mIoU']
+    found = load_model(plain_config(config), config.load_from)
+    in_float = evaluate(model, config).metrics['mIoU']
+    assert evaluate(found, config).metrics['mIoU'] == pytest.approx(expected, abs=0.0051)
+    assert abs(in_float - expected) > 0.1
+
+
+def test_a_checkpoint_of_few_bits_under_a_float_config_is_told(segmentor, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr('kddense.training.quantised.print_log', lambda message, **_: said.append(message))
+    config = segmentor.plain()
+    torch.save({'state_dict': build_model(config).state_dict(), KEY: {}}, tmp_path / 'model.pth')
+    load_model(config, str(tmp_path / 'model.pth'))
+    assert [one.rpartition(': ')[2] for one in said] == ['the model computes in float']
 
 
 def test_what_classes_measure_makes_up_the_whole(family, config, model):

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from kddense.report.contents import Report
+from kddense.report.entrants import read_entrants
+from kddense.report.evaluation import load_model
+from kddense.report.report import _in_float as in_float
 from kddense.report.report import write_report
 from kddense.training.checkpoints import find_checkpoint
 
@@ -74,6 +78,19 @@ def copied(runs, structured, tmp_path):
     folder = tmp_path / 'runs'
     shutil.copytree(runs(structured), folder)
     return folder
+
+
+def test_a_student_of_few_bits_has_a_float_teacher_and_is_timed_in_float(copied):
+    (config,) = (copied / 'distilled').glob('*.py')
+    hook = dict(type='kddense.QuantiseHook', weights=dict(type='kddense.TernaryQuantiser'))
+    config.write_text(f"{config.read_text()}\ndefault_hooks['quantise'] = {hook}\n")
+    report = Report(read_entrants([copied / 'distilled'], None, None), 'val', '')
+    for entrant in report.entrants:
+        entrant.model = load_model(entrant.config, str(entrant.run.checkpoint))
+    teacher, student = (bool(entrant.model.decode_head.bottleneck.conv._forward_hooks) for entrant in report.entrants)
+    assert (teacher, student) == (False, True)
+    (timed,) = (in_float(entrant, False) for entrant in report.entrants if entrant.role == 'distilled')
+    assert not timed.decode_head.bottleneck.conv._forward_hooks
 
 
 FAMILIES = {

@@ -15,7 +15,7 @@ from kddense.apps import export, test
 from kddense.compat import load_checkpoint
 from kddense.errors import ConfigError
 from kddense.quantisation import choose_layers, scales_of
-from kddense.training.quantise import FloatRunHook
+from kddense.training.quantised import FloatRunHook
 
 from ..helpers import plugins, tiny
 from ..helpers.quantised import FAMILIES, SGD, begun, calm, equal, metric_in, of_family, plugin_free
@@ -153,7 +153,7 @@ def test_a_run_its_test_and_its_export_compute_the_same(segmentor, tmp_path):
 def test_a_checkpoint_with_scales_in_a_float_run(monkeypatch, checkpoint, hooks, said):
     """Its weights are taken, and that is told; the run itself cannot go on."""
     found = []
-    monkeypatch.setattr('kddense.training.quantise.print_log', lambda message, **_: found.append(message))
+    monkeypatch.setattr('kddense.training.quantised.print_log', lambda message, **_: found.append(message))
     run = SimpleNamespace(hooks=hooks, _resume=False)
     FloatRunHook().after_load_checkpoint(run, checkpoint)
     assert [message[: len(start)] for message, start in zip(found, said, strict=True)] == said

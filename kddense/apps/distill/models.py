@@ -19,6 +19,7 @@ from kddense.registry import MODELS
 from kddense.report.contents import first_line
 from kddense.report.evaluation import load_model, scope_of
 from kddense.teachers.one_model import class_indices
+from kddense.training.quantised import drop_quantising
 from kddense.views import (
     DenseHeadView,
     DepthView,
@@ -113,6 +114,7 @@ def look_at_teacher(
         config.default_scope = source.partition('::')[0]
     if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise FileNotFoundError(f"teacher.checkpoint: there is no file '{checkpoint}'")
+    drop_quantising(config)  # as a teacher computes
     with _said_of(f'the model of {source}'):
         model = load_model(config, checkpoint, trust_checkpoint, 'teacher')
         chosen = None if class_map is None else class_indices(class_map, classes_of(config), 'teacher')
