@@ -43,13 +43,22 @@ def calibrate(quantised: QuantisedStudent, config: Config, batches: int) -> None
             for number, batch in enumerate(_batches(config, batches)):
                 quantised.begin_step(number)
                 student: Any = quantised.student
-                student(**student.data_preprocessor(batch, training=True), mode='predict')
+                given = student.data_preprocessor(batch, training=True)
+                student(**_at_their_own_size(given), mode='predict')
                 quantised.end_step()
     finally:
         quantised.activations.rounds = True
         quantised.remove()
     if not quantised.activations.known:
         raise ValueError('calibrate: train_dataloader gave no image')
+
+
+def _at_their_own_size(given: dict[str, Any]) -> dict[str, Any]:
+    """Let samples of a pipeline that resizes nothing say so: detectors scale boxes back by it."""
+    for sample in given.get('data_samples') or ():
+        if 'scale_factor' not in sample:
+            sample.set_metainfo(dict(scale_factor=(1.0, 1.0)))
+    return given
 
 
 def _batches(config: Config, batches: int) -> Iterator[Any]:
@@ -62,5 +71,5 @@ def _batches(config: Config, batches: int) -> Iterator[Any]:
     try:
         with DefaultScope.overwrite_default_scope(config.get('default_scope')):
             yield from itertools.islice(Runner.build_dataloader(loader, seed=0), batches)
-    except (OSError, AttributeError) as error:  # mmcv decodes an unreadable image to None
+    except Exception as error:  # data sets and transforms of any library may fail in any way
         raise ValueError(f'calibrate: train_dataloader cannot be read: {first_sentence(error)}') from error

@@ -147,7 +147,8 @@ class MinMaxQuantiser(ActivationQuantiser):
         torch.maximum(seen, torch.stack([-least, greatest]).float(), out=seen)
 
     def _is_frozen(self) -> bool:
-        return self.freeze_after is not None and self.iteration >= self.freeze_after
+        """Tell whether ranges rest; not while they are calibrated."""
+        return self.rounds and self.freeze_after is not None and self.iteration >= self.freeze_after
 
     def rounded(self, value: Tensor, layer: str) -> Tensor:
         return on_steps(value, self.found[layer])

@@ -130,6 +130,9 @@ def test_modes(mode, steps):
 def test_ranges_rest_after_a_while():
     quantiser = shown(begun(MinMaxQuantiser(freeze_after=2)), [1.0], [3.0], [900.0])
     assert quantiser.steps_of('one').scale.item() == pytest.approx(2 / 255)
+    quantiser.rounds = False  # as calibration has it, which sees all that it is given
+    assert shown(quantiser, [2.0]).steps_of('one').scale.item() == pytest.approx(2 / 255)
+    assert shown(quantiser, [6.0]).steps_of('one').scale.item() == pytest.approx(3 / 255)
 
 
 @pytest.mark.parametrize('kind', [MinMaxQuantiser, LSQActivationQuantiser])
