@@ -2,8 +2,8 @@
 
 from .activations import ActivationQuantiser, LSQActivationQuantiser, MinMaxQuantiser
 from .bucketed import bucketed, bucketed_bits, buckets_of, nearest_points, percentile_points
-from .folding import fold_factor, norms_behind
-from .layers import QuantisedLayer, axis_of, choose_layers, layers_of, weight_of
+from .folding import axis_of, fold_factor, norms_behind
+from .layers import QuantisedLayer, choose_layers, layers_of, weight_of
 from .learned_steps import first_step, on_learned_steps
 from .learning import LearnedPointsQuantiser, LearningQuantiser, LSQQuantiser
 from .quantisers import BucketedQuantiser, TernaryQuantiser, UniformQuantiser, WeightQuantiser, WRPNQuantiser

@@ -8,7 +8,7 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 SMALLEST = 1e-12  # a factor below, such as the 0 of a norm that begins with it, would lose the weight
 
@@ -17,7 +17,8 @@ def norms_behind(model: nn.Module) -> dict[str, str]:
     """Return the paths of batch norms by those of the convolutions before them.
 
     A norm belongs to a convolution if it is the next part of the same module, has its channels, and mmcv's ConvModule
-    does not say otherwise. A convolution with several uses, such as heads that share one over levels, has none.
+    does not say otherwise. A convolution with several uses, such as heads that share one over levels, has none, and
+    neither has a transposed one with groups, whose weight holds several channels in one place.
     """
     uses = Counter(id(module) for _, module in model.named_modules(remove_duplicate=False))
     found = {}
@@ -35,7 +36,13 @@ def norms_behind(model: nn.Module) -> dict[str, str]:
 def _is_pair(layer: nn.Module, norm: nn.Module) -> bool:
     if not isinstance(layer, _ConvNd) or not isinstance(norm, _BatchNorm):
         return False
-    return norm.num_features == layer.out_channels and norm.affine and norm.running_var is not None
+    channels = layer.weight.shape[axis_of(layer)]
+    return norm.num_features == channels and norm.affine and norm.running_var is not None
+
+
+def axis_of(layer: nn.Module) -> int:
+    """Return the dimension of a layer's weight that counts output channels."""
+    return 1 if isinstance(layer, _ConvTransposeNd) else 0
 
 
 @torch.no_grad()

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from kddense.taps import nearest
 
 from .activations import ActivationQuantiser
-from .folding import along, fold_factor
+from .folding import along, axis_of, fold_factor
 from .quantisers import WeightQuantiser
 from .straight_through import straight_through
 
@@ -217,8 +217,3 @@ def weight_of(layer: nn.Module) -> Tensor:
     weight = layer._parameters['weight']
     assert weight is not None
     return weight
-
-
-def axis_of(layer: nn.Module) -> int:
-    """Return the dimension of a layer's weight that counts output channels."""
-    return 1 if isinstance(layer, _ConvTransposeNd) else 0

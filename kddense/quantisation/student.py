@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from .activations import ActivationQuantiser
-from .folding import norms_behind
-from .layers import QuantisedLayer, axis_of, choose_layers, weight_of
+from .folding import axis_of, norms_behind
+from .layers import QuantisedLayer, choose_layers, weight_of
 from .learning import LearningQuantiser
 from .quantisers import WeightQuantiser
 
