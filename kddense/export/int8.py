@@ -15,7 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from .detectors.base import sizes_of
+from .errors import first_sentence
+from .onnx_file import OnnxFile
 
 LAYERS = ('Conv', 'ConvTranspose', 'Gemm', 'MatMul')
 # What lies between layers, and is as good in 8 bits.
@@ -79,6 +84,26 @@ def quantise_onnx(source: Path, file: Path, images: Iterable[tuple[Tensor, Tenso
         )
     _say_the_same(model, file)
     return Int8Report(source.stat().st_size, file.stat().st_size, len(quantised), len(predicting), reader.given)
+
+
+def check_runs(file: Path, size: tuple[int, int]) -> None:
+    """Run a file on an image of zeros.
+
+    Args:
+        file: In 8 bits.
+        size: Height and width of the image.
+
+    Raises:
+        RuntimeError: If onnxruntime cannot.
+    """
+    try:
+        run = OnnxFile(file)
+        images = torch.zeros(1, run.channels, *size)
+        run(images, sizes_of(images) if run.takes_sizes else None)
+    except Exception as error:  # onnxruntime has errors of its own
+        raise RuntimeError(
+            f'--int8: onnxruntime cannot run the file: {first_sentence(error.__cause__ or error)}'
+        ) from error
 
 
 def predicting_layers(graph: Any) -> set[str]:

@@ -40,7 +40,8 @@ def write_learned(
         weights: The student's, by name.
 
     Raises:
-        RuntimeError: If the scales are not those of 8 bits, or of none of the layers of the file.
+        RuntimeError: If the scales are not those of 8 bits, or of none of the layers of the file, or an observer of one of
+            these saw nothing.
     """
     import onnx
 
@@ -64,7 +65,9 @@ def check_scales(scales: Mapping[str, LayerScales]) -> None:
     """Raise a RuntimeError if a run's scales cannot stand in a file of 8 bits."""
     for path, layer in scales.items():
         if layer.weight is None:
-            raise RuntimeError(f'--int8: the weight of {path} has no even steps, which ONNX needs: leave out --int8')
+            raise RuntimeError(
+                f'--int8: the weight of {path} has buckets or points, not the even steps that ONNX needs: leave out --int8'
+            )
         given = layer.input
         if given is not None and given.most - given.least < 2**BITS - 2:
             raise RuntimeError(
@@ -91,13 +94,17 @@ class _Graph:
         if path is None:
             return False
         layer = scales[path]
+        given = layer.input
+        if given is None:
+            raise RuntimeError(
+                f'--int8: the observer of the layer {path} saw nothing: train, or calibrate with --quantised --calibrate, '
+                'on images for which it runs, or name it in skip of the QuantiseHook'
+            )
         weight = _quantised_weight(node, self.constants[node.input[1]], layer, weights[f'{path}.weight'])
         name = self._weight(node.input[1], weight)
-        given = layer.input
-        if given is not None:
-            node.input[0] = self._rounded(node.input[0], given)
-            if len(node.input) > 2 and node.input[2] in self.constants:
-                node.input[2] = self._bias(node.input[2], weight, float(given.scale))
+        node.input[0] = self._rounded(node.input[0], given)
+        if len(node.input) > 2 and node.input[2] in self.constants:
+            node.input[2] = self._bias(node.input[2], weight, float(given.scale))
         node.input[1] = name
         return True
 
@@ -236,9 +243,7 @@ def _quantised_weight(node: Any, held: np.ndarray, layer: LayerScales, weight: T
     channels = weight.shape[axis]
     factor = torch.ones(channels) if layer.factor is None else layer.factor.float()
     scale, zero = (one.detach().expand(channels) for one in (steps.scale.float(), steps.zero_point))
-    folded = weight.detach().float() * factor.view(shape)
-    whole = (folded / scale.view(shape)).round() + zero.view(shape)
-    whole = whole.clamp(steps.least, steps.most)
+    whole = layer.whole(weight.detach().float() * factor.view(shape))
     left = ratio / factor  # what the file folds and the run did not
     if (left < 0).any():
         if zero.any():

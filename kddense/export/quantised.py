@@ -29,12 +29,16 @@ def quantise_student(
         What it comes to, a sentence, and what the exported checkpoint keeps of it.
 
     Raises:
-        ValueError: If the run does not quantise, or the checkpoint lacks what was learned.
+        ValueError: If the run does not quantise, or the checkpoint lacks what was learned or seen.
     """
     quantised = quantising_hook(config).choose(student)
     quantised.restore(contents.get(KEY) or {}, activations=batches is None)
     if batches is not None:
         calibrate(quantised, config, batches)
+    if quantised.activations is not None and not quantised.activations.known:
+        raise ValueError(
+            'activations: no observer of the run saw anything: train for an iteration at least, or add --calibrate'
+        )
     quantised.train(False)
     quantised.round_weights()
     kept = {} if quantised.activations is None else {KEY: quantised.state()}

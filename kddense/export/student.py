@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,13 @@ from torch import nn
 
 from kddense.exchange import ImageFormat
 from kddense.quantisation.scales import LayerScales, scales_of
+from kddense.training.quantised import drop_quantising
 
 from .checkpoint import load_student, plain_meta
 from .files import Targets
 from .image_size import example_size
 from .images import image_files, read_images
-from .int8 import Int8Report, quantise_onnx
+from .int8 import Int8Report, check_runs, quantise_onnx
 from .onnx import OnnxOptions, OnnxReport, require_onnx, write_onnx
 from .plain_config import PlainConfig
 from .qdq import check_scales, write_learned
@@ -110,7 +112,10 @@ def export_student(
     files = _images_for(onnx, int8, images)
     run = read_source(Path(source), None if config is None else Path(config), trust_checkpoint)
     targets.check_inputs(run.checkpoint, run.config_file)
-    plain = PlainConfig.of(run.config)
+    settings = copy.deepcopy(run.config)
+    if quantised:
+        drop_quantising(settings)  # which PlainConfig would say rounds nothing
+    plain = PlainConfig.of(settings)
     meta = plain_meta(run.contents, plain.text())
     size = example_size(plain.settings, shape) if onnx else (0, 0)
     options = OnnxOptions(size, outputs, dynamic, padded, tuple(files[:COMPARED]))
@@ -134,6 +139,7 @@ def export_student(
             else:
                 pixels = ImageFormat.of(student.data_preprocessor)
                 eight = quantise_onnx(aside.onnx, aside.int8, read_images(files, size, pixels))
+            check_runs(aside.int8, size)
     average_is_left = 'ema_state_dict' in run.contents and not ema
     return Exported(run.checkpoint, targets.files, (*notes, *_notes(plain, targets, average_is_left)), report, eight)
 

@@ -131,7 +131,7 @@ def nearest_points(weight: Tensor, points: Tensor, bucket_size: int | None = BUC
         check_bucket_size(bucket_size)
         return without_gradient(weight, weight.detach() + 0 * points.sum())
     buckets = buckets_of(weight, bucket_size)
-    points = points.to(buckets.scaled.dtype).sort().values
+    points = points.to(buckets.scaled).sort().values
     middles = (points[1:] + points[:-1]).detach() / 2
     chosen = points.index_select(0, _count_below(buckets.scaled.flatten(), middles)).view_as(buckets.scaled)
     return without_gradient(weight, buckets.restore(chosen, weight).to(weight.dtype))

@@ -45,12 +45,12 @@ class PerLayer(nn.Module):
         """Take over what :meth:`learnt` returned, once the layers are known.
 
         Args:
-            learnt: ``None`` if the checkpoint has nothing of the kind.
+            learnt: ``None`` if the checkpoint has nothing of the kind. What is no mapping of tensors counts as that.
 
         Raises:
             ValueError: If there is nothing, or it is of other layers or another form.
         """
-        if learnt is None:
+        if not isinstance(learnt, Mapping) or not all(isinstance(one, Tensor) for one in learnt.values()):
             raise ValueError(
                 f'the checkpoint holds no {self.name}, which {type(self).__name__} needs: give one that was trained with '
                 f'{"it" if self.whole else "it, or calibrated with kddense export --quantised --calibrate"}'

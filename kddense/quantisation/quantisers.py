@@ -111,6 +111,9 @@ class WRPNQuantiser(WeightQuantiser):
     def bits_of(self, weight: Tensor, axis: int = 0) -> int:
         return self.bits * weight.numel()
 
+    def record(self) -> dict[str, Any]:
+        return dict(mode='wrpn', bits=self.bits)
+
     def extra_repr(self) -> str:
         return f'bits={self.bits}'
 
@@ -134,6 +137,9 @@ class TernaryQuantiser(WeightQuantiser):
 
     def bits_of(self, weight: Tensor, axis: int = 0) -> int:
         return 2 * weight.numel() + FLOAT_BITS
+
+    def record(self) -> dict[str, Any]:
+        return dict(mode='ternary', threshold=self.threshold)
 
     def extra_repr(self) -> str:
         return f'threshold={self.threshold}'

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .folding import along, fold_factor
-from .steps import Steps, signed_ends, steps_by_channel
+from .steps import TINY, Steps, ends_of, signed_ends, steps_by_channel
+from .ternary import ternary_levels
 
 KEY = 'quantised'  # in a checkpoint, where stock tools do not look
 
@@ -19,12 +20,13 @@ class LayerScales(NamedTuple):
 
     Attributes:
         weight: Steps of its weight: one for each output channel, or ``()`` for the whole. ``None`` if its quantiser has no
-            even steps.
+            even steps, but buckets or points.
         axis: The dimension of the weight that counts output channels.
         norm: The path of the batch norm that is folded into the weight before it is rounded: ``weight`` then has the steps
             of ``weight · γ / √(σ² + ε)``. ``None`` if nothing is folded.
         factor: ``(C,)``, by what folding multiplies each channel; ``None`` if nothing is folded.
         input: Steps of what the layer is given, scalars. ``None`` if it is not quantised, or the layer never ran.
+        zeros: Of ternary weights, up to which size they are 0; ``None`` of others.
     """
 
     weight: Steps | None
@@ -32,6 +34,19 @@ class LayerScales(NamedTuple):
     norm: str | None
     factor: Tensor | None
     input: Steps | None
+    zeros: Tensor | None = None
+
+    def whole(self, weight: Tensor) -> Tensor:
+        """Return the whole numbers that a weight is rounded to, as floats.
+
+        Args:
+            weight: With its norm folded; the layer has steps for it.
+        """
+        assert self.weight is not None
+        if self.zeros is not None:
+            return weight.sign() * (weight.abs() > self.zeros)
+        scale, zero = (along(one.expand(weight.shape[self.axis]), weight, self.axis) for one in self.weight[:2])
+        return ((weight / scale).round() + zero).clamp(self.weight.least, self.weight.most)
 
 
 def scales_of(checkpoint: Mapping[str, Any], weights: Mapping[str, Tensor] | None = None) -> dict[str, LayerScales]:
@@ -62,15 +77,25 @@ def _scales_of(path: str, layer: Mapping[str, Any], kept: Mapping[str, Any], own
     given = kept.get('inputs', {}).get(path)
     weight = own[f'{path}.weight'].detach().float()
     folded = weight if factor is None else weight * along(factor, weight, axis)
-    return LayerScales(_weight_steps(path, folded, axis, kept), axis, norm, factor, Steps(**given) if given else None)
+    steps, zeros = _weight_steps(path, folded, axis, kept)
+    return LayerScales(steps, axis, norm, factor, Steps(**given) if given else None, zeros)
 
 
-def _weight_steps(path: str, weight: Tensor, axis: int, kept: Mapping[str, Any]) -> Steps | None:
-    """Return the steps of a weight, with its norm folded."""
+def _weight_steps(path: str, weight: Tensor, axis: int, kept: Mapping[str, Any]) -> tuple[Steps | None, Tensor | None]:
+    """Return the steps of a weight, with its norm folded, and of a ternary one up to which size it is 0."""
     how = kept['weights']
     if not how:
-        return None
-    if how['mode'] != 'learned':
-        return steps_by_channel(weight, how['bits'], how['mode'], axis)
-    scale = kept['steps'][path]
-    return Steps(scale, torch.zeros_like(scale, dtype=torch.int32), *signed_ends(how['bits']))
+        return None, None
+    if how['mode'] == 'ternary':
+        zeros, size = ternary_levels(weight, how['threshold'])
+        return _about_zero(size.clamp(min=TINY), (-1, 1)), zeros
+    if how['mode'] == 'wrpn':
+        ends = ends_of(how['bits'], 'symmetric')
+        return _about_zero(torch.tensor(1 / ends[1]), ends), None
+    if how['mode'] == 'learned':
+        return _about_zero(kept['steps'][path], signed_ends(how['bits'])), None
+    return steps_by_channel(weight, how['bits'], how['mode'], axis), None
+
+
+def _about_zero(scale: Tensor, ends: tuple[int, int]) -> Steps:
+    return Steps(scale, torch.zeros_like(scale, dtype=torch.int32), *ends)

@@ -33,9 +33,22 @@ def ternary(weight: Tensor, threshold: float = 0.7) -> Tensor:
     if threshold < 0:
         raise ValueError(f'threshold must be at least 0, got {threshold}')
     check_floating(weight)
+    zeros, scale = ternary_levels(weight, threshold)
     with torch.no_grad():
-        size = weight.float().abs()
-        counts = size > threshold * (size.sum() / max(size.numel(), 1))
-        scale = (size * counts).sum() / counts.sum().clamp(min=1)
-        quantised = torch.where(counts, scale * weight.float().sign(), torch.zeros_like(size))
+        values = weight.float()
+        quantised = torch.where(values.abs() > zeros, scale * values.sign(), torch.zeros_like(values))
     return straight_through(weight, quantised)
+
+
+@torch.no_grad()
+def ternary_levels(weight: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Return up to which ``|w|`` a weight is 0, and ``α``: one number each, float32.
+
+    Args:
+        weight: See :func:`ternary`.
+        threshold: See :func:`ternary`.
+    """
+    size = weight.float().abs()
+    zeros = threshold * (size.sum() / max(size.numel(), 1))
+    counts = size > zeros
+    return zeros, (size * counts).sum() / counts.sum().clamp(min=1)

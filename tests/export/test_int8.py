@@ -98,6 +98,13 @@ class TestWhatIsRefused:
             export_student(segmentor_run.folder, tmp_path / 'student.pth', **options)
         assert not list(tmp_path.iterdir())
 
+    def test_a_file_that_onnxruntime_cannot_run(self, segmentor_run, folder, tmp_path, monkeypatch):
+        pytest.importorskip('onnxruntime')
+        monkeypatch.setattr('kddense.export.student.quantise_onnx', lambda _, file, images: file.write_bytes(b'torn'))
+        with pytest.raises(RuntimeError, match=r'^--int8: onnxruntime cannot run the file: '):
+            export_student(segmentor_run.folder, tmp_path / 'one.pth', onnx=True, int8=True, images=folder)
+        assert not list(tmp_path.iterdir())
+
     def test_an_image_that_cannot_be_read(self, segmentor_run, tmp_path):
         pytest.importorskip('onnxruntime')
         (tmp_path / 'images').mkdir()

@@ -11,9 +11,11 @@ from kddense.exchange import ImageFormat
 from kddense.export.images import image_files, read_images
 from kddense.export.int8 import quantise_onnx
 from kddense.export.onnx import OnnxOptions, write_onnx
+from kddense.quantisation import MinMaxQuantiser
 
 from ..helpers import detectors, stock_models, tiny
 from ..helpers.depth_estimators import depth_estimator
+from ..helpers.learned_scales import Layers, learned
 
 pytest.importorskip('openvino')
 SIZE = (96, 128)
@@ -70,3 +72,12 @@ def test_the_operators_of_8_bits(family, images, tmp_path):
     record = check(tmp_path / 'one.int8.onnx', images, SIZE)
     assert record['refused'] == ''
     assert record['operators']['QuantizeLinear'] > 10
+
+
+@pytest.mark.parametrize('activations', ['affine', 'symmetric'])
+def test_a_file_of_learned_scales(activations, images, tmp_path):
+    """Biases in the steps of the products, layers in groups, transposed and on rows."""
+    learned(Layers().eval(), 'features', tmp_path, activations=MinMaxQuantiser(mode=activations), ends='quantised')
+    record = check(tmp_path / 'one.int8.onnx', images, SIZE)
+    assert record['refused'] == ''
+    assert record['operators']['DequantizeLinear'] > record['operators']['QuantizeLinear'] > 4

@@ -7,7 +7,14 @@ import torch
 from mmcv.cnn import ConvModule, fuse_conv_bn
 from torch import nn
 
-from kddense import LSQQuantiser, MinMaxQuantiser, TernaryQuantiser, UniformQuantiser
+from kddense import (
+    BucketedQuantiser,
+    LSQQuantiser,
+    MinMaxQuantiser,
+    TernaryQuantiser,
+    UniformQuantiser,
+    WRPNQuantiser,
+)
 from kddense.quantisation import QuantisedStudent, fold_factor, norms_behind, scales_of
 from kddense.quantisation.folding import along
 from kddense.quantisation.steps import steps_by_channel
@@ -46,10 +53,10 @@ def quantised(model, weights, **options):
     return found
 
 
-def seen(model, weights):
+def seen(model, weights, channels=3):
     found = quantised(model, weights)
     found.begin_step(0)
-    model(normal(2, 3, 8, 8))
+    model(normal(2, channels, 8, 8))
     found.end_step()
     found.train(False)
     return found
@@ -106,10 +113,25 @@ def test_a_checkpoint_without_scales_is_refused():
     with pytest.raises(ValueError, match='the checkpoint holds no scales: train with a kddense.QuantiseHook that has'):
         scales_of(dict(state_dict={}))
     model = stack()
-    assert (
-        scales_of(dict(state_dict=model.state_dict(), quantised=seen(model, TernaryQuantiser()).state()))['0'].weight
-        is None
-    )
+    kept = seen(model, BucketedQuantiser(4)).state()
+    assert scales_of(dict(state_dict=model.state_dict(), quantised=kept))['0'].weight is None
+
+
+@pytest.mark.parametrize(
+    'weights',
+    [WRPNQuantiser(4), TernaryQuantiser(), UniformQuantiser(4), UniformQuantiser(4, 'affine'), LSQQuantiser(4)],
+)
+def test_whole_numbers_and_steps_are_the_weight_that_the_run_computes_with(weights):
+    model = stack()
+    model[0].weight.data *= 3  # some beyond the ends of WRPN
+    student = seen(model, weights)
+    for path, scales in scales_of(dict(state_dict=model.state_dict(), quantised=student.state())).items():
+        layer = student.layers[path]
+        folded, steps = layer.folded(), scales.weight
+        scale, zero = (along(one, folded, layer.axis) if one.ndim else one for one in steps[:2])
+        whole = scales.whole(folded)
+        assert set(whole.unique().tolist()) <= set(range(steps.least, steps.most + 1))
+        torch.testing.assert_close((whole - zero) * scale, weights(folded, path, layer.axis))
 
 
 def test_a_factor_of_nothing_is_one():
@@ -167,6 +189,13 @@ def test_norms_that_run_before_or_behind_what_several_share_are_not_folded():
     assert norms_behind(ConvModule(3, 3, 1, norm_cfg=norm, order=('norm', 'act', 'conv'))) == {}
     assert norms_behind(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(3))) == {}
     assert norms_behind(nn.Sequential(nn.Conv2d(3, 4, 1), nn.GroupNorm(2, 4))) == {}
+
+
+def test_a_transposed_convolution_in_groups_is_rounded_unfolded():
+    model = nn.Sequential(nn.ConvTranspose2d(4, 4, 2, groups=2), nn.BatchNorm2d(4)).eval()
+    student = seen(model, UniformQuantiser(4), channels=4)
+    assert student.norms == {}
+    assert scales_of(dict(state_dict=model.state_dict(), quantised=student.state()))['0'].weight.scale.shape == (2,)
 
 
 def test_folding_there_and_back_has_the_gradient_of_no_folding():

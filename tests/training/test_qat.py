@@ -217,6 +217,15 @@ def test_calibrated_and_written_in_8_bits_in_one_call(segmentor, tmp_path):
         assert len(found) > 10
         assert found <= scales
 
+    for seen, message in (
+        ({}, 'activations: no observer of the run saw anything'),
+        (3, 'the checkpoint holds no ranges'),
+    ):
+        torch.save({**old, 'quantised': {**old['quantised'], 'seen': seen}}, tmp_path / 'nothing.pth')
+        with pytest.raises(SystemExit, match=f'^error: {message}'):
+            export.main([str(tmp_path / 'nothing.pth'), str(tmp_path / 'none.pth'), *options[:3]])
+    assert not list(tmp_path.glob('none*'))
+
 
 @pytest.mark.parametrize(
     'change, options, message',

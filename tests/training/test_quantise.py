@@ -85,6 +85,7 @@ def test_its_tests_are_those_of_the_exported_weights(segmentor, tmp_path, capsys
     told = capsys.readouterr().out
     assert 'note: quantised weights: ' in told
     assert ' times as many' in told
+    assert 'the float ones' not in told
     export.main([str(tmp_path / 'varied.pth'), str(tmp_path / 'floats.pth'), *of_the_run])
     assert 'kddense.QuantiseHook (weights are the float ones; --quantised rounds them)' in capsys.readouterr().out
 
