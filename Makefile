@@ -5,10 +5,12 @@
 # make docs         the documentation in site/, without a warning
 # make test-legacy  the tests again with the oldest PyTorch that is supported, in .venv-legacy
 # make test-forks   the tests again with the maintained forks of OpenMMLab, in .venv-forks
+# make test-zero    the tests of training under DeepSpeed, in .venv-zero: .venv and DeepSpeed, which every process would import
 PYTHON ?= python3
 VENV := .venv
 LEGACY := .venv-legacy
 FORKS := .venv-forks
+ZERO := .venv-zero
 # Tiny models gain nothing from threads, and two test processes share the machine better without. Python keeps what it
 # has compiled, also where the environment says otherwise: the tests start some hundred processes.
 TEST_ENV := OMP_NUM_THREADS=1 KMP_BLOCKTIME=0 PYTHONDONTWRITEBYTECODE=
@@ -19,7 +21,7 @@ TASK ?= detection
 SHELL := bash
 TIMED = TIMEFORMAT='$@: %0R seconds' && time
 
-.PHONY: setup demo test lint types unit docs test-legacy test-forks format clean
+.PHONY: setup demo test lint types unit docs test-legacy test-forks test-zero format clean
 
 setup: $(VENV)/.done
 
@@ -72,9 +74,21 @@ $(FORKS)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-forks
 	$(FORKS)/bin/python -m kddense.compat install
 	touch $@
 
+test-zero: $(ZERO)/.done
+	$(TIMED) env $(TEST_ENV) $(ZERO)/bin/python -m pytest -p no:xdist tests/contracts/test_sharded.py tests/training/test_zero.py $(TEST_OPTIONS)
+
+# Built without its kernels; what .venv has is not installed again.
+$(ZERO)/.done: $(VENV)/.done
+	$(VENV)/bin/python -m venv $(ZERO)
+	$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	    > "$$($(ZERO)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
+	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(ZERO)/bin/pip install --quiet --constraint requirements/constraints.txt \
+	    --no-build-isolation deepspeed
+	touch $@
+
 format: setup
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LEGACY) $(FORKS) .mypy_cache .pytest_cache .ruff_cache .hypothesis build site *.egg-info
+	rm -rf $(VENV) $(LEGACY) $(FORKS) $(ZERO) .mypy_cache .pytest_cache .ruff_cache .hypothesis build site *.egg-info

@@ -107,6 +107,7 @@ from kddense.teachers import (  # noqa: E402
 from kddense.training import (  # noqa: E402
     AverageTeacherHook,
     ChannelsLastHook,
+    DeepSpeedStrategy,
     FSDPStrategy,
     JointOptimWrapper,
     JointOptimWrapperConstructor,
@@ -152,6 +153,7 @@ __all__ = [
     'DKDObjective',
     'DeFeatClassObjective',
     'DeFeatObjective',
+    'DeepSpeedStrategy',
     'DegradeForStudent',
     'DenseHintonObjective',
     'DepthHead',

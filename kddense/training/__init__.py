@@ -14,10 +14,12 @@ from .rest import RestHook
 from .route import RouteHook
 from .stages import StagesHook
 from .unlabelled import UnlabelledImagesHook
+from .zero import DeepSpeedStrategy
 
 __all__ = [
     'AverageTeacherHook',
     'ChannelsLastHook',
+    'DeepSpeedStrategy',
     'FSDPStrategy',
     'Interruption',
     'JointOptimWrapper',

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from mmengine._strategy.distributed import DDPStrategy
 from mmengine.device import get_device
-from mmengine.dist import broadcast, get_world_size, is_main_process
+from mmengine.dist import broadcast, get_world_size
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor, nn
 
 from kddense.distiller import Distiller
 from kddense.distiller.state import OWN_STATE, own_state_in
 from kddense.errors import ConfigError
-from kddense.files import ASIDE, put_in_place
 from kddense.registry import STRATEGIES
 from kddense.taps import map_tensors
 
 from .added_hook import student_of
 from .strategies import WHERE
 from .units import BACKBONE, blocks_of, check_sharding, units_of
+from .whole_checkpoints import STEP, WholeCheckpoints
 
 try:
     from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -32,11 +31,9 @@ try:
 except ImportError:  # before PyTorch 2.6
     fully_shard = None  # type: ignore[assignment]
 
-STEP = 'step'  # in an optimiser's state: a count, which is no part of a weight
-
 
 @STRATEGIES.register_module()
-class FSDPStrategy(DDPStrategy):
+class FSDPStrategy(WholeCheckpoints, DDPStrategy):
     """A strategy of mmengine's ``FlexibleRunner`` for models too large for one device: PyTorch's ``fully_shard`` (FSDP).
 
     Student and objectives are sharded: each process keeps a part of every weight, of its gradient and of the optimiser's
@@ -77,7 +74,6 @@ class FSDPStrategy(DDPStrategy):
         self.units = units
         self.shard_teacher = shard_teacher
         self._scalars: dict[str, nn.Parameter] = {}
-        self._gathered: tuple[dict, dict] | None = None
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
         """Shard a model in place; it stays what it was, with the same names."""
@@ -99,32 +95,6 @@ class FSDPStrategy(DDPStrategy):
         type(model).__deepcopy__ = _refuse_to_copy  # type: ignore[attr-defined]
         self._scalars = {name: one for name, one in model.named_parameters() if name in scalars}
         return model
-
-    def save_checkpoint(self, filename: str, *, save_optimizer: bool = True, **kwargs: Any) -> None:
-        """Write one whole file; all processes take part, the first one writes.
-
-        Args:
-            filename: Where to.
-            save_optimizer: Whether the optimiser's state is saved too.
-            **kwargs: See mmengine's strategies.
-        """
-        self._gathered = self._gather_model(), self._gather_optimisers() if save_optimizer else {}
-        is_local = '://' not in filename
-        written = f'{filename}{ASIDE}' if is_local else filename
-        super().save_checkpoint(written, save_optimizer=save_optimizer, **kwargs)
-        self._gathered = None
-        if is_main_process() and is_local:
-            put_in_place(Path(written), Path(filename))
-
-    def model_state_dict(self) -> dict[str, Any]:
-        """Return what :meth:`save_checkpoint` gathered of the model."""
-        assert self._gathered is not None
-        return self._gathered[0]
-
-    def optim_state_dict(self) -> dict[str, Any]:
-        """Return what :meth:`save_checkpoint` gathered of the optimisers."""
-        assert self._gathered is not None
-        return self._gathered[1]
 
     def load_model_state_dict(self, state_dict: dict[str, Any], **kwargs: Any) -> None:
         """Take this process's part of a whole state.
@@ -175,7 +145,7 @@ class FSDPStrategy(DDPStrategy):
         return value.reshape(()) if name in self._scalars else value
 
     def _gather_optimisers(self) -> dict[str, Any]:
-        state = super().optim_state_dict()
+        state = self.optim_wrapper.state_dict()
         several = isinstance(self.optim_wrapper, OptimWrapperDict)
         for name, optimiser in self._optimisers().items():
             kept = state[name] if several else state

@@ -16,6 +16,7 @@ from kddense.registry import HOOKS
 from kddense.taps import nearest
 
 from .added_hook import AddedHook, student_of
+from .strategies import refuse_copies
 
 
 @HOOKS.register_module()
@@ -43,6 +44,10 @@ class RestHook(AddedHook):
         self._resting: frozenset[str] = frozenset()
         self._weights: list[nn.Parameter] = []
         self._handles: list[Any] = []
+
+    def before_run(self, runner: Runner) -> None:
+        super().before_run(runner)
+        refuse_copies(self, runner.model)
 
     def before_train(self, runner: Runner) -> None:
         student = student_of(runner.model)

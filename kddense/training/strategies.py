@@ -6,6 +6,7 @@ from typing import Any
 
 from mmengine._strategy import DDPStrategy, DeepSpeedStrategy
 from mmengine._strategy import FSDPStrategy as MMEngineFSDPStrategy
+from mmengine._strategy.deepspeed import MMDeepSpeedEngineWrapper
 
 from kddense.errors import ConfigError
 
@@ -39,14 +40,11 @@ def check_strategy(runner: Any) -> None:
             "strategy = dict(type='kddense.FSDPStrategy')",
             WHERE,
         )
-    stage = (
-        strategy.config.get('zero_optimization', {}).get('stage', 0) if isinstance(strategy, DeepSpeedStrategy) else 0
-    )
-    if stage > 2:
+    if type(strategy) is DeepSpeedStrategy:
         raise ConfigError(
-            f': of ZeRO stage {stage} no checkpoint of a student can be written: take stage 1 or 2, or '
-            "strategy = dict(type='kddense.FSDPStrategy')",
-            f'{WHERE}.zero_optimization.stage',
+            ": mmengine's DeepSpeedStrategy writes folders that are no checkpoints of a student: write "
+            "strategy = dict(type='kddense.DeepSpeedStrategy')",
+            WHERE,
         )
 
 
@@ -56,7 +54,7 @@ def is_sharded(model: Any) -> bool:
 
 
 def refuse_parts(hook: object, model: Any) -> None:
-    """Refuse a model whose weights lie in parts, for a hook that needs them whole.
+    """Refuse a model whose weights lie in parts, or are copied in parts, for a hook that needs them whole.
 
     Raises:
         ValueError: If it is one.
@@ -65,5 +63,20 @@ def refuse_parts(hook: object, model: Any) -> None:
         raise ConfigError(
             f': {type(hook).__name__} needs whole weights, of which kddense.FSDPStrategy leaves each process a part: remove '
             'the hook, or train without it',
+            'custom_hooks',
+        )
+    refuse_copies(hook, model)
+
+
+def refuse_copies(hook: object, model: Any) -> None:
+    """Refuse a model of whose weights copies are trained, for a hook that needs those that are used.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if isinstance(model, MMDeepSpeedEngineWrapper):
+        raise ConfigError(
+            f': {type(hook).__name__} needs weights that are trained where they lie, and kddense.DeepSpeedStrategy trains '
+            'copies: remove the hook, or train without it',
             'custom_hooks',
         )

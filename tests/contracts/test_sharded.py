@@ -1,4 +1,4 @@
-"""Two machines with half the batch each train as one process does: with whole students, and with sharded ones."""
+"""Two machines with half the batch each train as one process does: with whole students, sharded ones, and DeepSpeed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import pickle
 import socket
 import subprocess
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -33,6 +34,13 @@ JOBS = {  # FCOS has weights without a dimension
     'structured': ('structured', WHOLE_STEP),
     'not_sharded': ('segmentor', None),
 }
+TRAININGS = {'sharded': (SHARDED, None)}  # with which objectives; None: with those of the task
+if find_spec('deepspeed'):  # `make test-zero`
+    ZERO = {stage: dict(type='kddense.DeepSpeedStrategy', zero_optimization=dict(stage=stage)) for stage in (1, 2)}
+    JOBS |= {'zero_1': ('detector', ZERO[1]), 'zero_2': ('one_stage', ZERO[2])}
+    # Measured in the middle of steps; none trains an adversary.
+    HINT = dict(type='kddense.FeatureObjective', tap='backbone', weight=dict(value='10%', every=2))
+    TRAININGS['zero'] = (ZERO[2], dict(hint=HINT))
 STEPS = 2
 
 
@@ -51,7 +59,10 @@ def jobs(detector, one_stage, segmentor, structured):
     jobs = {}
     for name, (kind, strategy) in JOBS.items():
         task = tasks[kind]
-        config = task.distilled(objectives_with_one_waiting(task), **without_chance(task))
+        objectives = objectives_with_one_waiting(task)
+        if name.startswith('zero'):  # one optimiser
+            objectives = {key: one for key, one in objectives.items() if one['type'] != 'kddense.HolisticObjective'}
+        config = task.distilled(objectives, **without_chance(task))
         torch.manual_seed(0)
         distiller = task.build(config.model)
         jobs[name] = dict(
@@ -71,17 +82,18 @@ def folder(jobs, segmentor, python, tmp_path_factory):
     """Where the two machines left what they found."""
     folder = tmp_path_factory.mktemp('sharded')
     (folder / 'jobs.pkl').write_bytes(pickle.dumps(jobs))
-    training = segmentor.distilled(
-        train_cfg__max_iters=4, train_cfg__val_interval=4, default_hooks__checkpoint__interval=2
-    )
-    training.launcher, training.log_level = 'pytorch', 'ERROR'
-    training.runner_type, training.strategy = 'FlexibleRunner', SHARDED
-    training.custom_hooks = [dict(type='kddense.RandomStateHook')]
-    training.dump(folder / 'training.py')
+    for name, (strategy, objectives) in TRAININGS.items():
+        training = segmentor.distilled(
+            objectives, train_cfg__max_iters=4, train_cfg__val_interval=4, default_hooks__checkpoint__interval=2
+        )
+        training.launcher, training.log_level = 'pytorch', 'ERROR'
+        training.runner_type, training.strategy = 'FlexibleRunner', strategy
+        training.custom_hooks = [dict(type='kddense.RandomStateHook')]
+        training.dump(folder / f'training_{name}.py')
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore'}
+    environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore', 'DS_ACCELERATOR': 'cpu'}
     where = ['--nnodes=2', '--nproc-per-node=1', '--master-addr=127.0.0.1', f'--master-port={port}']
     nodes = [
         subprocess.Popen(
@@ -160,21 +172,23 @@ def test_optimisers_are_saved_as_those_of_one_process(told):
         assert_close(momenta, others, atol=1e-5)
 
 
-def test_a_run_goes_on_where_it_was(folder, segmentor, tmp_path):
-    whole, resumed = (load_checkpoint(folder / name / 'iter_4.pth') for name in ('whole', 'resumed'))
+@pytest.mark.parametrize('name', TRAININGS)
+def test_a_run_goes_on_where_it_was(name, folder, segmentor, tmp_path):
+    whole, resumed = (load_checkpoint(folder / f'{name}_{which}' / 'iter_4.pth') for which in ('whole', 'resumed'))
     for key, value in whole['state_dict'].items():
         assert torch.equal(value, resumed['state_dict'][key]), key
     # And without sharding, in one process.
-    config = segmentor.distilled(train_cfg__max_iters=4, train_cfg__val_interval=4)
-    config.resume, config.load_from = True, str(folder / 'whole' / 'iter_2.pth')
+    config = segmentor.distilled(TRAININGS[name][1], train_cfg__max_iters=4, train_cfg__val_interval=4)
+    config.resume, config.load_from = True, str(folder / f'{name}_whole' / 'iter_2.pth')
     runner = segmentor.train(config, tmp_path)
     assert runner.iter == 4
 
 
-def test_what_is_exported_is_the_plain_student(folder, segmentor, tmp_path):
-    export_student(folder / 'whole', tmp_path / 'student.pth')
+@pytest.mark.parametrize('name', TRAININGS)
+def test_what_is_exported_is_the_plain_student(name, folder, segmentor, tmp_path):
+    export_student(folder / f'{name}_whole', tmp_path / 'student.pth')
     weights = load_checkpoint(tmp_path / 'student.pth')['state_dict']
-    trained = load_checkpoint(folder / 'whole' / 'iter_4.pth')['state_dict']
+    trained = load_checkpoint(folder / f'{name}_whole' / 'iter_4.pth')['state_dict']
     assert weights.keys() == segmentor.build(segmentor.plain().model).state_dict().keys()
     assert all(torch.equal(value, trained[key]) for key, value in weights.items())
     text = (tmp_path / 'student.py').read_text()

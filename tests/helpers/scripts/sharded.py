@@ -1,16 +1,18 @@
 """Run by torchrun in two processes: what ``tests/contracts/test_sharded.py`` compares with one process.
 
-Usage: ``sharded.py FOLDER``, which holds ``jobs.pkl``, models with their batches, and ``training.py``, the config of a
-training. Writes losses and weights to ``steps.pth``, the checkpoints to ``whole/`` and ``resumed/``.
+Usage: ``sharded.py FOLDER``, which holds ``jobs.pkl``, models with their batches, and ``training_<name>.py``, configs of
+trainings. Writes losses and weights to ``steps.pth``, the checkpoints to ``<name>_whole/`` and ``<name>_resumed/``.
 """
 
 import pickle
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmdet.utils import register_all_modules as register_mmdet
+from mmengine._strategy.deepspeed import MMDeepSpeedEngineWrapper
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import all_reduce_dict, get_rank
 from mmengine.logging import MessageHub
@@ -39,7 +41,7 @@ def steps(job: dict, folder: Path) -> dict:
         means = {key: value.detach().clone() for key, value in found.items() if 'loss' in key}
         all_reduce_dict(means, 'mean')
         losses.append(means)
-    held = sum(parameter.numel() for parameter in map(local, distiller.parameters()))
+    held = sum(parameter.numel() for parameter in map(local, optimised(trained, distiller)))
     taught = [local(one).numel() for teacher in distiller.teachers.values() for one in teacher.parameters()]
     trained.save_checkpoint(str(folder / 'job.pth'))
     return dict(losses=losses, held=held, taught=sum(taught))
@@ -68,17 +70,32 @@ class WithoutStrategy:
             torch.save(dict(state_dict=self.model.module.state_dict(), optimizer=self.optim_wrapper.state_dict()), file)
 
 
+def optimised(trained: Any, distiller: torch.nn.Module) -> list[torch.Tensor]:
+    """Return what the optimisers of this process change: DeepSpeed's have copies of its share."""
+    if isinstance(trained.model, MMDeepSpeedEngineWrapper):
+        return [one for group in trained.optim_wrapper.param_groups for one in group['params']]
+    return list(distiller.parameters())
+
+
 def local(parameter: torch.Tensor) -> torch.Tensor:
     """Return what of a parameter this process holds."""
     return parameter.to_local() if hasattr(parameter, 'to_local') else parameter
 
 
-def train(folder: Path, name: str, **options: object) -> None:
-    """Train through mmengine's flexible runner."""
-    config = Config.fromfile(folder / 'training.py')
+def train(file: Path, name: str, **options: object) -> None:
+    """Train a config through mmengine's flexible runner, into a folder beside it."""
+    config = Config.fromfile(file)
     config.merge_from_dict(options)
-    config.work_dir, config.experiment_name, config.visualizer.name = str(folder / name), name, name
+    config.work_dir, config.experiment_name, config.visualizer.name = str(file.with_name(name)), name, name
     RUNNERS.build(config).train()
+
+
+def build_no_kernel() -> None:
+    """Keep DeepSpeed from compiling a kernel for memory that processes share, which takes minutes."""
+    if find_spec('deepspeed'):
+        import deepspeed
+
+        deepspeed.ops.__compatible_ops__['deepspeed_shm_comm'] = False
 
 
 def main() -> None:
@@ -86,6 +103,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     torch.distributed.init_process_group('gloo')  # mmengine's own start-up asks for a GPU
     torch.set_num_threads(1)
+    build_no_kernel()
     register_mmdet(init_default_scope=False)
     register_mmseg(init_default_scope=False)
     results = {}
@@ -95,8 +113,10 @@ def main() -> None:
         results[name] = steps(job, folder / name)
     if get_rank() == 0:
         torch.save(results, folder / 'steps.pth')
-    train(folder, 'whole')
-    train(folder, 'resumed', resume=True, load_from=str(folder / 'whole' / 'iter_2.pth'))
+    for file in sorted(folder.glob('training_*.py')):
+        name = file.stem.removeprefix('training_')
+        train(file, f'{name}_whole')
+        train(file, f'{name}_resumed', resume=True, load_from=str(folder / f'{name}_whole' / 'iter_2.pth'))
 
 
 if __name__ == '__main__':
