@@ -146,7 +146,7 @@ class QuantisedLayer:
     def attach(self) -> None:
         """Let the layer compute with few bits."""
         self._handles = (
-            self.layer.register_forward_pre_hook(self._exchange),
+            self.layer.register_forward_pre_hook(self._exchange, with_kwargs=True),
             self.layer.register_forward_hook(self._restore, prepend=True, always_call=True),
         )
 
@@ -191,17 +191,21 @@ class QuantisedLayer:
         factor = fold_factor(self.norm.weight, self.norm.running_var, self.norm.eps)
         return along(factor, weight, self.axis).to(weight.dtype)
 
-    def _exchange(self, layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        given = self._given(args)
+    def _exchange(
+        self, layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        given = self._given(args, named)
         rounded: Any = self.rounded()
         self._floats.append(weight_of(layer))
         layer._parameters['weight'] = rounded
         return given
 
-    def _given(self, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        if self.activations is None or not args:
+    def _given(self, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if self.activations is None:
             return None
-        return (self.activations(args[0], self.path), *args[1:])
+        if not args:
+            return args, {**named, 'input': self.activations(named['input'], self.path)}
+        return (self.activations(args[0], self.path), *args[1:]), named
 
     def _restore(self, layer: nn.Module, args: Any, output: Any) -> None:
         if self._floats:

@@ -15,7 +15,7 @@ from kddense import (
     UniformQuantiser,
     WRPNQuantiser,
 )
-from kddense.quantisation import QuantisedStudent, fold_factor, norms_behind, scales_of
+from kddense.quantisation import QuantisedStudent, fold_factor, norms_behind, scales_of, symmetric
 from kddense.quantisation.folding import along
 from kddense.quantisation.steps import steps_by_channel
 
@@ -53,10 +53,10 @@ def quantised(model, weights, **options):
     return found
 
 
-def seen(model, weights, channels=3):
+def seen(model, weights, shape=(2, 3, 8, 8)):
     found = quantised(model, weights)
     found.begin_step(0)
-    model(normal(2, channels, 8, 8))
+    model(normal(*shape))
     found.end_step()
     found.train(False)
     return found
@@ -193,7 +193,7 @@ def test_norms_that_run_before_or_behind_what_several_share_are_not_folded():
 
 def test_a_transposed_convolution_in_groups_is_rounded_unfolded():
     model = nn.Sequential(nn.ConvTranspose2d(4, 4, 2, groups=2), nn.BatchNorm2d(4)).eval()
-    student = seen(model, UniformQuantiser(4), channels=4)
+    student = seen(model, UniformQuantiser(4), shape=(2, 4, 8, 8))
     assert student.norms == {}
     assert scales_of(dict(state_dict=model.state_dict(), quantised=student.state()))['0'].weight.scale.shape == (2,)
 
@@ -217,3 +217,13 @@ def test_steps_reach_the_greatest_weight_of_each_channel(axis, layout):
 
     greatest = [channel.abs().max().item() for channel in weight.unbind(axis)]
     assert (127 * scale).tolist() == pytest.approx(greatest)
+
+
+def test_a_layer_that_is_called_by_keyword_rounds_what_it_is_given():
+    model = nn.Sequential(nn.Linear(4, 2))
+    seen(model, UniformQuantiser(2), shape=(3, 4))
+    rows = normal(5, 4)
+    assert torch.equal(model[0](input=rows), model[0](rows))
+    assert not torch.equal(
+        model[0](input=rows), nn.functional.linear(rows, symmetric(model[0].weight, 2), model[0].bias)
+    )
