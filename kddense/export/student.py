@@ -109,6 +109,14 @@ def export_student(
     targets.check(force)
     if onnx:
         require_onnx()
+    for given, option in (
+        (shape, '--shape'),
+        (outputs != 'results', '--outputs'),
+        (dynamic != 'size', '--dynamic'),
+        (padded, '--padded'),
+    ):
+        if given and not onnx:
+            raise ValueError(f'{option} is for the ONNX file: pass --onnx too')
     files = _images_for(onnx, int8, images)
     run = read_source(Path(source), None if config is None else Path(config), trust_checkpoint)
     targets.check_inputs(run.checkpoint, run.config_file)

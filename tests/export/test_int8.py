@@ -86,6 +86,8 @@ class TestWhatIsRefused:
         [
             (dict(int8=True), '--int8 is for the ONNX file: pass --onnx too'),
             (dict(images='.'), '--images is for the ONNX file: pass --onnx too'),
+            (dict(outputs='raw'), '--outputs is for the ONNX file: pass --onnx too'),
+            (dict(padded=True), '--padded is for the ONNX file: pass --onnx too'),
             (
                 dict(onnx=True, int8=True),
                 r'--int8: \S+ holds no scales: pass --images FOLDER, with images to calibrate them on',
