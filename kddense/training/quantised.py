@@ -69,10 +69,15 @@ def quantising_hook(config: Mapping[str, Any]) -> QuantiseHook:
     Raises:
         ValueError: If there is none.
     """
-    for one in _hooks_of(config):
-        if is_quantising(one):
-            return QuantiseHook(**{key: value for key, value in one.items() if key not in ('type', 'priority')})
-    raise ValueError('the config of the run has no kddense.QuantiseHook, which says how weights are quantised')
+    own = quantising_config(config)
+    if own is None:
+        raise ValueError('the config of the run has no kddense.QuantiseHook, which says how weights are quantised')
+    return QuantiseHook(**{key: value for key, value in own.items() if key not in ('type', 'priority')})
+
+
+def quantising_config(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the config of the hook by which a run quantises; ``None`` if it does not."""
+    return next(filter(is_quantising, _hooks_of(config)), None)
 
 
 def is_quantising(hook: Any) -> bool:
@@ -82,7 +87,7 @@ def is_quantising(hook: Any) -> bool:
 
 def quantises(config: Mapping[str, Any]) -> bool:
     """Tell whether the student of a run computes with few bits."""
-    return any(map(is_quantising, _hooks_of(config)))
+    return quantising_config(config) is not None
 
 
 def drop_quantising(config: Config) -> None:

@@ -28,6 +28,7 @@ from kddense.datasets.image_files import Images, find_images, read_image
 from kddense.errors import ConfigError, sentence_of
 from kddense.report.evaluation import build_loader, load_model, plain_config, scope_of
 from kddense.teachers.weights import hash_of
+from kddense.training.quantised import quantising_config
 from kddense.training.unlabelled import pipeline_without_labels
 
 from .families import LEVELS_PER_METRE, Family, family_of
@@ -108,7 +109,7 @@ class Labeller:
         settings = [self.config.model.get(key) for key in ('test_cfg', 'data_preprocessor')]
         return dict(
             weights=hash_of(self.model.state_dict()),
-            model=_digest(f'{self.model!r} {settings} {self.steps}'),
+            model=_digest(f'{self.model!r} {settings} {self.steps} {quantising_config(self.config)}'),
             classes=', '.join(self.classes or ()),
         )
 

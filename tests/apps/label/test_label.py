@@ -200,12 +200,19 @@ def test_a_class_that_is_never_right_gets_no_labels(models, frames, tmp_path, ca
     assert f'{without[0]}: no score is sure enough' in capsys.readouterr().out
 
 
+TERNARY = [
+    'default_hooks.quantise.type=kddense.QuantiseHook',
+    'default_hooks.quantise.weights.type=kddense.TernaryQuantiser',
+]
+
+
 @pytest.mark.parametrize(
     'options, sentence',
     [
         (['--threshold', '0.4'], r"--out '.*labels' holds labels that were made with other thresholds: name another"),
         (['--precision', '0.4'], 'other thresholds and validation_images'),
         (['--cfg-options', 'model.data_preprocessor.mean=[0,0,0]'], 'other model'),
+        (['--cfg-options', *TERNARY], 'other model'),
         (['--cfg-options', 'test_dataloader.dataset.metainfo.classes=[a,b,c,d]'], 'other classes'),
         (['--cfg-options', 'test_dataloader.dataset.pipeline=[]'], 'test_dataloader.dataset has no pipeline'),
         (['--depth-levels', '256'], '--depth-levels: only depth has levels'),
