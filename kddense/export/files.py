@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,10 +88,19 @@ class Targets:
 
 @contextmanager
 def _folder_in(parent: Path) -> Iterator[Path]:
-    """Yield a folder on the target's file system, from which files are moved in one stroke; it is gone afterwards."""
+    """Yield a folder on the target's file system, from which files are moved in one stroke; it is gone afterwards.
+
+    If an error is raised, so are the folders that were made for it.
+    """
+    missing = [one for one in (parent, *parent.parents) if not one.exists()]
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix='.export-', dir=parent) as folder:
             yield Path(folder)
-    except OSError as error:
-        raise OSError(f'{parent} cannot be written to: {error}') from error
+    except BaseException as error:
+        with suppress(OSError):  # somebody else has put a file there, or it was never made
+            for one in missing:
+                one.rmdir()
+        if isinstance(error, OSError):
+            raise OSError(f'{parent} cannot be written to: {error}') from error
+        raise

@@ -58,6 +58,9 @@ class TestNothingIsLost:
         with pytest.raises(RuntimeError, match='the disk is full'):
             export_student(segmentor_run.folder, tmp_path / 'student.pth', force=True)
         assert files_in(tmp_path) == {'student.pth': b'mine'}
+        with pytest.raises(RuntimeError, match='the disk is full'):
+            export_student(segmentor_run.folder, tmp_path / 'new' / 'deep' / 'student.pth')
+        assert not (tmp_path / 'new').exists()
 
 
 def files_in_tree(folder: Path) -> dict[str, bytes]:
