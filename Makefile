@@ -77,10 +77,10 @@ $(FORKS)/.done: setup.cfg setup.py pyproject.toml requirements/constraints-forks
 test-zero: $(ZERO)/.done
 	$(TIMED) env $(TEST_ENV) $(ZERO)/bin/python -m pytest -p no:xdist tests/contracts/test_sharded.py tests/training/test_zero.py $(TEST_OPTIONS)
 
-# Built without its kernels; what .venv has is not installed again.
+# Built without its kernels; what .venv has is not installed again, kddense itself included, whose folder a .pth file names there.
 $(ZERO)/.done: $(VENV)/.done
 	$(VENV)/bin/python -m venv $(ZERO)
-	$(VENV)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	$(VENV)/bin/python -c 'import sysconfig; print(f"import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})")' \
 	    > "$$($(ZERO)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
 	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(ZERO)/bin/pip install --quiet --constraint requirements/constraints.txt \
 	    --no-build-isolation deepspeed

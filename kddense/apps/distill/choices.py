@@ -138,7 +138,18 @@ CHOICES = (
         Choice(recipe, (TWO_STAGE, SEGMENTOR), (_faster_rcnn(recipe), *_camvid(recipe)))
         for recipe in ('rkd', 'darkrank')
     ),
-    Choice('depth_any', (DEPTH,)),
+    Choice(
+        'depth_any',
+        (DEPTH,),
+        (
+            Measured(
+                'ResNet-18, a tenth of the labels',
+                'depth_any/measured_nyuv2_tenth.json',
+                'depth-any-unlabelled_lite2_r18-w8_nyuv2_tenth.py',
+            ),
+        ),
+        'with images without a label beside them',
+    ),
     Choice(
         'apprentice',
         (SEGMENTOR,),
