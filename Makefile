@@ -80,7 +80,7 @@ test-zero: $(ZERO)/.done
 # Built without its kernels; what .venv has is not installed again, kddense itself included, whose folder a .pth file names there.
 $(ZERO)/.done: $(VENV)/.done
 	$(VENV)/bin/python -m venv $(ZERO)
-	$(VENV)/bin/python -c 'import sysconfig; print(f"import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})")' \
+	$(VENV)/bin/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
 	    > "$$($(ZERO)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/of_venv.pth"
 	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(ZERO)/bin/pip install --quiet --constraint requirements/constraints.txt \
 	    --no-build-isolation deepspeed
