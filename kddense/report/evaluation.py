@@ -18,10 +18,9 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from kddense.compat import load_checkpoint
 from kddense.configs import plain_model
 from kddense.registry import MODELS
-from kddense.teachers import load_weights
+from kddense.teachers.weights import read_checkpoint, take_weights
 from kddense.training.quantised import compute_as_trained
 
 from .image_scores import ImageScores, image_scores
@@ -77,8 +76,9 @@ def load_model(config: Config, checkpoint: str, trust_checkpoint: bool = False, 
     """
     with scope_of(config):
         model = MODELS.build(config.model)
-    load_weights(model, checkpoint, trust_checkpoint, name)
-    compute_as_trained(model, config, load_checkpoint(checkpoint, trust_checkpoint))
+    contents = read_checkpoint(checkpoint, trust_checkpoint, name)
+    take_weights(model, contents, checkpoint, name)
+    compute_as_trained(model, config, contents)
     return model.eval()
 
 

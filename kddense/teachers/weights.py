@@ -28,13 +28,44 @@ def load_weights(
     described_by: str = 'config',
     heads: Sequence[str] = (),
 ) -> tuple[str, ...] | None:
-    """Load a checkpoint into a model, every weight of it.
+    """Load a checkpoint into a model, every weight of it: :func:`read_checkpoint` and :func:`take_weights`."""
+    contents = read_checkpoint(checkpoint, trust_checkpoint, name)
+    return take_weights(model, contents, checkpoint, name, described_by, heads)
+
+
+def read_checkpoint(checkpoint: str, trust_checkpoint: bool = False, name: str = 'teacher') -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Args:
+        checkpoint: Path or URL.
+        trust_checkpoint: Load a checkpoint that holds pickled code.
+        name: The config key that messages name.
+
+    Raises:
+        ValueError: If it cannot be read as data.
+        OSError: If it cannot be read.
+    """
+    try:
+        return load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
+    except (ValueError, OSError) as error:
+        raise type(error)(f'{name}.checkpoint: {error}') from error
+
+
+def take_weights(
+    model: nn.Module,
+    contents: Mapping[str, Any],
+    checkpoint: str,
+    name: str = 'teacher',
+    described_by: str = 'config',
+    heads: Sequence[str] = (),
+) -> tuple[str, ...] | None:
+    """Put the weights of a checkpoint into a model, every one of them.
 
     Args:
         model: The model to fill.
-        checkpoint: Path or URL: a full checkpoint of mmengine, or any file that holds all weights of the model by name,
-            under one of :data:`CONTAINERS` or none, with some of :data:`PREFIXES` before every key or none.
-        trust_checkpoint: Load a checkpoint that holds pickled code.
+        contents: A full checkpoint of mmengine, or anything that holds all weights of the model by name, under one of
+            :data:`CONTAINERS` or none, with some of :data:`PREFIXES` before every key or none.
+        checkpoint: Where it was read from, for messages.
         name: The config key that messages name.
         described_by: The key beside ``checkpoint`` that says what the model is.
         heads: Children that are left out of the model, which the log says, where the file has others or none.
@@ -45,10 +76,6 @@ def load_weights(
     Raises:
         ValueError: If any weight of the model is missing, of another shape or not finite, or the file holds others.
     """
-    try:
-        contents = load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
-    except (ValueError, OSError) as error:
-        raise type(error)(f'{name}.checkpoint: {error}') from error
     needed = {key: value for key, value in model.state_dict().items() if key.partition('.')[0] not in heads}
     weights = _weights_in(contents, needed, f'{name}.checkpoint')
     _leave_out(model, weights, heads, name)
