@@ -109,15 +109,18 @@ def export_student(
     targets.check(force)
     if onnx:
         require_onnx()
-    for given, option in (
-        (shape, '--shape'),
-        (outputs != 'results', '--outputs'),
-        (dynamic != 'size', '--dynamic'),
-        (padded, '--padded'),
-    ):
-        if given and not onnx:
-            raise ValueError(f'{option} is for the ONNX file: pass --onnx too')
-    files = _images_for(onnx, int8, images)
+    else:
+        _check_none(
+            {
+                '--shape': shape,
+                '--outputs': outputs != 'results',
+                '--dynamic': dynamic != 'size',
+                '--padded': padded,
+                '--int8': int8,
+                '--images': images is not None,
+            }
+        )
+    files = [] if images is None else image_files(Path(images))
     run = read_source(Path(source), None if config is None else Path(config), trust_checkpoint)
     targets.check_inputs(run.checkpoint, run.config_file)
     settings = copy.deepcopy(run.config)
@@ -152,10 +155,11 @@ def export_student(
     return Exported(run.checkpoint, targets.files, (*notes, *_notes(plain, targets, average_is_left)), report, eight)
 
 
-def _images_for(onnx: bool, int8: bool, images: str | Path | None) -> list[Path]:
-    if not onnx and (int8 or images is not None):
-        raise ValueError(f'{"--int8" if int8 else "--images"} is for the ONNX file: pass --onnx too')
-    return [] if images is None else image_files(Path(images))
+def _check_none(given: Mapping[str, Any]) -> None:
+    """Refuse options of the ONNX file where there is to be none."""
+    for option, value in given.items():
+        if value:
+            raise ValueError(f'{option} is for the ONNX file: pass --onnx too')
 
 
 def _scales_in(
