@@ -154,7 +154,13 @@ def mark_unlabelled(sample: Any) -> None:
     sample.set_metainfo(dict(unlabelled=True))
     for key in ('gt_instances', 'ignored_instances'):
         if key in sample and 'labels' not in sample.get(key):
-            setattr(sample, key, InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long)))
+            setattr(sample, key, no_boxes())
+
+
+def no_boxes(device: torch.device | str = 'cpu') -> InstanceData:
+    """Return a ground truth of no boxes."""
+    boxes = torch.zeros(0, 4, device=device)
+    return InstanceData(bboxes=boxes, labels=boxes[:, 0].long())
 
 
 def _loads(step: Mapping[str, Any]) -> bool:

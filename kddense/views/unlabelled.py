@@ -8,10 +8,9 @@ from functools import wraps
 from typing import Any
 
 import numpy as np
-import torch
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from kddense.datasets.unlabelled import no_boxes
 from kddense.exchange import ViewError
 from kddense.registry import VIEWS
 from kddense.taps import map_tensors, shadowed, tensors_of
@@ -162,11 +161,11 @@ class LabelledHeadsView(DetectorView):
 
     def _blank(self, data_samples: Sequence[Any]) -> None:
         """Give a ground truth of no boxes to images without any: some detectors and heads look at that of every image."""
-        boxes = torch.zeros(0, 4, device=next(self.model.parameters()).device)
+        device = next(self.model.parameters()).device
         for sample in filter(is_unlabelled, data_samples):
             for name in ('gt_instances', 'ignored_instances'):
                 if 'labels' not in sample.get(name, ()):
-                    setattr(sample, name, InstanceData(bboxes=boxes, labels=boxes[:, 0].long()))
+                    setattr(sample, name, no_boxes(device))
 
     def samples_behind(self, data_samples: Sequence[Any], counting: list[int], kinds: Iterable[str]) -> list[Any]:
         """Return the data samples that are known to the losses in which some images count."""
