@@ -10,12 +10,15 @@ from unittest.mock import patch
 import pytest
 import torch
 
+from kddense.apps import step_rows
 from kddense.apps.benchmark import made_up_batch, main, measure
 from kddense.apps.step_rows import measure_rows, table
 from kddense.apps.steps import build
 from kddense.objectives.shares import GradientShare
 from kddense.registry import MODELS
 from kddense.teachers import FrozenTeacher
+
+from ..helpers.clocks import counting_clock
 
 SCRIPT = Path(__file__).parents[2] / 'tools' / 'benchmark_step.py'
 
@@ -118,15 +121,8 @@ class TestMeanSteps:
         def measured(owner, method, more, names, **weight):
             config = segmentor.distilled()
             config.model.objectives = dict(soft=dict(type='kddense.PixelWiseObjective', **weight))
-            with patch.object(owner, method, autospec=True, side_effect=getattr(owner, method)) as called:
-
-                def clock(take, *_):
-                    before = called.call_count
-                    take()
-                    return 1 + more * (called.call_count - before)
-
-                with patch('kddense.apps.step_rows.timed', clock):
-                    return measure_rows(config, (2, 64, 64), 'cpu', names, rounds=3, warmup=1)
+            with counting_clock(step_rows, owner, method, more):
+                return measure_rows(config, (2, 64, 64), 'cpu', names, rounds=3, warmup=1)
 
         return measured
 
