@@ -28,16 +28,24 @@ from kddense.report.costs import median_ratio, timed
 from kddense.teachers.cache import versions
 from kddense.training.quantised import quantising_hook
 
-ROWS = ('plain', 'quantised', 'online', 'weighed', 'compiled', 'cold', 'shared', 'cached', 'fast', 'fast_compiled')
-ASKED = ('plain', 'quantised', 'online', 'weighed', 'compiled')  # the others read
+ASKED = ('plain', 'quantised', 'online', 'beside', 'weighed', 'compiled', 'graphs')  # the others read
+ROWS = (*ASKED, 'cold', 'shared', 'cached', 'fast', 'fast_compiled')
+ON_GPU = ('beside', 'graphs')
+COMPILED: dict[str, bool | dict[str, Any]] = {
+    'compiled': True,
+    'graphs': dict(mode='reduce-overhead'),
+    'fast_compiled': True,
+}
 STUDENTS = 3  # behind one teacher
 MEASURING, BETWEEN = 0, 1  # iterations in which weights such as '10%' are measured, and are not
 WORDS = {
     'plain': 'plain student, stock step',
     'quantised': 'the same, quantised',
     'online': 'teacher asked each time',
-    'weighed': 'the same, weights measured',
-    'compiled': 'the same, both compiled',
+    'beside': 'the same, on a stream of its own',
+    'weighed': 'teacher asked, weights measured',
+    'compiled': 'teacher asked, both compiled',
+    'graphs': 'the same, in CUDA graphs',
     'cold': 'answers computed and written',
     'shared': f'one of {STUDENTS} students writes, all read',
     'cached': 'answers read',
@@ -69,6 +77,8 @@ def measure_rows(
             :class:`kddense.QuantiseHook` in the config, ``'weighed'`` a weight such as ``'10%'``: it is the mean of a step
             that measures and all until the next one; other rows measure nothing. ``'shared'`` is the mean step of three
             students, of which the first asks the teacher and the others read, as in ``kddense measure --share-teacher``.
+            ``'beside'`` (the teacher on a CUDA stream of its own) and ``'graphs'`` (both compiled, in CUDA graphs) need a
+            GPU.
         rounds: Each times every row once, in an order that turns.
         warmup: Rounds that are run and not counted.
         clock: See :func:`kddense.report.costs.timed`.
@@ -80,8 +90,11 @@ def measure_rows(
         and versions.
 
     Raises:
-        ValueError: If the config lacks what a row needs.
+        ValueError: If the config or the device lacks what a row needs.
     """
+    for name in rows if torch.device(device).type != 'cuda' else ():
+        if name in ON_GPU:
+            raise ConfigError(f": the row '{name}' is one of a GPU: add --device cuda, or leave it out", '--rows')
     init_default_scope(config.get('default_scope', 'mmengine'))
     with _folder() as folder, _at(BETWEEN):
         steps = {name: _row(name, config, shape, device, folder) for name in dict.fromkeys(('plain', *rows))}
@@ -133,7 +146,8 @@ def _at(iteration: int) -> AbstractContextManager:
 
 def _row(name: str, config: Config, shape: tuple[int, int, int], device: str, folder: Path) -> Row:
     """Return the steps of a row."""
-    distiller = build(config.model, device, None if name in ASKED else folder / name, name.endswith('compiled'))
+    kept = None if name in ASKED else folder / name
+    distiller = build(config.model, device, kept, COMPILED.get(name, False), side_stream=name == 'beside')
     take = _step(name, distiller, config, shape, device)
     numbers = itertools.count()
     if name == 'weighed':

@@ -23,20 +23,29 @@ from kddense.teachers import ModelTeacher
 MEASURED = ('every', 'on')  # of a weight that sets itself: when, and by which features
 
 
-def build(model: dict[str, Any], device: str, folder: Path | None = None, compiled: bool = False) -> Distiller:
+def build(
+    model: dict[str, Any],
+    device: str,
+    folder: Path | None = None,
+    compiled: bool | Mapping[str, Any] = False,
+    side_stream: bool = False,
+) -> Distiller:
     """Build a distiller with random weights.
 
     Args:
         model: Its config.
         device: Where to.
         folder: Where its one teacher's answers are kept; it is asked each time without one.
-        compiled: Whether student and teacher are.
+        compiled: Whether student and teacher are; options of ``torch.compile``.
+        side_stream: See :class:`kddense.Distiller`.
     """
     model = copy.deepcopy(model)
     model['teacher'] = untrained(model['teacher'])
     model['objectives'] = {name: _at_full_weight(one) for name, one in objectives_of(model['objectives']).items()}
     if compiled:
-        model['compile'] = model['teacher']['compile'] = True
+        model['compile'] = model['teacher']['compile'] = compiled
+    if side_stream:
+        model['side_stream'] = True
     if folder is not None:
         model['teacher'] = dict(type='kddense.CachedTeacher', folder=str(folder), check=0, teacher=model['teacher'])
     return revert_sync_batchnorm(MODELS.build(model)).to(device).train()

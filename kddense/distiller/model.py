@@ -20,17 +20,18 @@ from kddense.objectives.schedules import WeightSchedule, build_schedule
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.teachers import Teacher
-from kddense.views import CompiledParts, build_view, match_masks
+from kddense.views import CompiledParts, begin_graphs, build_view, captures_graphs, match_masks
 
 from .build import build_objectives, build_teachers, check_run
 from .finite import FiniteCheck
 from .interfaces import is_for_inference
 from .plan import make_plan
+from .side_stream import SideStream, check_side_stream
 from .state import STUDENT, read_student_state, write_student_state
 from .written import check_keys, objectives_of
 
 TASK = 'task'  # the student's own losses, where names of objectives stand
-ARGUMENTS = ('student', 'teacher', 'objectives', 'task_weights', 'compile', 'data_preprocessor')
+ARGUMENTS = ('student', 'teacher', 'objectives', 'task_weights', 'compile', 'side_stream', 'data_preprocessor')
 
 
 @MODELS.register_module()
@@ -55,7 +56,11 @@ class Distiller(BaseModel):
             :class:`kddense.objectives.schedules.WeightSchedule` lets a factor depend on the iteration:
             ``{'.*': dict(value=1, start=0.3)}`` trains without the task first.
         compile: Run the student's backbone and neck, as far as no tap listens into them, through ``torch.compile``; a dict
-            of its options. A teacher has an option of its own.
+            of its options. A teacher has an option of its own. ``dict(mode='reduce-overhead')`` replays CUDA graphs, for
+            images of one size.
+        side_stream: Run the teachers that need nothing of the student on a CUDA stream of their own, beside the student's
+            forward pass; all else is as without, to the last digit. Their maps then stand beside the student's in
+            memory. On a CPU it changes nothing. Refused with teachers that replay CUDA graphs.
         data_preprocessor: The student's, if its config keeps it beside the model (mmengine passes it in).
         **others: Nothing. mmseg's ``init_model`` sets ``pretrained`` and ``train_cfg`` to ``None``; keys of a base config
             that is still there are named in the error.
@@ -81,6 +86,7 @@ class Distiller(BaseModel):
         objectives: Mapping[str, Mapping[str, Any]] | str | Sequence[Any] | None = None,
         task_weights: Mapping[str, float | Mapping[str, Any]] | None = None,
         compile: bool | Mapping[str, Any] = False,
+        side_stream: bool = False,
         data_preprocessor: Mapping[str, Any] | None = None,
         **others: Any,
     ) -> None:
@@ -115,6 +121,10 @@ class Distiller(BaseModel):
             self.objectives = nn.ModuleDict(
                 build_objectives(objectives_of(objectives), self.student_view, self._teachers)
             )
+        self.side_stream = SideStream(side_stream)
+        if side_stream:
+            check_side_stream(self._teachers)
+        self._captures_graphs = captures_graphs(self) or any(map(captures_graphs, self._teachers.values()))
         self._register_state_dict_hook(write_student_state)
         # Whatever trains this model, alone or wrapped, gives the batch to the preprocessor first.
         self.data_preprocessor.register_forward_pre_hook(partial(_begin_batch, self.finite_check), with_kwargs=True)
@@ -137,6 +147,8 @@ class Distiller(BaseModel):
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor', **kwargs: Any) -> Any:
         """Train with ``mode='loss'``; in any other mode, be the student."""
+        if self._captures_graphs:
+            begin_graphs(self.student)
         if mode != 'loss':
             return self.student(inputs, data_samples, mode=mode, **kwargs)
         return self.loss(inputs, data_samples or [])
@@ -156,18 +168,18 @@ class Distiller(BaseModel):
         counting = self._counting(iteration, end)
         plan = make_plan(self.named_objectives, self._teachers, iteration, end, counting)
         batch = Batch(inputs, data_samples, self.image_format)
-        taught = plan.ask_early(batch)
+        early = self.side_stream.ask(plan.ask_early, batch)
         if self._compiled is not None:
             # What is compiled cannot be differentiated twice.
             taps = None if plan.differentiates else plan.all_taps(self.student_view)
             self._compiled.listen(self.student, taps)
         seen = plan.learn(self.student_view, self.student, batch)
-        taught |= plan.ask_late(batch, seen)
+        late = plan.ask_late(batch, seen)
         factors = {name: schedule(iteration or 0, end) for name, schedule in self.task_weights.items()}
         if counting is not None and TASK not in counting:
             factors = {'.*': 0.0}
         task = plan.scale_task(seen.losses, factors)
-        losses = task | plan.compare(seen, taught, task)
+        losses = task | plan.compare(seen, self.side_stream.joined(early) | late, task)
         self.finite_check.note(losses, iteration)
         return losses
 

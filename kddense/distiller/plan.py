@@ -253,7 +253,7 @@ def _idle(objective: Objective, like: Tensor) -> dict[str, Tensor]:
     """Return zeros under the names of an objective's losses; the first reaches every parameter, so that DDP sees them."""
     first, *others = objective.loss_names
     zeros = {name: like.new_zeros(()) for name in [*others, *([WEIGHT] if objective.share else [])]}
-    stopped = {STOPPED: like.new_tensor(float(objective.stop.has_stopped()))} if objective.stop else {}
+    stopped = {STOPPED: like.new_full((), float(objective.stop.has_stopped()))} if objective.stop else {}
     return {first: _touch(objective, like)} | zeros | stopped
 
 

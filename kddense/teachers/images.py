@@ -181,7 +181,9 @@ def _widened(values: Sequence[float], width: int) -> Sequence[float]:
 
 
 def _column(values: Sequence[float], like: Tensor) -> Tensor:
-    return like.new_tensor(values).view(1, -1, 1, 1)
+    # Pinned, so that a GPU is not waited for.
+    column = torch.tensor(values, dtype=like.dtype, pin_memory=like.is_cuda).view(1, -1, 1, 1)
+    return column.to(like.device, non_blocking=True)
 
 
 def _refill_padding(images: Tensor, image_sizes: Sequence[Sequence[int]], value: float) -> Tensor:

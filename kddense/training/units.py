@@ -86,6 +86,11 @@ def check_sharding(distiller: Distiller, units: Sequence[nn.Module], shards_teac
     Raises:
         ConfigError: If something cannot be done.
     """
+    if shards_teacher and distiller.side_stream.is_on:
+        raise ConfigError(
+            ': the gathering of weights keeps to the stream of the student: remove one of this and model.side_stream',
+            f'{WHERE}.shard_teacher',
+        )
     for name, objective in distiller.named_objectives.items():
         if units and (objective.differentiates_losses or objective.measuring):
             raise ConfigError(

@@ -10,7 +10,7 @@ from kddense.registry import VIEWS
 from ._models import is_a, is_unlabelled, owner_of
 from ._pixels import inside_images
 from .base import ModelView
-from .compiled import CompiledParts
+from .compiled import CompiledParts, begin_graphs, captures_graphs
 from .dense_head import DenseHeadView
 from .depth import DepthView, check_depth_scale
 from .detr import DETRView
@@ -34,7 +34,9 @@ __all__ = [
     'SegmentorView',
     'TwoStageView',
     'ViewError',
+    'begin_graphs',
     'build_view',
+    'captures_graphs',
     'check_depth_scale',
     'in_eval_mode',
     'inside_images',

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from kddense.taps import Tap
 
+CAPTURING = ('reduce-overhead', 'max-autotune')  # modes of torch.compile
 PARTS = ('backbone', 'neck')  # heads are listened to in their methods, and find boxes of ever other numbers
 
 
@@ -35,6 +37,16 @@ class CompiledParts:
             return None
         return cls({} if option is True else option)
 
+    @property
+    def captures(self) -> bool:
+        """Whether what is compiled is captured in CUDA graphs, and replayed."""
+        inductor = self.options.get('options') or {}
+        return (
+            self.options.get('backend') == 'cudagraphs'
+            or self.options.get('mode') in CAPTURING
+            or bool(inductor.get('triton.cudagraphs'))
+        )
+
     def listen(self, model: nn.Module, taps: Iterable[str] | None) -> None:
         """Compile what these taps, and those of before, leave, if that has not been done; ``None`` leaves nothing."""
         self._taps |= frozenset(taps or ())
@@ -49,6 +61,29 @@ class CompiledParts:
             if self._compiled.get(path) is not module:
                 module.compile(**self.options)
         self._compiled = chosen
+
+
+def captures_graphs(model: nn.Module) -> bool:
+    """Tell whether any part of a model is to run in CUDA graphs, by an option ``compile`` of its own."""
+    return any(
+        isinstance(parts := vars(module).get('_compiled'), CompiledParts) and parts.captures
+        for module in model.modules()
+    )
+
+
+def begin_graphs(model: nn.Module) -> None:
+    """Begin a step of CUDA graphs: from now on they may write over what they returned before.
+
+    Within a step nothing is written over, however often a model runs. Gradients that a step before left, to be added to,
+    are moved out of their way.
+
+    Args:
+        model: What trains.
+    """
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad = parameter.grad.clone()
+    torch.compiler.cudagraph_mark_step_begin()
 
 
 def free_parts(model: nn.Module, taps: Iterable[str]) -> Iterator[tuple[str, nn.Module]]:

@@ -146,6 +146,12 @@ class TestMeanSteps:
             rows(GradientShare, 'set', 8, ['weighed'], weight=0.5)
 
 
+@pytest.mark.parametrize('name', ['beside', 'graphs'])
+def test_rows_of_a_gpu_are_refused_without_one(name, segmentor):
+    with pytest.raises(ValueError, match=f"^--rows: the row '{name}' is one of a GPU: add --device cuda"):
+        measure_rows(segmentor.distilled(), (2, 64, 64), 'cpu', ['online', name])
+
+
 def test_rows_are_asked_for_on_the_command_line(segmentor, tmp_path, capsys):
     segmentor.distilled().dump(tmp_path / 'config.py')
     options = [

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from kddense.views.compiled import CompiledParts, free_parts
+from kddense.views.compiled import CompiledParts, begin_graphs, free_parts
 
 from ..helpers import plugins, tiny
 
@@ -94,3 +94,44 @@ def test_gradients_of_gradients_are_not_compiled():
 def test_bad_options(option):
     with pytest.raises(ValueError, match=r'^compile must be True or False or a dict'):
         model_of(option)
+
+
+GRAPHS = dict(mode='reduce-overhead')
+
+
+@pytest.fixture
+def marked(monkeypatch):
+    """How often a step of CUDA graphs began."""
+    notes = []
+    monkeypatch.setattr(torch.compiler, 'cudagraph_mark_step_begin', lambda: notes.append(1))
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda *_, **__: None)
+    return notes
+
+
+@pytest.mark.parametrize('owner', ['student', 'teacher'])
+def test_each_call_begins_a_step_of_graphs(owner, marked):
+    teacher = tiny.teacher_of(TEACHER, compile=GRAPHS if owner == 'teacher' else False)
+    model = tiny.distiller(STUDENT, teacher, OBJECTIVES, compile=GRAPHS if owner == 'student' else False)
+    plugins.train(model, tiny.detection_data(), steps=2)
+    assert len(marked) == 2
+    model.eval()
+    with torch.no_grad():
+        model.test_step(tiny.detection_data())
+    assert len(marked) == 3
+
+
+def test_without_graphs_no_step_of_them_begins(marked):
+    plugins.train(model_of(EAGER), tiny.detection_data(), steps=1)
+    assert marked == []
+
+
+def test_gradients_that_are_added_to_are_moved_before_graphs_run_again(marked):
+    model = model_of(GRAPHS)
+    tiny.total(tiny.step(model, tiny.detection_data())).backward()
+    before = {name: one.grad for name, one in model.student.named_parameters() if one.grad is not None}
+    assert before
+    begin_graphs(model.student)
+    for name, one in model.student.named_parameters():
+        if name in before:
+            assert torch.equal(one.grad, before[name])
+            assert one.grad.data_ptr() != before[name].data_ptr()
