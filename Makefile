@@ -6,6 +6,7 @@
 # make test-legacy  the tests again with the oldest PyTorch that is supported, in .venv-legacy
 # make test-forks   the tests again with the maintained forks of OpenMMLab, in .venv-forks
 # make test-zero    the tests of training under DeepSpeed, in .venv-zero: .venv and DeepSpeed, which every process would import
+# make test-gpu     the tests that need a GPU: streams, CUDA graphs, waiting; in .venv
 PYTHON ?= python3
 VENV := .venv
 LEGACY := .venv-legacy
@@ -21,7 +22,7 @@ TASK ?= detection
 SHELL := bash
 TIMED = TIMEFORMAT='$@: %0R seconds' && time
 
-.PHONY: setup demo test lint types unit docs test-legacy test-forks test-zero format clean
+.PHONY: setup demo test lint types unit docs test-legacy test-forks test-zero test-gpu format clean
 
 setup: $(VENV)/.done
 
@@ -85,6 +86,9 @@ $(ZERO)/.done: $(VENV)/.done
 	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(ZERO)/bin/pip install --quiet --constraint requirements/constraints.txt \
 	    --no-build-isolation deepspeed
 	touch $@
+
+test-gpu: setup
+	$(TIMED) $(VENV)/bin/pytest -p no:xdist tests/gpu $(TEST_OPTIONS)
 
 format: setup
 	$(VENV)/bin/ruff check --fix .

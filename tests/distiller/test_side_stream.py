@@ -13,6 +13,7 @@ from kddense.distiller import side_stream
 from kddense.distiller.plan import Plan
 from kddense.distiller.side_stream import SideStream, tensors_in
 from kddense.exchange import Answer, Batch, MapOpinion
+from kddense.teachers import build_teacher
 
 from ..helpers import plugins, tiny
 
@@ -113,7 +114,7 @@ def test_all_tensors_of_an_answer_are_found():
     one = iter(torch.arange(20.0).unbind())
     values = Answer(
         taps={'a': next(one), 'b': [next(one), (next(one), {'c': next(one)})], 'none': None, 'text': 'x'},
-        opinions={'pixels': [MapOpinion(logits=next(one), feature=next(one), head=torch.nn.Linear(2, 2))]},
+        opinions={'pixels': [MapOpinion(logits=next(one), feature=next(one))]},
         gradients={'g': [next(one)]},
         batch=Batch(next(one), [InstanceData(metainfo=dict(kept=next(one)), boxes=next(one)[None])]),
         losses={'loss': [next(one)]},
@@ -136,9 +137,9 @@ def test_graphs_of_a_teacher_are_refused_beside_the_student(options):
     teacher = tiny.teacher_of(TEACHER, 'mmseg', compile=options)
     with pytest.raises(ValueError, match=r"^side_stream: the teacher 'teacher' replays CUDA graphs"):
         tiny.distiller(STUDENT, teacher, OBJECTIVES, 'mmseg', side_stream=True)
-    cached = dict(teacher, type='kddense.CachedTeacher', folder='nowhere')
-    with pytest.raises(ValueError, match=r"^side_stream: the teacher 'teacher' replays CUDA graphs"):
-        tiny.distiller(STUDENT, cached, OBJECTIVES, 'mmseg', side_stream=True)
+    cached = build_teacher(dict(teacher, type='kddense.CachedTeacher', folder='nowhere'), 'teacher')
+    with pytest.raises(ValueError, match=r"^side_stream: the teacher 'a' replays CUDA graphs"):
+        side_stream.check_side_stream({'a': cached})
 
 
 def test_other_compiling_is_not_refused():
