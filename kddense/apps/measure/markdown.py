@@ -15,17 +15,23 @@ SHORT = {
     'coco/segm_mAP_50': 'mask mAP50',
     'aAcc': 'pixel accuracy',
 }
+OTHERS = {
+    'coco/bbox_mAP': ('coco/bbox_mAP_50', 'coco/bbox_mAP_75'),
+    'coco/segm_mAP': ('coco/segm_mAP_50', 'coco/bbox_mAP'),
+    'mIoU': ('aAcc',),
+    'abs_rel': ('rmse', 'd1'),
+}  # metrics that are shown beside the one that decides, where a table has them
 
 
-def markdown(table: Mapping[str, Any], others: tuple[str, ...] = ()) -> str:
+def markdown(table: Mapping[str, Any]) -> str:
     """Return the table with mean ± standard deviation over seeds, differences with intervals, and verdicts.
 
     Args:
         table: What :func:`kddense.apps.measure.table.make_table` makes.
-        others: More metrics to show, by name.
     """
     metric = table['metric']
-    names = [metric, *others]
+    rows = [row for row in (table['plain'], *table['rows']) if row]
+    names = [metric, *(name for name in OTHERS.get(metric, ()) if any(scores_of(row, name) for row in rows))]
     heads = [
         '',
         'seeds',
@@ -46,14 +52,28 @@ def markdown(table: Mapping[str, Any], others: tuple[str, ...] = ()) -> str:
             if longer and longer['paired_mean'] is not None
             else 'not measured'
         )
-        title = row.get('title') or Path(row['config']).stem
-        cells = [title, *_measured(row, names), gain(row, metric), row['verdict'], same, _minutes(row)]
+        cells = [
+            _title(row, table.get('tries')),
+            *_measured(row, names),
+            gain(row, metric),
+            row['verdict'],
+            same,
+            _minutes(row),
+        ]
         lines.append(_line(cells))
     teacher = table.get('teacher')
     if teacher:
         scores = [f'{teacher["scores"][name]:.{digits(name)}f}' if name in teacher['scores'] else '' for name in names]
         lines.append(_line([f'teacher{_size(teacher)}', '1', *scores, '', '', '', '']))
     return '\n'.join(lines)
+
+
+def _title(row: Mapping[str, Any], tries: Mapping[str, Any] | None) -> str:
+    title = row.get('title') or Path(row['config']).stem
+    if not tries or 'factor' not in row:
+        return title
+    title = f'{title}, weights × {row["factor"]:g}'
+    return f'**{title}, chosen**' if tries['chosen'].get(row['config']) == row['factor'] else title
 
 
 def gain(row: Mapping[str, Any], metric: str) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 
 from kddense.files import write_whole
 
-ROLES = ('plain', 'plain, same time', 'distilled', 'continued', 'teacher')
+SAME_TIME = 'plain, same time'
+ROLES = ('plain', SAME_TIME, 'distilled', 'continued', 'teacher')
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,13 +19,17 @@ from mmengine.config import Config, DictAction
 from mmengine.utils import get_installed_path
 
 from kddense.configs import find_config, read_config_file
+from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.settings import add_import, setting_of, steps_of, stretched
 
-from .result import Result, read_result, this_machine, write_result
+from .result import SAME_TIME, Result, read_result, this_machine, write_result
 from .shared_teacher import share_teacher
 
 DONE = 'result.json'
+BEGUN = (
+    'settings.sha256'  # of what a run was begun with, so that it is not gone on with, or taken for done, with others
+)
 STUDENT = 'STUDENT'  # in a config, {{$STUDENT:path}}: the checkpoint that a continued run begins with
 
 
@@ -68,12 +74,12 @@ class Plan:
             jobs += [Job(config, 'distilled', seed) for config in self.configs]
             jobs += [Job(config, 'continued', seed) for config in self.then]
             if self.same_time_steps:
-                jobs.append(Job(self.plain, 'plain, same time', seed))
+                jobs.append(Job(self.plain, SAME_TIME, seed))
         return jobs
 
     def folder(self, job: Job) -> Path:
         stem = Path(job.config).stem
-        if job.role == 'plain, same time':
+        if job.role == SAME_TIME:
             stem = f'{stem}_same-time-{self.same_time_steps}'
         if job.role == 'continued':
             stem = f'{stem}_from_{Path(self.then_from).stem}'
@@ -126,6 +132,7 @@ def run(plan: Plan, job: Job) -> Result:
 def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
     config, trained = _config(plan, job)
+    write_whole(folder / BEGUN, settings_digest(plan, job).encode())
     started = time.time()
     options = [f'randomness.seed={job.seed}', *plan.options]
     # With --resume and nothing to go on from, a config's load_from would be ignored.
@@ -158,7 +165,7 @@ def _config(plan: Plan, job: Job) -> tuple[Config, str]:
     file = find_config(job.config)
     config = read_config_file(file)
     config.merge_from_dict(parsed(plan.options))
-    stretches = job.role == 'plain, same time' and plan.same_time_steps is not None
+    stretches = job.role == SAME_TIME and plan.same_time_steps is not None
     if not stretches and not plan.channels_last and plan.variants is None:
         return config, file
     if stretches:
@@ -170,6 +177,35 @@ def _config(plan: Plan, job: Job) -> tuple[Config, str]:
     file = str(plan.folder(job) / 'trained.py')
     config.dump(file)
     return config, file
+
+
+def other_settings(plan: Plan, job: Job) -> str | None:
+    """Return a sentence if a run was begun with other settings than its config and the options say now.
+
+    A run of before this was noted is taken as it is.
+    """
+    file = plan.folder(job) / BEGUN
+    if not file.exists() or file.read_text() == settings_digest(plan, job):
+        return None
+    return (
+        f'{job.config}, seed {job.seed}: {file.parent} was trained with other settings than the config and the options have '
+        'now; choose another --work-dir, or move the folder away'
+    )
+
+
+def settings_digest(plan: Plan, job: Job) -> str:
+    """Return a digest of a run's config with all that is changed in it, but for its seed and its places."""
+    return _digest(plan, replace(job, seed=0))
+
+
+@cache
+def _digest(plan: Plan, job: Job) -> str:
+    with patch.dict(os.environ, {STUDENT: STUDENT}):
+        config = read_config_file(find_config(job.config))
+    config.merge_from_dict(parsed(plan.options))
+    text = json.dumps(config.to_dict(), sort_keys=True, default=str)
+    others = [plan.same_time_steps if job.role == SAME_TIME else None, plan.channels_last, plan.variants]
+    return hashlib.sha256(f'{text}{others}'.encode()).hexdigest()
 
 
 def use_channels_last(config: Config) -> None:
@@ -189,7 +225,10 @@ def done(plan: Plan) -> tuple[list[Result], list[str]]:
     results, faults = [], []
     for job in plan.jobs():
         file = plan.folder(job) / DONE
-        if file.exists():
+        fault = other_settings(plan, job) if file.parent.exists() else None
+        if fault:
+            faults.append(f'{fault}; it is left out')
+        elif file.exists():
             try:
                 results.append(read_result(file))
             except ValueError as error:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from kddense.report.metrics import LOWER_IS_BETTER
 from kddense.report.resampling import iou_of, mean_over_classes, times_drawn
 
 HELPS, NOTHING, HARMS, TOO_FEW = 'helps', 'no difference seen', 'harms', 'too few seeds'
-LOWER_IS_BETTER = ('abs_rel', 'sq_rel', 'rmse', 'rmse_log', 'log10', 'silog')
 
 
 def paired_interval(differences: Sequence[float]) -> tuple[float, tuple[float, float] | None]:

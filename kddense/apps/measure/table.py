@@ -11,11 +11,10 @@ from typing import Any
 
 from kddense.files import write_whole
 
-from .result import Result
+from .result import SAME_TIME, Result
 from .statistics import bootstrap_iou, paired_interval, sign_of, verdict
 
 METRICS = ('coco/bbox_mAP', 'mIoU', 'abs_rel')  # what decides, if no metric is named
-SAME_TIME = 'plain, same time'
 COMPARED = ('distilled', 'continued')  # roles that make rows
 
 
@@ -61,9 +60,8 @@ def make_table(
     metric = metric or _metric_of(results)
     located = {id(result): (folders or {}).get(index) for index, result in enumerate(results)}
     kept = [result for result in _once(results, faults) if _fits(result, results, metric, faults)]
-    plain = _by_seed(kept, 'plain')
-    longer = _by_seed(kept, SAME_TIME)
-    steps = statistics.mode([result.steps for result in plain.values()]) if plain else None
+    plain, steps = _alike(kept, 'plain', faults)
+    longer, _ = _alike(kept, SAME_TIME, faults)
     rows = []
     for role, config in dict.fromkeys((result.role, result.config) for result in kept if result.role in COMPARED):
         own = {result.seed: result for result in kept if (result.role, result.config) == (role, config)}
@@ -146,8 +144,18 @@ def _as_long(result: Result, steps: int | None, faults: list[str]) -> bool:
     return False
 
 
-def _by_seed(results: Iterable[Result], role: str) -> dict[int, Result]:
-    return {result.seed: result for result in results if result.role == role}
+def _alike(results: Iterable[Result], role: str, faults: list[str]) -> tuple[dict[int, Result], int | None]:
+    """Return the runs of a role by seed, less those of other steps than most, and the steps."""
+    found = [result for result in results if result.role == role]
+    if not found:
+        return {}, None
+    steps = statistics.mode(result.steps for result in found)
+    faults += [
+        f'{result.label} ({role}): it was trained for {result.steps} steps, other seeds for {steps}, so it is left out'
+        for result in found
+        if result.steps != steps
+    ]
+    return {result.seed: result for result in found if result.steps == steps}, steps
 
 
 def _row(by_seed: Mapping[int, Result], metric: str) -> dict[str, Any]:
@@ -196,7 +204,10 @@ def _against(
     }
     files = [tuple(_images(result, located) for result in (own[seed], base[seed])) for seed in seeds]
     if metric == 'mIoU' and all(file and file.exists() for pair in files for file in pair):
-        compared['images_ci95'] = [round(end, 5) for end in bootstrap_iou(files)]  # type: ignore[arg-type]
+        try:
+            compared['images_ci95'] = [round(end, 5) for end in bootstrap_iou(files)]  # type: ignore[arg-type]
+        except ValueError as error:
+            faults.append(f'{error}; so there is no interval over images')
     return compared
 
 
@@ -237,4 +248,11 @@ def read_table(path: Path) -> dict[str, Any]:
         ]
         if lacking:
             raise ValueError(f"{path}: the row of {row.get('config', 'no config')} lacks '{lacking[0]}'")
-    return contents
+        for compared in filter(None, [row, row.get('same_time')]):
+            compared.setdefault('verdict', verdict(compared.get('paired_ci95')))
+    metrics = list(dict.fromkeys(row['metric'] for row in contents['rows']))
+    if len(metrics) > 1:
+        raise ValueError(f'{path}: rows of {" and of ".join(metrics)} stand in no table together')
+    if not metrics and 'metric' not in contents:
+        raise ValueError(f'{path} is no table of measured runs: it has no row')
+    return {'metric': metrics[0] if metrics else None, 'plain': None, 'plain_same_time': None, **contents}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from kddense.apps.measure import main, runs
+from kddense.apps.measure import arguments, main, runs
 
 ROOT = Path(__file__).parents[3]
 
@@ -215,3 +215,58 @@ def test_the_script_needs_to_know_what(python):
 
     assert done.returncode == 2
     assert 'give --plain and --work-dir, or --show and recorded tables' in done.stderr
+
+
+def test_a_run_with_other_settings_is_not_taken_for_done(at_work, tmp_path, capsys):
+    """Neither is it gone on with: its scores would be of what nobody asked for."""
+    shutil.copytree(at_work / 'runs', tmp_path / 'runs')
+    changed = [*COMMAND, '--work-dir', str(tmp_path / 'runs'), '--cfg-options', 'train_cfg.max_iters=3']
+
+    with pytest.raises(SystemExit, match=r'plain.py, seed 0: .*seed_0 was trained with other settings than the config'):
+        main(changed)
+    assert main([*changed, '--report-only']) == 1
+    assert 'plain.py, seed 0: ' in capsys.readouterr().err
+
+
+def test_two_configs_of_one_name(capsys):
+    with pytest.raises(SystemExit):
+        main(['--plain', 'plain.py', '--configs', 'a/mine.py', 'b/mine.py', '--work-dir', 'runs'])
+    assert 'runs of a/mine.py and b/mine.py would share a folder' in capsys.readouterr().err
+
+
+def test_the_same_time_is_that_of_the_configs_at_hand(at_work, tmp_path):
+    """Not that of a dearer one that was timed there before."""
+    times = dict(ratio={'plain.py': 1.0, 'distilled.py': 1.5, 'dearer.py': 4.0})
+    (tmp_path / 'step_times.json').write_text(json.dumps(times))
+    args = arguments.parse([*COMMAND, '--work-dir', str(tmp_path)], None)
+
+    assert arguments.same_time_steps(args) == 3
+
+
+def test_a_metric_that_no_run_has(at_work, capsys):
+    assert main([*COMMAND, '--report-only', '--metric', 'mDice']) == 1
+    assert "plain.py, seed 0: the metric 'mDice' is absent (it has " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('options', 'said'),
+    [
+        (['--json', 'nowhere/measured.json'], '--json: there is no folder nowhere'),
+        (['--json', 'plain.py'], 'plain.py is no JSON'),
+        (['--teacher', 'plain.py', 'plain.py'], '--teacher: plain.py holds no metrics that a test wrote'),
+        (['--teacher', 'nowhere.py', 'metrics.json'], 'nowhere.py'),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused_before_anything_is_trained(at_work, tmp_path, options, said):
+    (at_work / 'metrics.json').write_text('{"mIoU": 50.0}')
+    with pytest.raises(SystemExit, match=said):
+        main([*COMMAND, '--work-dir', str(tmp_path / 'runs'), *options])
+    assert not list(tmp_path.glob('runs/*/*'))
+
+
+def test_the_teachers_row_has_its_size(at_work, segmentor, capsys):
+    (at_work / 'metrics.json').write_text('{"mIoU": 50.0}')
+
+    main([*COMMAND, '--report-only', '--teacher', 'plain.py', 'metrics.json'])
+
+    assert re.search(r'^\| teacher, 0.\d M parameters \| 1 \| 50.00 \|', capsys.readouterr().out, flags=re.MULTILINE)

@@ -8,20 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from kddense.apps.measure.markdown import digits, gain, markdown, scores_of, spread
+from kddense.apps.measure import main
+from kddense.apps.measure.markdown import digits, gain, scores_of, spread
 from kddense.apps.measure.statistics import paired_interval, sign_of, verdict
 from kddense.apps.measure.table import read_table
 from kddense.apps.program.links import read_programme
 
 ROOT = Path(__file__).parents[3]
-FILES = sorted(ROOT.glob('configs/*/measured_*.json'))
+FILES = sorted([*ROOT.glob('configs/*/measured_*.json'), *ROOT.glob('configs/*/tries_*.json')])
 PAGES = sorted([ROOT / 'README.md', *ROOT.glob('docs/**/*.md'), *ROOT.glob('configs/*/README.md')])
-OTHERS = {
-    'coco/bbox_mAP': ('coco/bbox_mAP_50', 'coco/bbox_mAP_75'),
-    'coco/segm_mAP': ('coco/segm_mAP_50', 'coco/bbox_mAP'),
-    'mIoU': ('aAcc',),
-    'abs_rel': ('rmse', 'd1'),
-}
 NUMBER = r'-?\d+\.\d+'
 WITH_SPREAD = re.compile(rf'{NUMBER} ± {NUMBER}')
 WITH_INTERVAL = re.compile(rf'[+-]\d+\.\d+ \[{NUMBER}, {NUMBER}\]')
@@ -66,10 +61,30 @@ def test_its_configs_are_there(file):
 
 
 @pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_the_readme_shows_the_table(file):
-    table = read_table(file)
+def test_the_readme_shows_the_table(file, capsys):
+    assert main(['--show', str(file)]) == 0
 
-    assert markdown(table, OTHERS[table['metric']]) in (file.parent / 'README.md').read_text()
+    shown = capsys.readouterr().out.split('\n\n')[1].strip()
+    assert shown in (file.parent / 'README.md').read_text()
+
+
+def test_what_was_chosen_is_the_best_of_as_many_tries():
+    """Each config was tried with all factors, on validation images."""
+    for file in FILES:
+        table = read_table(file)
+        if not file.name.startswith('tries_'):
+            assert 'tries' not in table
+            continue
+        tries = table['tries']
+        assert 'val' in ''.join(table['setting']['test']['data'])
+        for config in {row['config'] for row in table['rows']}:
+            means = {
+                row['factor']: sign_of(row['metric']) * sum(row['scores'].values())
+                for row in table['rows']
+                if row['config'] == config
+            }
+            assert len(means) + sum(one['config'] == config for one in tries['failed']) == len(tries['factors'])
+            assert means[tries['chosen'][config]] == max(means.values())
 
 
 def published(table) -> set[str]:

@@ -185,3 +185,47 @@ def test_json_in_short_lines():
     assert json.loads(text) == contents
     assert '"scores": {"0": 1.0}' in text
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_plain_run_of_other_steps_is_paired_with_nothing():
+    table = make_table([*PLAIN[:2], replace(PLAIN[2], steps=90), *MINE])
+
+    assert table.faults == [
+        'plain.py, seed 2 (plain): it was trained for 90 steps, other seeds for 100, so it is left out',
+        'mine.py, seed 2: there is no plain run of this seed to pair it with',
+    ]
+    assert table.contents['plain']['seeds'] == [0, 1]
+    assert table.contents['rows'][0]['paired_mean'] == pytest.approx(1.05)
+
+
+def test_runs_of_the_same_time_on_two_machines_are_as_long():
+    longer = [result('plain, same time', seed, 44.0, steps=steps) for seed, steps in enumerate((170, 170, 200))]
+
+    table = make_table([*PLAIN, *MINE, *longer])
+
+    assert 'plain.py, seed 2 (plain, same time): it was trained for 200 steps, other seeds for 170' in table.faults[0]
+    assert table.contents['rows'][0]['same_time']['seeds'] == [0, 1]
+
+
+def test_a_table_with_rows_alone_is_shown(tmp_path):
+    """The least that a recorded table has."""
+    row = dict(config='mine.py', metric='mIoU', seeds=[0], scores={'0': 41.0}, paired_mean=1.0, paired_ci95=[0.5, 1.5])
+    (tmp_path / 'measured.json').write_text(json.dumps(dict(rows=[row])))
+
+    assert '| mine | 1 | 41.00 | +1.00 [0.50, 1.50] | helps |' in markdown(read_table(tmp_path / 'measured.json'))
+
+
+def test_rows_of_two_metrics_are_no_table(tmp_path):
+    row = dict(config='mine.py', metric='mIoU', seeds=[0], scores={'0': 41.0}, paired_mean=1.0, paired_ci95=None)
+    (tmp_path / 'measured.json').write_text(json.dumps(dict(rows=[row, {**row, 'metric': 'abs_rel'}])))
+
+    with pytest.raises(ValueError, match='rows of mIoU and of abs_rel stand in no table together'):
+        read_table(tmp_path / 'measured.json')
+
+
+def test_metrics_beside_the_one_that_decides_are_shown_where_there_are_any():
+    shown = markdown(make_table([*PLAIN, *MINE]).contents)
+    bare = [replace(one, scores={'mIoU': one.scores['mIoU']}) for one in (*PLAIN, *MINE)]
+
+    assert '| pixel accuracy |' in shown
+    assert 'pixel accuracy' not in markdown(make_table(bare).contents)
