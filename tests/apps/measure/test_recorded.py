@@ -10,7 +10,7 @@ import pytest
 
 from kddense.apps.measure import main
 from kddense.apps.measure.markdown import digits, gain, scores_of, spread
-from kddense.apps.measure.statistics import paired_interval, sign_of, verdict
+from kddense.apps.measure.statistics import TOO_FEW, paired_interval, sign_of, verdict
 from kddense.apps.measure.table import read_table
 from kddense.apps.program.links import read_programme
 
@@ -115,3 +115,35 @@ def test_every_published_number_is_recorded(page):
 
     for number in (*WITH_SPREAD.findall(text), *WITH_INTERVAL.findall(text)):
         assert number in KNOWN, number
+
+
+def page_of(config: str) -> str:
+    """Return the name of the page of the method that a config is of; none of ablations, and of tables of their own."""
+    _, folder, *rest = config.split('/')
+    if folder == 'skd':
+        return 'skd-depth' if 'depth' in rest[-1] else 'skd-detection' if 'fcos' in rest[-1] else 'skd-segmentation'
+    return '' if rest[0] == 'ablations' or folder in ('apprentice', 'quantized_distillation', 'qat') else folder
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_page_of_a_method_tells_gain_verdict_set_up_and_command(file):
+    table = read_table(file)
+    if links_of(table) or file.parent.name == 'qat':
+        return
+    for row in table['rows']:
+        page = page_of(row['config'])
+        if not page or row['verdict'] == TOO_FEW or 'factor' in row:
+            continue
+        text = (ROOT / 'docs/methods' / f'{page}.md').read_text()
+        said = [line for line in text.splitlines() if gain(row, table['metric']) in line]
+        assert any(row['verdict'] in line for line in said), f'{page}.md does not tell {row["config"]}'
+        assert re.search(r'^Set-ups?:', text, flags=re.MULTILINE)
+        assert row['config'] in text.partition('```bash\nkddense measure')[2]
+
+
+@pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_table_with_a_row_of_the_same_time_comes_from_a_command_that_asks_for_it(file):
+    table = read_table(file)
+    if table['plain_same_time'] and 'kddense measure' in table['commands'][0]:
+        assert '--same-time' in table['commands'][0]
+        assert '--same-time' in (file.parent / 'README.md').read_text()
