@@ -191,7 +191,7 @@ class Distiller(BaseModel):
                 ``None`` for all.
 
         Raises:
-            ValueError: If there is no such objective, or one counts in no stage.
+            ValueError: If there is no such objective, one counts in no stage, or one's weight cannot be measured in a stage.
         """
         names = [one for _, one in stages if one is not None]
         unknown = sorted(frozenset().union(*names) - {*self.objectives, TASK})
@@ -201,6 +201,12 @@ class Distiller(BaseModel):
         idle = [one for one in self.objectives if len(names) == len(stages) and not any(one in each for each in names)]
         if idle:
             raise ValueError(f'stages: objectives.{idle[0]} counts in none of them: leave it out, or name it in one')
+        alone = [one for each in names if TASK not in each for one in sorted(each) if self.named_objectives[one].share]
+        if alone:
+            raise ValueError(
+                f"stages: objectives.{alone[0]}.weight is measured by the task's gradient, which is 0 in a stage without "
+                "'task': give a number"
+            )
         self._stages = tuple(stages)
 
     def _counting(self, iteration: int | None, end: int | None) -> frozenset[str] | None:

@@ -121,8 +121,7 @@ class WeightSchedule:
         stop = max_iterations if self.stop is None else self._to_iterations('stop', self.stop, max_iterations)
         if start >= min(stop, max_iterations):
             raise ValueError(
-                f'{self.where}: from iteration {start} to {stop} of a training of {max_iterations}, the objective would '
-                'never be on'
+                f'{self.where}: from iteration {start} to {stop} of a training of {max_iterations}, which is never'
             )
         for name, position in (('warmup', start + warmup), ('stop', stop)):
             if position > max_iterations:

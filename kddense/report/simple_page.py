@@ -20,13 +20,14 @@ from .figure import Figure, svg_source
 from .page import machine, versions
 
 
-def write_page(file: Path, template: str, name: str, **contents: Any) -> Path:
+def write_page(file: Path, template: str, name: str, *, shared: bool = False, **contents: Any) -> Path:
     """Write a page.
 
     Args:
         file: Where to.
         template: A template that extends ``simple.html``.
         name: The page's title.
+        shared: Whether other processes may write the same page now.
         **contents: What the template says besides the machine, the versions and the time.
     """
     environment = Environment(
@@ -36,7 +37,7 @@ def write_page(file: Path, template: str, name: str, **contents: Any) -> Path:
     page = environment.get_template(template).render(
         name=name, machine=machine(), versions=versions(), now=now, **contents
     )
-    write_whole(file, page.encode())
+    write_whole(file, page.encode(), shared)
     return file
 
 

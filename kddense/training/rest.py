@@ -52,7 +52,8 @@ class RestHook(AddedHook):
     def before_train(self, runner: Runner) -> None:
         student = student_of(runner.model)
         modules = dict(student.named_modules())
-        for pattern, _ in self.windows:
+        for pattern, window in self.windows:
+            window.check_length(runner.max_iters)
             self._modules[pattern] = [one for path, one in modules.items() if path and re.fullmatch(pattern, path)]
             if not self._modules[pattern]:
                 raise ValueError(f"the RestHook finds no part '{pattern}' in the student{nearest(pattern, modules)}")

@@ -51,6 +51,8 @@ class StagesHook(RestHook):
     def before_train(self, runner: Runner) -> None:
         """Find the parts, and tell the distiller what counts when."""
         super().before_train(runner)
+        for window, _ in self.losses:
+            window.check_length(runner.max_iters)
         if all(names is None for _, names in self.losses):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model

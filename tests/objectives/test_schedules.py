@@ -168,7 +168,7 @@ def test_mixed_units_are_compared_once_the_length_is_known():
 
 @pytest.mark.parametrize('weight, length', [({'start': 40}, 40), ({'start': 10, 'stop': 0.1}, 100)])
 def test_a_weight_that_is_never_on_in_a_run_is_refused_before_it(weight, length):
-    with pytest.raises(ValueError, match=r'^w: from iteration .* the objective would never be on'):
+    with pytest.raises(ValueError, match=r'^w: from iteration .* of a training of .*, which is never'):
         build_schedule({'value': 1, **weight}, where='w').check_length(length)
 
 

@@ -143,6 +143,30 @@ def test_greedy_takes_the_first_that_is_far_enough(train, teacher, monkeypatch):
     assert run.taught == ['iter_2'] * 4 + ['iter_8'] * 4 + ['iter_12'] * 4, 'the last one if none is far enough'
 
 
+def test_the_learning_rate_restarts_for_greedy_anchors_too(train, teacher, monkeypatch):
+    """Measuring leaves the teacher with the chosen weights; that is a switch all the same."""
+
+    def measured(runner, name, one, checkpoints, batches):
+        for number, checkpoint in enumerate(checkpoints):
+            one.load(checkpoint)
+            yield 1.0 + number
+
+    monkeypatch.setattr('kddense.training.route.hook.divergences', measured)
+    run = train(dict(folder=str(teacher), how='greedy', every=4), restart=True)
+    assert run.taught == ['iter_2'] * 4 + ['iter_4'] * 4 + ['iter_6'] * 4
+    assert run.rates[0] == run.rates[4] == run.rates[8] == 0.01
+    assert run.rates[:4] == run.rates[4:8] == run.rates[8:]
+
+
+def test_a_greedy_route_waits_while_nothing_compares(train, teacher):
+    route = dict(folder=str(teacher), how='greedy', every=2, batches=1, delta=0.99)
+    later = dict(model__objectives__soft__weight=dict(value=1.0, start=5))
+    run = train(route, until=9, restart=True, **later)
+    assert run.taught[:6] == ['iter_2'] * 6
+    assert run.rates[:6] == sorted(run.rates[:6], reverse=True), 'no restart'
+    assert run.taught[8] != 'iter_2'
+
+
 def test_what_is_measured_changes_nothing(train, teacher):
     """A route that stays where it is, by a δ that all pass or none could, trains as one teacher does."""
     from kddense.training.route.divergence import divergences

@@ -86,6 +86,8 @@ def test_all_losses_in_all_stages_is_the_training_without_stages():
         ([dict(losses='hint')], r'stages\[0\] of the StagesHook.losses must be a list of names'),
         ([dict(losses=['hnt', 'task', 'soft'])], "there is no objective 'hnt', what may count is task, hint, soft"),
         ([dict(until=3, losses=['hint']), dict(losses=['task'])], 'objectives.soft counts in none of them'),
+        ([dict(until=20), dict()], r'stages\[1\] of the StagesHook: from iteration 20 to 10 of a training of 10, which'),
+        ([dict(until=8), dict(until=0.5), dict()], r'stages\[1\] of the StagesHook: from iteration 8 to 5'),
         ([dict(rest=3)], r'stages\[0\] of the StagesHook.rest must be a regular expression'),
         ([dict(rest='nekc')], "finds no part 'nekc' in the student"),
     ],
@@ -93,6 +95,12 @@ def test_all_losses_in_all_stages_is_the_training_without_stages():
 def test_bad_stages_are_one_sentence(stages, sentence):
     with pytest.raises(ValueError, match=sentence):
         next(train(build(), [StagesHook(stages)]))
+
+
+def test_a_weight_that_is_measured_needs_the_task_in_its_stage():
+    model = build(dict(hint=HINT | dict(weight='10%'), soft=SOFT))
+    with pytest.raises(ValueError, match=r"stages: objectives.hint.weight is measured by the task's gradient"):
+        next(train(model, [StagesHook(FITNETS)]))
 
 
 def test_the_losses_of_a_plain_student_all_count():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from kddense.taps import nearest
 COMMAND = '{python} -m kddense {arguments}'
 FIELDS = ('python', 'arguments', 'name')
 RESULTS = ('checkpoint', 'config', 'work_dir')
+NAMING = ('teacher', 'same_time', 'ensemble')  # keys of a link that name others
 REFERENCE = re.compile(rf'\{{([\w-]+)\.({"|".join(RESULTS)})\}}')
 
 
@@ -35,8 +36,10 @@ class Link:
         options: Changes to the config, as after ``--cfg-options``. ``'{name.checkpoint}'``, ``'{name.config}'`` and
             ``'{name.work_dir}'`` in a text stand for those of a link.
         seed: Of its random numbers. Where the programme has ``seeds``, a link without one runs once for each of them.
+        seed_offset: Added to the seed of its random numbers; in tables it stays what it was. A generation that learns from
+            another of the same seed begins with weights of its own by it.
         same_time: ``('plain', 'student')``: train for as long as the link ``student`` took, with what it learns from as far
-            as that is of the same seed, if ``plain`` tells how long a step is: the row "plain student, same time".
+            as that has no seed of its own, if ``plain`` tells how long a step is: the row "plain student, same time".
         command: How its processes are started. ``{arguments}`` are those of ``kddense``, ``{python}`` is the interpreter,
             ``{name}`` the link's name: ``'srun --job-name {name} {python} -m kddense {arguments} --launcher slurm'``.
         steps: Iterations, or epochs, to train for, with the config's schedule stretched or compressed to them.
@@ -44,6 +47,7 @@ class Link:
             nothing is trained, it is tested alone.
         name: What other links call it.
         row: Its name without the seed.
+        has_own_seed: Whether ``seed`` was written: links of all seeds may learn from it.
         needs: The links that it learns from, directly.
     """
 
@@ -52,12 +56,14 @@ class Link:
     teacher: str | Mapping[str, Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    seed_offset: int = 0
     command: str = COMMAND
     same_time: Sequence[str] | None = None
     steps: int | None = None
     ensemble: Sequence[str] = ()
     name: str = ''
     row: str = ''
+    has_own_seed: bool = False
     needs: tuple[str, ...] = ()
 
 
@@ -82,6 +88,7 @@ KNOWN = {
     'teacher': str | Mapping | None,
     'options': Mapping,
     'seed': int,
+    'seed_offset': int,
     'command': str,
     'same_time': Sequence[str] | None,
     'ensemble': Sequence[str],
@@ -106,11 +113,18 @@ def read_programme(file: str) -> Programme:
     if not isinstance(written, Mapping) or not written:
         raise ConfigError(f"must be a dict of links by name: '{file}' is no programme without", 'links')
     written = Config(dict(written)).to_dict()
+    for name in written:
+        _check_name(name)
     command, plain = config.get('command', COMMAND), config.get('plain', '')
+    if not isinstance(plain, str):
+        raise ConfigError(f'must be the name of a link, got {plain!r}', 'plain')
     if plain and plain not in written:
         raise ConfigError(f": there is no link '{plain}'{nearest(plain, written)}", 'plain')
-    copies = {name: one for row in written for name, one in _for_each_seed(row, written, config.get('seeds'))}
-    links = {name: _link(name, one, command) for name, one in copies.items()}
+    links: dict[str, Link] = {}
+    for name, one in (each for row in written for each in _for_each_seed(row, written, config.get('seeds'))):
+        if name in links:
+            raise ConfigError(': this name is also that of a link with its seed: choose another', f"links['{name}']")
+        links[name] = _link(name, one, command)
     for link in links.values():
         for other in link.needs:
             if other not in links:
@@ -128,33 +142,51 @@ def _for_each_seed(row: str, written: Mapping[str, Any], seeds: Any) -> Iterator
     for place, fault in faults(seeds, Sequence[int], 'seeds'):
         raise ConfigError(fault, place)
     several = {name for name, one in written.items() if isinstance(one, Mapping) and 'seed' not in one}
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f'must be different ones, got {seeds!r}', 'seeds')
     if row not in several:
         yield row, written[row]
         return
     for seed in seeds:
         names = {name: f'{name}-{seed}' for name in several}
-        yield names[row], {**_renamed(written[row], names), 'seed': seed, 'row': row}
+        link = replaced(written[row], lambda name, what, names=names: f'{{{names.get(name, name)}.{what}}}')
+        renamed = {key: _renamed(one, names, True) if key in NAMING else one for key, one in link.items()}
+        yield names[row], {**renamed, 'seed': seed, 'row': row}
 
 
-def _renamed(node: Any, names: Mapping[str, str], key: str = '') -> Any:
+def _renamed(node: Any, names: Mapping[str, str], is_name: bool) -> Any:
     if isinstance(node, Mapping):
-        return {name: _renamed(one, names, name) for name, one in node.items()}
+        return {key: _renamed(one, names, key == 'link') for key, one in node.items()}
     if isinstance(node, (list, tuple)):
-        return type(node)(_renamed(one, names, key) for one in node)
-    if not isinstance(node, str):
-        return node
-    if key in ('teacher', 'link', 'same_time', 'ensemble') and node in names:
-        return names[node]
-    return REFERENCE.sub(lambda match: f'{{{names.get(match[1], match[1])}.{match[2]}}}', node)
+        return type(node)(_renamed(one, names, is_name) for one in node)
+    return names.get(node, node) if is_name and isinstance(node, str) else node
+
+
+def replaced(node: Any, told: Callable[[str, str], str]) -> Any:
+    """Return a config with other texts for its references to links.
+
+    Args:
+        node: A config, or a part of one.
+        told: Is given the name of a link and one of :data:`RESULTS`.
+    """
+    if isinstance(node, Mapping):
+        return {key: replaced(value, told) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(replaced(value, told) for value in node)
+    return REFERENCE.sub(lambda match: told(match[1], match[2]), node) if isinstance(node, str) else node
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r'[\w-]+', name):
+        raise ConfigError('is no name for a link: letters, digits, _ and - alone', f'links[{name!r}]')
 
 
 def _link(name: str, written: Any, command: str) -> Link:
     where = f'links.{name}'
-    if not re.fullmatch(r'[\w-]+', name):
-        raise ConfigError('is no name for a link: letters, digits, _ and - alone', f"links['{name}']")
     if not isinstance(written, Mapping):
         raise ConfigError(f'must be a dict with a config, got {written!r}', where)
     row = written.get('row', name)
+    has_own_seed = 'seed' in written and 'row' not in written
     written = {key: one for key, one in written.items() if key != 'row'}
     for key in written:
         if key not in KNOWN:
@@ -169,7 +201,13 @@ def _link(name: str, written: Any, command: str) -> Link:
         raise ConfigError(
             f"must name two links, ('plain', 'student'), got {written['same_time']!r}", f'{where}.same_time'
         )
-    return Link(**arguments, name=name, row=row, needs=tuple(dict.fromkeys(_named_in(written, written.get('teacher')))))
+    for key in ('student', 'teacher', 'steps', 'same_time') if written.get('ensemble') else ():
+        if written.get(key) is not None:
+            raise ConfigError(f'trains nothing, so {key} has no meaning: remove it', f'{where}.ensemble')
+    if (steps := written.get('steps')) is not None and steps < 1:
+        raise ConfigError(f'must be at least 1, got {steps}', f'{where}.steps')
+    needs = tuple(dict.fromkeys(_named_in(written)))
+    return Link(**arguments, name=name, row=row, has_own_seed=has_own_seed, needs=needs)
 
 
 def _check_command(command: str, key: str) -> None:
@@ -180,15 +218,17 @@ def _check_command(command: str, key: str) -> None:
             raise ConfigError(f': there is no {{{name}}}, only {", ".join(f"{{{one}}}" for one in FIELDS)}', key)
 
 
-def _named_in(written: Mapping[str, Any], teacher: Any) -> Iterator[str]:
+def _named_in(written: Mapping[str, Any]) -> Iterator[str]:
     """Yield the names of the links that a link needs."""
+    teacher = written.get('teacher')
     if isinstance(teacher, str):
         yield teacher
     yield from written.get('same_time') or ()
     yield from written.get('ensemble') or ()
-    for node in _nodes_of([written.get('options'), teacher, written.get('student')]):
+    for node in _nodes_of(teacher):
         if isinstance(node, Mapping) and isinstance(node.get('link'), str):
             yield node['link']
+    for node in _nodes_of([written.get('options'), teacher]):
         if isinstance(node, str):
             yield from (match[1] for match in REFERENCE.finditer(node))
 

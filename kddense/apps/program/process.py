@@ -42,6 +42,11 @@ class Work:
     Args:
         version: What to train and test.
         others: The versions of all links.
+
+    Raises:
+        LinkError: If its processes cannot be started.
+        OSError: If something of what it learns from is gone.
+        ValueError: If how long it trains is not known.
     """
 
     def __init__(self, version: Version, others: Mapping[str, Version]) -> None:
@@ -55,15 +60,22 @@ class Work:
         self.is_elsewhere = self._lock is None
         if self._lock is None or version.is_done:
             return
-        version.write_config(others)
-        config = version.folder / CONFIG
-        if version.link.ensemble:
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        folder, config = self.version.folder, self.version.folder / CONFIG
+        self.version.write_config(self._others)
+        if self.version.link.ensemble:
             self._is_trained = True
-            self._start('test', str(config), '--work-dir', str(version.folder / 'test'))
+            self._start('test', str(config), '--work-dir', str(folder / 'test'))
             return
         # With --resume and nothing to go on from, a config's load_from would be ignored.
-        resume = ['--resume'] if find_checkpoint(version.folder) else []
-        self._start('train', str(config), '--work-dir', str(version.folder), *resume)
+        resume = ['--resume'] if find_checkpoint(folder) else []
+        self._start('train', str(config), '--work-dir', str(folder), *resume)
 
     def has_ended(self) -> bool:
         """Look after its processes, and tell whether all has come to its end.
@@ -117,14 +129,17 @@ class Work:
             command += arguments if word == '{arguments}' else [_filled(word, values)]
         self._commands.append(shlex.join(['kddense', *arguments]))
         with self._log.open('ab') as output:
-            # A session of its own: the terminal's Ctrl-C reaches it through this process alone.
-            self._process = subprocess.Popen(
-                command,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[self._lock.fileno()],
-            )
+            try:
+                # A session of its own: the terminal's Ctrl-C reaches it through this process alone.
+                self._process = subprocess.Popen(
+                    command,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=[self._lock.fileno()],
+                )
+            except OSError as error:
+                raise LinkError(f"links.{link.name}.command: '{command[0]}' cannot be started: {error.strerror}") from error
 
     def _finish(self) -> None:
         result = result_of(self.version, self._commands, self._others)

@@ -83,7 +83,12 @@ class _Run:
 
     def _start(self, version: Version) -> None:
         name = version.link.name
-        work = Work(version, self.versions)
+        try:
+            work = Work(version, self.versions)
+        except (LinkError, OSError, ValueError) as error:
+            self.waiting.remove(version)
+            self._note(error)
+            return
         if work.is_elsewhere:
             if name not in self.elsewhere:
                 self.say(f'{name}: another call is at work on it, waiting for that')
@@ -103,10 +108,13 @@ class _Run:
                 self._lasted.append(time.monotonic() - self._begun[name])
                 self.say(f'{name}: done')
             except (LinkError, OSError, ValueError) as error:
-                self.faults.append(str(error))
-                self.say(f'error: {error}')
+                self._note(error)
             work.close()
             self.running.remove(work)
+
+    def _note(self, error: Exception) -> None:
+        self.faults.append(str(error))
+        self.say(f'error: {error}')
 
     def _tell(self) -> None:
         if time.monotonic() - self._told < TELL or not self.running:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.settings import add_import, steps_of, stretched
 
-from .links import REFERENCE, Link, Programme
+from .links import REFERENCE, Link, Programme, replaced
 from .sizes import resized
 
 COLOURS = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr')
 RESULT = 'result.json'
+CONFIGS = ('config', 'peer')  # keys under which a config names others
 CONFIG = 'config/link.py'  # mmengine writes one of that name into the work_dir itself, with what the command changed
 
 
@@ -62,7 +63,7 @@ class Version:
 
     def write_config(self, others: Mapping[str, Version]) -> None:
         """Write what is trained, with references replaced by paths; the same text each time."""
-        config = Config(_replaced(self.config.to_dict(), lambda name, what: others[name].told(what)))
+        config = Config(replaced(self.config.to_dict(), lambda name, what: others[name].told(what)))
         if self.link.same_time:
             config = stretched(config, self.steps_in_that_time(others))
         text = config.pretty_text.encode()
@@ -78,16 +79,26 @@ class Version:
         return steps_that_fit(steps, taken / plain.minutes(), unit)
 
     def chain(self, others: Mapping[str, Version]) -> list[Version]:
-        """Return this link and those of its seed that it learns from, directly or not."""
+        """Return this link and what it learns from, directly or not, as far as that has no seed of its own."""
         found = {self.link.name: self}
         for name in self.link.needs:
-            if others[name].link.name != others[name].link.row:
+            if not others[name].link.has_own_seed:
                 found |= {one.link.name: one for one in others[name].chain(others)}
         return list(found.values())
 
     def minutes(self) -> float:
-        """Return how long its training took."""
-        return float(json.loads((self.folder / RESULT).read_text())['minutes'])
+        """Return how long its training took.
+
+        Raises:
+            ValueError: If that was not logged.
+        """
+        minutes = json.loads((self.folder / RESULT).read_text())['minutes']
+        if minutes is None:
+            raise ValueError(
+                f'links.{self.link.name}: its log does not say how long it trained, which a link of the same time needs: '
+                'let default_hooks.logger.interval be less than its iterations'
+            )
+        return float(minutes)
 
     def told(self, what: str) -> str:
         """Return the ``'checkpoint'``, ``'config'`` or ``'work_dir'`` of this link."""
@@ -107,7 +118,7 @@ def versions_of(programme: Programme, work_dir: Path) -> dict[str, Version]:
     found = {}
     for name, link in programme.links.items():
         config = _config_of(link)
-        digests[name] = _digest(config, {one: digests[one] for one in link.needs})
+        digests[name] = _digest(config, {one: digests[one] for one in link.needs}, link.same_time or ())
         found[name] = Version(link, work_dir / name / digests[name], config)
     return found
 
@@ -139,7 +150,7 @@ def _config_of(link: Link) -> Config:
         config = stretched(config, link.steps)
     with within(f'{where}.options'):
         config.merge_from_dict(dict(link.options))
-    config.randomness = {**config.get('randomness', {}), 'seed': link.seed}
+    config.randomness = {**config.get('randomness', {}), 'seed': link.seed + link.seed_offset}
     _continue_bit_for_bit(config)
     config.pop('work_dir', None)
     return config
@@ -169,27 +180,21 @@ def _teacher(written: Any) -> Any:
     return dict(config=f'{{{name}.config}}', checkpoint=f'{{{name}.checkpoint}}', **others)
 
 
-def _replaced(node: Any, told: Callable[[str, str], str]) -> Any:
-    if isinstance(node, Mapping):
-        return {key: _replaced(value, told) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return type(node)(_replaced(value, told) for value in node)
-    return REFERENCE.sub(lambda match: told(match[1], match[2]), node) if isinstance(node, str) else node
-
-
-def _digest(config: Config, needs: Mapping[str, str]) -> str:
+def _digest(config: Config, needs: Mapping[str, str], same_time: Sequence[str]) -> str:
     """Return a digest of a config, of the files that it names, and of the links that it needs."""
     contents = config.to_dict()
-    text = json.dumps([contents, dict(_inputs_in(contents)), needs], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    parts = [contents, dict(inputs_in(contents)), needs, *([list(same_time)] if same_time else [])]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
-def _inputs_in(node: Any, key: str = '') -> Iterator[tuple[str, str]]:
+def inputs_in(node: Any, key: str = '') -> Iterator[tuple[str, str]]:
     """Yield the files that a config names, each with a digest of what is in it: checkpoints, annotations, configs."""
+    if isinstance(node, Mapping) and node.get('data_root') and isinstance(node.get('ann_file'), str):
+        yield from inputs_in(str(Path(node['data_root'], node['ann_file'])))
     if isinstance(node, (Mapping, list, tuple)):
         for name, value in node.items() if isinstance(node, Mapping) else enumerate(node):
-            yield from _inputs_in(value, str(name) if isinstance(node, Mapping) else key)
-    elif key == 'config' and isinstance(node, str) and (node.endswith('.py') and not REFERENCE.search(node)):
+            yield from inputs_in(value, str(name) if isinstance(node, Mapping) else key)
+    elif key in CONFIGS and isinstance(node, str) and (node.endswith('.py') and not REFERENCE.search(node)):
         text = Config(dict(read_config(node, key))).pretty_text
         yield node, hashlib.sha256(text.encode()).hexdigest()
     elif isinstance(node, str) and 0 < len(node) < 1000 and '\n' not in node and Path(node).is_file():

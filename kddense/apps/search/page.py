@@ -36,9 +36,9 @@ def write_results(study: Any, search: Search, folder: Path, name: str) -> list[s
     rows = [dict(trial=one.number, choice=one.params, value=one.value, **one.user_attrs['costs']) for one in done]
     best = _front(rows, cost)
     for file, contents in ((STUDENTS, rows), (FRONT, best)):
-        write_whole(folder / file, (json.dumps(contents, indent=2) + '\n').encode())
+        write_whole(folder / file, (json.dumps(contents, indent=2) + '\n').encode(), shared=True)
     config = config_of(search, study.best_trial.params, folder.name == 'taught', short=False)
-    write_whole(folder / BEST, config.pretty_text.encode())
+    write_whole(folder / BEST, config.pretty_text.encode(), shared=True)
     page = _write_page(search, folder.parent, cost, name)
     lines = [f'the front by {cost}:']
     lines += [f'  {one["value"]:.3f} at {one[cost]:.2f}: {one["choice"]}' for one in best]
@@ -75,6 +75,7 @@ def _write_page(search: Search, work_dir: Path, cost: str, name: str) -> Path:
         work_dir / PAGE,
         'search.html',
         name,
+        shared=True,  # workers end together
         rows=rows,
         space=list(search.space),
         costs=COSTS,

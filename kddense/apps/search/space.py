@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kddense.apps.program.versions import inputs_in
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError, within
 from kddense.options import faults
@@ -60,8 +61,9 @@ class Search:
 
     @property
     def digest(self) -> str:
-        """Of all that a study's trials must share."""
-        own = [self.config, self.space, self.steps, self.validations, self.metric, self.limit, self.omega, self.seed]
+        """Of all that a study's trials must share, what is in the config and in the files that it names among that."""
+        config = read_config_file(find_config(self.config), 'config').to_dict()
+        own = [config, dict(inputs_in(config)), self.space, self.steps, self.validations, self.metric, self.limit, self.omega, self.seed]
         return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

@@ -6,13 +6,15 @@ import datetime
 import json
 import math
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from kddense.apps.program.process import locked
-from kddense.errors import ConfigError
+from kddense.errors import ConfigError, sentence_of
+from kddense.files import write_whole
 from kddense.report.metrics import Metric
 
 from . import trial as trials
@@ -21,6 +23,7 @@ from .space import Search, config_of, folder_of
 SPACE = 'search'
 TWINS = 'twins'
 LOCK = 'lock'
+MARK = 'mark'  # tells whether the folder of a trial is the one that is seen here
 CHOOSING = 60.0
 MISSING = "a search needs Optuna: pip install 'kddense[search]'"
 
@@ -48,25 +51,31 @@ class Worker:
         """Return the study.
 
         Raises:
-            ConfigError: If it is of another space.
+            ConfigError: If it is of another space, or the database cannot be opened.
             ImportError: If Optuna is not installed.
         """
         optuna = _optuna()
         name = 'with a teacher' if self.with_teacher else 'without a teacher'
-        study = optuna.create_study(
-            study_name=name,
-            storage=self._storage(optuna),
-            load_if_exists=True,
-            direction='maximize',
-            pruner=_pruner(optuna),
-        )
+        try:
+            study = optuna.create_study(
+                study_name=name,
+                storage=self._storage(optuna),
+                load_if_exists=True,
+                direction='maximize',
+                pruner=_pruner(optuna),
+            )
+        except Exception as error:  # of whatever database it is
+            if not self.storage:
+                raise
+            raise ConfigError(f': {sentence_of(error)}', f"--storage '{self.storage}'") from error
         before = study.user_attrs.get(SPACE)
         if before is None:
             study.set_user_attr(SPACE, self.search.digest)
         elif before != self.search.digest:
+            another = 'database with --storage' if self.storage else 'folder with --work-dir'
             raise ConfigError(
-                f'{self.storage or self.work_dir} holds a study of another space, config or schedule: choose another folder '
-                'with --work-dir, what is there stays'
+                f'{self.storage or self.work_dir} holds a study of another space, config or schedule: choose another '
+                f'{another}, what is there stays'
             )
         return study
 
@@ -74,8 +83,11 @@ class Worker:
         """Try students until the study is whole, those of others who are at work too; returns the study."""
         optuna = _optuna()
         study = self.open()
+        told: set[int] = set()
         while True:
-            self._take_over(study)
+            for number in self._take_over(study) - told:
+                self.say(f'trial {number} is at work on another machine: if it is not, call the search there again')
+                told.add(number)
             running = study.get_trials(deepcopy=False, states=(_State('RUNNING'),))
             ended = study.get_trials(deepcopy=False, states=(_State('COMPLETE'), _State('PRUNED')))
             count = len(running) + len(ended)
@@ -99,19 +111,24 @@ class Worker:
             study.tell(trial, state=_State('FAIL'))
             return
         with lock:  # until its end is told: a trial of a folder that is not locked is one whose worker is gone
-            trial.set_user_attr('folder', str(folder))
+            mark = uuid.uuid4().hex
+            write_whole(folder / MARK, mark.encode())
+            trial.set_user_attr(MARK, mark)
+            trial.set_user_attr('folder', str(folder.absolute()))
             self._end(study, trial, chosen, folder, lock)
 
     def _end(self, study: Any, trial: Any, chosen: Mapping[str, str], folder: Path, lock: IO[bytes]) -> None:
         """Train a student and tell the study what it came to."""
         try:
             value = self._value(trial, chosen, folder, lock)
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # choices are changes to any config, and may break it in any way
             study.tell(trial, state=_State('FAIL'))
-            raise ConfigError(f'trial {trial.number} ({_words(chosen)}) failed: {error}') from error
+            raise ConfigError(f'trial {trial.number} ({_words(chosen)}) failed: {sentence_of(error)}') from error
         if value is None:
             study.tell(trial, state=_State('PRUNED'))
-            self.say(f'trial {trial.number}: {_words(chosen)}: ended early')
+            is_tried = self._factor(trial.user_attrs['costs']) is not None
+            why = 'ended early' if is_tried else 'over the limit, not trained'
+            self.say(f'trial {trial.number}: {_words(chosen)}: {why}')
             return
         study.tell(trial, value)
         self.say(f'trial {trial.number}: {_words(chosen)}: {value:.3f}')
@@ -120,21 +137,21 @@ class Worker:
         config = config_of(self.search, chosen, self.with_teacher)
         file = folder / 'costs.json'
         costs = json.loads(file.read_text()) if file.exists() else trials.costs_of(config)
-        file.write_text(json.dumps(costs))
+        write_whole(file, json.dumps(costs).encode())
         trial.set_user_attr('costs', costs)
         factor = self._factor(costs)
         if factor is None:
             return None
 
         def told(step: int, metrics: dict[str, float]) -> bool:
-            trial.report(factor * _signed(metrics, self.search.metric), step)
+            trial.report(_weighed(_signed(metrics, self.search.metric), factor), step)
             return bool(trial.should_prune())
 
         metrics = trials.train(config, folder, told, lock)
         if metrics is None:
             return None
         trial.set_user_attr('metrics', metrics)
-        return factor * _signed(metrics, self.search.metric)
+        return _weighed(_signed(metrics, self.search.metric), factor)
 
     def _factor(self, costs: Mapping[str, float]) -> float | None:
         """Return what a student over the limit is multiplied by; ``None`` if it is not tried."""
@@ -145,12 +162,20 @@ class Worker:
             return 1.0
         return None if self.search.omega is None else reward(1.0, costs[name], most, self.search.omega)
 
-    def _take_over(self, study: Any) -> None:
-        """Try again what workers tried who are gone: their trainings go on where they were."""
+    def _take_over(self, study: Any) -> set[int]:
+        """Try again what workers tried who are gone: their trainings go on where they were.
+
+        Returns:
+            The trials in folders that are not seen here, of which nobody here can tell.
+        """
+        unseen = set()
         for one in study.get_trials(deepcopy=False, states=(_State('RUNNING'),)):
             folder = one.user_attrs.get('folder')
             if folder is None:
                 self._give_up_late(study, one)
+                continue
+            if _mark_in(Path(folder)) != one.user_attrs.get(MARK):
+                unseen.add(one.number)
                 continue
             lock = locked(Path(folder) / LOCK)
             if lock is None:
@@ -160,6 +185,7 @@ class Worker:
                     continue
                 study.tell(one.number, state=_State('FAIL'))
                 study.enqueue_trial(one.params)
+        return unseen
 
     def _give_up_late(self, study: Any, trial: Any) -> None:
         """Leave a trial that began a minute ago and has no folder yet: its worker was gone before it chose."""
@@ -191,6 +217,15 @@ def front(points: Mapping[str, tuple[float, float]]) -> list[str]:
             best = value
             found.append(name)
     return found
+
+
+def _weighed(value: float, factor: float) -> float:
+    """Return a value that is the less the smaller the factor, also below 0, as that of a metric of which less is better."""
+    return value * factor if value > 0 else value / factor
+
+
+def _mark_in(folder: Path) -> str | None:
+    return (folder / MARK).read_text() if (folder / MARK).exists() else None
 
 
 def _signed(metrics: dict[str, float], name: str | None) -> float:

@@ -56,6 +56,7 @@ class RouteHook(AddedHook):
         self._taken: list[tuple[int, str]] = []  # first iterations and checkpoints, as far as they are known
         self._resumed: list[tuple[int, str]] | None = None
         self._end = 0
+        self._current = ''
 
     def before_train(self, runner: Runner) -> None:
         """Find out when anchors begin, and try each of them.
@@ -65,12 +66,13 @@ class RouteHook(AddedHook):
         """
         teacher = self._teacher_of(runner)
         self._end = runner.max_iters
+        loop = runner.train_loop
+        length = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else None
         if isinstance(self.route, Greedy):
             checkpoints: Sequence[str] = self.route.candidates
             self._taken = self._resumed or [(0, checkpoints[0])]
+            self._check_whole_epochs(length, [self._every(self.route)])
         else:
-            loop = runner.train_loop
-            length = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else None
             self._taken = [(one.first_iteration(self._end, length), one.checkpoint) for one in self.route]
             checkpoints = [one.checkpoint for one in self.route]
             self._check_starts(length)
@@ -85,7 +87,7 @@ class RouteHook(AddedHook):
         if isinstance(self.route, Greedy):
             self._choose(runner, self.route)
         due = self._due(runner.iter)
-        if due != self._teacher_of(runner).checkpoint:
+        if due != self._current:
             self._take(runner, due)
             if self.restart:
                 self._restart(runner)
@@ -100,9 +102,8 @@ class RouteHook(AddedHook):
 
     def _choose(self, runner: Runner, greedy: Greedy) -> None:
         """Choose the next anchor of a greedy route, if that is due in this iteration."""
-        every = greedy.every if isinstance(greedy.every, int) else max(1, round(greedy.every * self._end))
         known = self._taken[-1]
-        if runner.iter == 0 or runner.iter % every or runner.iter == known[0] or known[1] == greedy.candidates[-1]:
+        if runner.iter == 0 or runner.iter % self._every(greedy) or runner.iter == known[0] or known[1] == greedy.candidates[-1]:
             return
         following = greedy.candidates[greedy.candidates.index(known[1]) + 1 :]
         teacher = self._teacher_of(runner)
@@ -110,10 +111,16 @@ class RouteHook(AddedHook):
         found = divergences(runner, self.teacher, teacher, [known[1], *following], greedy.batches)
         own = next(found)
         for checkpoint, value in zip(following, found, strict=True):
+            if own == value == 0:  # nothing compares now: the student stays with whom it has
+                teacher.load(known[1])
+                return
             if own < greedy.delta * value:
                 chosen = checkpoint
                 break
         self._taken.append((runner.iter, chosen))
+
+    def _every(self, greedy: Greedy) -> int:
+        return greedy.every if isinstance(greedy.every, int) else max(1, round(greedy.every * self._end))
 
     def _due(self, iteration: int) -> str:
         return self._taken[bisect.bisect_right([start for start, _ in self._taken], iteration) - 1][1]
@@ -121,6 +128,7 @@ class RouteHook(AddedHook):
     def _take(self, runner: Runner, checkpoint: str) -> None:
         print_log(f'the teacher {self.teacher} is {checkpoint} from iteration {runner.iter} on', logger='current')
         self._teacher_of(runner).load(checkpoint)
+        self._current = checkpoint
 
     def _teacher_of(self, runner: Runner) -> Teacher:
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -135,7 +143,10 @@ class RouteHook(AddedHook):
             raise ValueError(
                 f'route: an anchor begins at iteration {late[0]}, after the training, which has {self._end}'
             )
-        if self.restart and epoch_length and any(start % epoch_length for start, _ in self._taken):
+        self._check_whole_epochs(epoch_length, [start for start, _ in self._taken])
+
+    def _check_whole_epochs(self, epoch_length: int | None, starts: Sequence[int]) -> None:
+        if self.restart and epoch_length and any(start % epoch_length for start in starts):
             raise ValueError(
                 'restart: anchors must begin with whole epochs, or the schedule cannot be fitted between them'
             )
@@ -145,9 +156,8 @@ class RouteHook(AddedHook):
         starts = [start for start, _ in self._taken]
         place = bisect.bisect_right(starts, runner.iter) - 1
         if isinstance(self.route, Greedy):
-            every = self.route.every if isinstance(self.route.every, int) else round(self.route.every * self._end)
             last = self._taken[-1][1] == self.route.candidates[-1]
-            end = self._end if last else min(self._end, starts[place] + every)
+            end = self._end if last else min(self._end, starts[place] + self._every(self.route))
         else:
             end = starts[place + 1] if place + 1 < len(starts) else self._end
         config = copy.deepcopy(runner.cfg)

@@ -117,6 +117,73 @@ def test_a_file_that_is_named_counts_by_what_is_in_it(toy):
     assert versions_of(read_programme(str(toy.write(links))), toy.folder)['student'].folder != one
 
 
+def test_what_configs_that_are_named_read_counts_too(toy):
+    """The bases of a peer's config, and annotations in a data_root."""
+    base, data = toy.folder / 'base.py', toy.folder / 'data'
+    data.mkdir()
+    (toy.folder / 'peer.py').write_text("_base_ = './base.py'\n")
+    options = {
+        'model.objectives.mutual': dict(type='kddense.MutualObjective', peer=str(toy.folder / 'peer.py')),
+        'train_dataloader.dataset': dict(data_root=f'{data}/', ann_file='all.json'),
+    }
+    file = toy.write(dict(a=dict(config='distilled', options=options)))
+
+    def folder():
+        return versions_of(read_programme(str(file)), toy.folder)['a'].folder
+
+    base.write_text('model = dict(width=1)\n')
+    (data / 'all.json').write_text('{}')
+    first = folder()
+    base.write_text('model = dict(width=2)\n')
+    assert (second := folder()) != first
+    (data / 'all.json').write_text('[]')
+    assert folder() != second
+
+
+def test_the_order_of_the_same_time_counts(toy):
+    def folder(*same_time):
+        links = dict(a=dict(config='student'), b=dict(config='student', seed=1))
+        file = toy.write(links | dict(c=dict(config='student', same_time=same_time)))
+        return versions_of(read_programme(str(file)), toy.folder)['c'].folder
+
+    assert folder('a', 'b') != folder('b', 'a')
+
+
+def test_names_in_options_are_not_those_of_links(toy):
+    hook = dict(type='RouteHook', teacher='teacher', link='sensor', route=dict(folder='{teacher.work_dir}'))
+    links = dict(
+        teacher=dict(config='teacher'), a=dict(config='distilled', teacher='teacher', options=dict(route=hook))
+    )
+    link = read_programme(str(toy.write(links, seeds=[3]))).links['a-3']
+    assert link.needs == (link.teacher,) == ('teacher-3',)
+    assert link.options == dict(route={**hook, 'route': dict(folder='{teacher-3.work_dir}')})
+
+
+def test_an_offset_moves_the_random_numbers_and_not_the_pairs(toy):
+    links = dict(a=dict(config='student'), b=dict(config='student', seed_offset=100))
+    versions = versions_of(read_programme(str(toy.write(links, seeds=[0, 1]))), toy.folder)
+    assert [one.config.randomness.seed for one in versions.values()] == [0, 1, 100, 101]
+    assert [one.link.seed for one in versions.values()] == [0, 1, 0, 1]
+
+
+def test_the_same_time_without_seeds_is_that_of_the_whole_chain(toy):
+    links = dict(
+        teacher=dict(config='teacher', seed=0),
+        plain=dict(config='student'),
+        assistant=dict(config='distilled', teacher='teacher'),
+        student=dict(config='distilled', teacher='assistant'),
+        longer=dict(config='student', same_time=['plain', 'student']),
+    )
+    versions = versions_of(read_programme(str(toy.write(links))), toy.folder / 'work')
+    for name, minutes in dict(plain=2.0, assistant=4.0, student=3.0).items():
+        versions[name].folder.mkdir(parents=True)
+        (versions[name].folder / 'result.json').write_text(json.dumps(dict(minutes=minutes)))
+    assert versions['longer'].steps_in_that_time(versions) == 14, 'the assistant counts, a teacher for all does not'
+    (versions['plain'].folder / 'result.json').write_text(json.dumps(dict(minutes=None)))
+    with pytest.raises(ValueError, match='links.plain: its log does not say how long it trained'):
+        versions['longer'].steps_in_that_time(versions)
+
+
 def test_another_student_sees_its_own_colours_at_the_size_of_the_training(toy):
     other = Config.fromfile(toy.folder / 'teacher.py')
     other.model.data_preprocessor.update(mean=[127.0] * 3, std=[128.0] * 3, size=(32, 32))
@@ -185,6 +252,7 @@ def test_another_call_waits_for_a_link_that_is_at_work(toy, capsys):
 def test_a_link_that_failed_is_told_and_what_does_not_hang_on_it_is_done(toy):
     links = chain(teacher=dict(options=dict(load_from='nowhere.pth')))
     links['other'] = dict(config='student')
+    links['absent'] = dict(config='student', command='no-such-program {arguments}')
     file = toy.write(links)
     with pytest.raises(SystemExit) as ended:
         toy.run(file)
@@ -194,6 +262,7 @@ def test_a_link_that_failed_is_told_and_what_does_not_hang_on_it_is_done(toy):
     assert 'nowhere.pth' in said
     assert '/output.log' in said
     assert 'links.student was not run, it learns from teacher' in said
+    assert "links.absent.command: 'no-such-program' cannot be started" in said
     assert (toy.last('work', 'other') / 'result.json').exists()
     assert not (toy.folder / 'work/student').exists()
 
@@ -203,6 +272,12 @@ BAD = [
     (dict(a=3), 'links.a must be a dict with a config, got 3'),
     (dict(a={}), "links.a needs the key 'config', a training config"),
     ({'a b': dict(config='student')}, "links['a b'] is no name for a link"),
+    ({3: dict(config='student')}, 'links[3] is no name for a link'),
+    (dict(a=dict(config='student', steps=0)), 'links.a.steps must be at least 1, got 0'),
+    (
+        dict(a=dict(config='student'), b=dict(config='student', ensemble=['a'], student='c.py')),
+        'links.b.ensemble trains nothing, so student has no meaning: remove it',
+    ),
     (dict(a=dict(config='student', techer='b')), "links.a has no key 'techer', only "),
     (dict(a=dict(config='student', seed='1')), "links.a.seed must be a whole number, got '1'"),
     (dict(a=dict(config='distilled', teacher='b')), "links.a: there is no link 'b'"),
@@ -236,6 +311,8 @@ def test_a_bad_programme_is_one_sentence_and_writes_nothing(toy, links, sentence
     [
         (dict(seeds=3), 'seeds must be a list of whole numbers, got 3'),
         (dict(plain='plian'), "plain: there is no link 'plian'"),
+        (dict(plain=3), 'plain must be the name of a link, got 3'),
+        (dict(seeds=[0, 0]), 'seeds must be different ones, got [0, 0]'),
         (dict(command='srun'), 'command must be a text with {arguments}'),
     ],
 )
@@ -243,3 +320,9 @@ def test_what_stands_beside_the_links_is_checked(toy, others, sentence):
     with pytest.raises(SystemExit) as ended:
         toy.run(toy.write(dict(plain=dict(config='student')), **others))
     assert sentence in str(ended.value.code)
+
+
+def test_no_link_takes_the_name_of_another_with_its_seed(toy):
+    links = {'a': dict(config='student'), 'a-1': dict(config='student', seed=7)}
+    with pytest.raises(ValueError, match=re.escape("links['a-1']: this name is also that of a link with its seed")):
+        read_programme(str(toy.write(links, seeds=[0, 1])))

@@ -17,6 +17,7 @@ from kddense.apps import search as app
 from kddense.apps.program.process import locked
 from kddense.apps.search import study as studies
 from kddense.apps.search import trial as trials
+from kddense.apps.search.page import write_results
 from kddense.apps.search.space import config_of, folder_of, read_search
 from kddense.apps.search.study import Worker, front, reward
 
@@ -119,6 +120,22 @@ def test_one_page_holds_the_searches_with_a_teacher_and_without(search, quick, t
     assert page.count('<td>yes</td>') >= 2, 'a front of each'
 
 
+def test_workers_that_end_together_write_the_same_files(search, quick, tmp_path):
+    file = read_search(search(trials=2))
+    study = worker(search(trials=2), tmp_path / 'out').work()
+
+    def write():
+        for _ in range(40):
+            write_results(study, file, tmp_path / 'out', 'search')
+
+    both = [multiprocessing.get_context('fork').Process(target=write) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [0, 0]
+
+
 def test_two_workers_share_one_study_and_take_half_the_time(search, quick, tmp_path, monkeypatch):
     """Trainings end in pairs, each once the other has begun: three times in all, whatever else the machine does."""
     context = multiprocessing.get_context('fork')
@@ -154,12 +171,28 @@ def test_two_workers_share_one_study_and_take_half_the_time(search, quick, tmp_p
 def test_over_the_limit_is_left_out_or_weighed(search, quick, tmp_path):
     hard = worker(search(limit=dict(latency=10.0), trials=6), tmp_path / 'hard').work()
     tried = [one for one in hard.get_trials() if one.state.name == 'COMPLETE']
+    assert len(quick) == len(tried), 'over the limit, not trained'
     assert {one.params['width'] for one in tried} <= {'8'}
     soft = worker(search(limit=dict(latency=10.0), omega=-0.07, trials=6), tmp_path / 'soft').work()
     for one in soft.get_trials():
         if one.state.name == 'COMPLETE' and one.params['width'] == '16':
             raw = 16 + 100 * float(one.params['rate'])
             assert one.value == pytest.approx(raw * 1.6**-0.07)
+
+
+def test_over_the_limit_less_of_what_is_better_below_is_worse(search, quick, tmp_path, monkeypatch, capsys):
+    """An error of 0.2 of a student over the limit counts as a greater one."""
+
+    def train(config, folder, told, lock):
+        told(1, dict(abs_rel=0.2))
+        return dict(abs_rel=0.2)
+
+    monkeypatch.setattr(trials, 'train', train)
+    found = worker(search(limit=dict(latency=10.0), omega=-0.07, trials=8), tmp_path / 'out').work().get_trials()
+    values = {one.params['width']: one.value for one in found if one.state.name == 'COMPLETE'}
+    assert values['8'] == -0.2
+    assert values['16'] == pytest.approx(-0.2 / 1.6**-0.07)
+    assert values['16'] < values['8']
 
 
 def test_a_worker_that_is_gone_is_replaced(search, quick, tmp_path):
@@ -174,6 +207,26 @@ def test_a_worker_that_is_gone_is_replaced(search, quick, tmp_path):
     done = [one for one in worker(file, tmp_path / 'out').work().get_trials() if one.state.name == 'COMPLETE']
     assert done[0].params == chosen
     assert len(done) == 2
+
+
+def test_a_trial_on_the_disk_of_another_machine_is_left_alone(search, quick, tmp_path):
+    """The folder is not there, or another one of its name is: its worker, which may be at work, ends it."""
+    database, said = f'sqlite:///{tmp_path / "study.db"}', []
+    own = Worker(read_search(search(trials=2)), tmp_path / 'own', database, say=said.append)
+    study = own.open()
+    there = {}
+    for mark in ('absent', 'another'):
+        there[mark] = study.ask()
+        there[mark].set_user_attr('mark', mark)
+        there[mark].set_user_attr('folder', str(tmp_path / mark))
+    (tmp_path / 'another').mkdir()
+    (tmp_path / 'another/mark').write_text('of a trial of this machine')
+    assert own._take_over(study) == {0, 1}
+    assert not (tmp_path / 'absent').exists()
+    for trial in there.values():
+        study.tell(trial, 1.0)
+    own.work()
+    assert [one.state.name for one in study.get_trials()] == ['COMPLETE'] * 2
 
 
 def test_a_training_that_ends_while_another_worker_looks_counts(search, quick, tmp_path, monkeypatch):
@@ -201,6 +254,29 @@ def test_a_study_of_another_space_is_refused_and_stays(search, quick, tmp_path):
     assert '\n' not in str(error.value)
     assert len(worker(search(trials=1), tmp_path / 'out').open().get_trials()) == 1
     assert (tmp_path / 'out/study.log').read_bytes().startswith(before)
+
+
+def test_another_config_behind_the_same_name_is_another_space(search, quick, tmp_path):
+    worker(search(trials=1), tmp_path / 'out').work()
+    file = tmp_path / 'run.py'
+    file.write_text(file.read_text().replace('lr=0.01', 'lr=0.05'))
+    with pytest.raises(ValueError, match='choose another folder with --work-dir'):
+        worker(search(trials=1), tmp_path / 'out').open()
+    database = f'sqlite:///{tmp_path / "study.db"}'
+    worker(search(trials=1), tmp_path / 'out', storage=database).open()
+    with pytest.raises(ValueError, match='choose another database with --storage'):
+        worker(search(trials=1, steps=6), tmp_path / 'out', storage=database).open()
+    with pytest.raises(ValueError, match="--storage 'nowhere:///x'") as error:
+        worker(search(trials=1), tmp_path / 'out', storage='nowhere:///x').open()
+    assert '\n' not in str(error.value)
+
+
+def test_what_cannot_be_built_is_one_sentence_and_not_at_work(search, quick, tmp_path, monkeypatch):
+    monkeypatch.setattr(trials, 'costs_of', lambda config: {}['depth'])
+    one = worker(search(trials=1), tmp_path / 'out')
+    with pytest.raises(ValueError, match=r"trial 0 \(width \d+, rate [\d.]+\) failed: the key 'depth' is missing"):
+        one.work()
+    assert [trial.state.name for trial in one.open().get_trials()] == ['FAIL']
 
 
 def test_a_real_student_is_trained_and_goes_on(search, tmp_path, quick_processes):
