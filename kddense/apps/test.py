@@ -7,14 +7,13 @@ kddense test configs/chen2017/faster-rcnn_r18_fpn_1x_coco.py exported/my_student
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from torch import nn
 
 from kddense.apps.command_line import add_common_arguments, build_runner, in_one_sentence, new_parser, read_config
 from kddense.configs import is_distiller
@@ -22,6 +21,8 @@ from kddense.errors import ConfigError
 from kddense.export.onnx_model import OnnxModel
 from kddense.registry import name_of
 from kddense.training.quantised import FloatRunHook, drop_quantising
+
+from .same_model import check_same_model
 
 
 @in_one_sentence()
@@ -93,22 +94,7 @@ class SameModelHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Raise a ConfigError unless the checkpoint holds every weight of the model, and no other."""
-        model: nn.Module = getattr(runner.model, 'module', runner.model)
-        saved: Mapping[str, Any] = checkpoint.get('state_dict', checkpoint)
-        theirs = {key.removeprefix('module.'): tuple(getattr(value, 'shape', ())) for key, value in saved.items()}
-        own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-        counts = {key for key in own if key.endswith('num_batches_tracked')}
-        faults = {
-            'missing': own.keys() - theirs.keys() - counts,
-            'unexpected': theirs.keys() - own.keys(),
-            'of another shape': {key for key in own.keys() & theirs.keys() if own[key] != theirs[key]},
-        }
-        if any(faults.values()):
-            found = [f'{len(keys)} weights {kind}, such as {min(keys)}' for kind, keys in faults.items() if keys]
-            raise ConfigError(
-                f"the checkpoint '{self.checkpoint}' is of another model than the config's {type(model).__name__}: "
-                f'{"; ".join(found)}; give the config that it was trained with'
-            )
+        check_same_model(getattr(runner.model, 'module', runner.model), checkpoint, self.checkpoint)
 
 
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -41,7 +41,7 @@ class MutualObjective(Objective):
             heads say at places that both share (pixels, pyramids of one-stage detectors).
         peer_weight: A factor for what the peer learns from the student.
         seed: Of the peer's first weights, which must not be the student's.
-        weight: Of what the student learns from the peer.
+        weight: Of what the student learns from the peer. While it is 0, before its ``start`` say, the peer rests too.
         **kwargs: See :class:`Objective`.
 
     Raises:

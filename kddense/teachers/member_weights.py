@@ -46,9 +46,10 @@ def errors_of(opinions: Sequence[Any], batch: Batch) -> Tensor | None:
 
 
 def by_image(errors: Tensor, opinion: Any, images: int) -> Tensor:
-    """Return the mean error of each member on each image, shape ``(K, N)``."""
+    """Return the mean error of each member on each image, of pixels of those with a label, shape ``(K, N)``."""
     if errors.dim() > 2:
-        return errors.flatten(2).mean(2)
+        counted = (errors.detach() > 0).any(dim=0).flatten(1).sum(1)  # a label's is above 0
+        return errors.flatten(2).sum(2) / counted.clamp(min=1)
     place = opinion.sample.image.long()
     sums = errors.new_zeros(len(errors), images).index_add(1, place, errors)
     return sums / torch.bincount(place, minlength=images).clamp(min=1)

@@ -38,7 +38,7 @@ class AverageTeacherHook(AddedHook):
         Raises:
             ValueError: If there is no such teacher, it is of another architecture, or the checkpoint lacks it.
         """
-        averages = _averages_of(runner.model)
+        averages = averages_of(runner.model)
         if not averages:
             raise ValueError('the AverageTeacherHook finds no teacher of the type kddense.AverageTeacher')
         student = _inner(runner.model).student
@@ -52,11 +52,11 @@ class AverageTeacherHook(AddedHook):
                 teacher.model.load_state_dict(self._resumed[name])
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        for teacher in _averages_of(runner.model).values():
+        for teacher in averages_of(runner.model).values():
             teacher.follow(_inner(runner.model).student, runner.iter + 1)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        averages = _averages_of(runner.model)
+        averages = averages_of(runner.model)
         checkpoint[KEY] = {name: weights_to_cpu(one.model.state_dict()) for name, one in averages.items()}
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -68,6 +68,7 @@ def _inner(model: Any) -> Any:
     return model.module if is_model_wrapper(model) else model
 
 
-def _averages_of(model: Any) -> dict[str, AverageTeacher]:
+def averages_of(model: Any) -> dict[str, AverageTeacher]:
+    """Return the teachers of a distiller that are averages of its student, by name; of a wrapped one too."""
     teachers = getattr(_inner(model), 'teachers', {})
     return {name: one for name, one in teachers.items() if isinstance(one, AverageTeacher)}

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from kddense.exchange import Batch, Question, RoISample
-from kddense.teachers.member_weights import labels_at, weights_by_error
+from kddense.teachers.member_weights import by_image, labels_at, weights_by_error
 
 from ..helpers import detectors, plugins, tiny
 
@@ -59,6 +59,7 @@ def test_pixels_and_features():
     weight = weights_by_error(errors)
     expected = sum(w[:, None] * one.softmax(1) for w, one in zip(weight, logits, strict=True))
     torch.testing.assert_close(found.opinions['pixels'][0].logits.softmax(1), expected, rtol=1e-4, atol=1e-6)
+    assert (labels >= 0).all()
     of_images = weights_by_error(errors.flatten(2).mean(2))
     for mean, *both in zip(found.taps['backbone'], *(one.taps['backbone'] for one in answers), strict=True):
         torch.testing.assert_close(
@@ -69,6 +70,12 @@ def test_pixels_and_features():
     assert all(map(torch.equal, alone.taps['backbone'], found.taps['backbone']))
     plugins.train(model, DATA)
     plugins.assert_contracts(model, STUDENT, 'mmseg')
+
+
+def test_pixels_without_a_label_are_not_right_ones():
+    """Two members on two images, of which the second has one labelled pixel of four, and a third without any."""
+    errors = torch.tensor([[[1.0, 1, 1, 1], [0, 2, 0, 0], [0, 0, 0, 0]], [[3.0, 1, 1, 3], [0, 4, 0, 0], [0, 0, 0, 0]]])
+    assert by_image(errors.view(2, 3, 2, 2), None, 3).tolist() == [[1, 2, 0], [2, 4, 0]]
 
 
 def test_rois():

@@ -103,7 +103,10 @@ def test_a_trunk_may_rest_while_the_head_learns():
         ({'decode_heat': dict()}, "the nearest names are 'decode_head'"),
         ({'.*head': dict(until=3)}, r"parts\['\.\*head'\] of the RestHook has no until, only start and stop"),
         ({'.*head': dict(stop=1.5)}, 'must lie between 0 and 1'),
-        ({'.*head': dict(start=20)}, r"parts\['\.\*head'\] of the RestHook: from iteration 20 to 10 of a training of 10"),
+        (
+            {'.*head': dict(start=20)},
+            r"parts\['\.\*head'\] of the RestHook: from iteration 20 to 10 of a training of 10",
+        ),
     ],
 )
 def test_bad_parts_are_named(parts, message):

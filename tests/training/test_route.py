@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -165,6 +166,17 @@ def test_a_greedy_route_waits_while_nothing_compares(train, teacher):
     assert run.taught[:6] == ['iter_2'] * 6
     assert run.rates[:6] == sorted(run.rates[:6], reverse=True), 'no restart'
     assert run.taught[8] != 'iter_2'
+
+
+def test_a_resumed_greedy_route_is_found_where_its_folder_is_now(teacher):
+    hook = RouteHook(dict(folder=str(teacher), how='greedy'))
+    files = hook.route.candidates
+    assert hook._went(files) == []
+    before = dict(route=[[0, '/elsewhere/iter_2.pth'], [4, '/elsewhere/iter_6.pth']])
+    hook.after_load_checkpoint(SimpleNamespace(_resume=True), before)
+    assert hook._went(files) == [(0, str(teacher / 'iter_2.pth')), (4, str(teacher / 'iter_6.pth'))]
+    with pytest.raises(ValueError, match=r"route.folder: '.*' lacks iter_6.pth, where the resumed training went"):
+        hook._went(files[:2])
 
 
 def test_what_is_measured_changes_nothing(train, teacher):

@@ -86,7 +86,10 @@ def test_all_losses_in_all_stages_is_the_training_without_stages():
         ([dict(losses='hint')], r'stages\[0\] of the StagesHook.losses must be a list of names'),
         ([dict(losses=['hnt', 'task', 'soft'])], "there is no objective 'hnt', what may count is task, hint, soft"),
         ([dict(until=3, losses=['hint']), dict(losses=['task'])], 'objectives.soft counts in none of them'),
-        ([dict(until=20), dict()], r'stages\[1\] of the StagesHook: from iteration 20 to 10 of a training of 10, which'),
+        (
+            [dict(until=20), dict()],
+            r'stages\[1\] of the StagesHook: from iteration 20 to 10 of a training of 10, which',
+        ),
         ([dict(until=8), dict(until=0.5), dict()], r'stages\[1\] of the StagesHook: from iteration 8 to 5'),
         ([dict(rest=3)], r'stages\[0\] of the StagesHook.rest must be a regular expression'),
         ([dict(rest='nekc')], "finds no part 'nekc' in the student"),

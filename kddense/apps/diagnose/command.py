@@ -19,13 +19,15 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
+from torch import Tensor
 
 from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
 from kddense.apps.measure.gradients import ready_to_step, shares_of
-from kddense.configs import find_config, read_config_file
+from kddense.configs import find_config, read_config_file, teachers_in
 from kddense.distiller.written import objectives_of
 from kddense.files import write_whole
 from kddense.report.simple_page import write_page
+from kddense.teachers import ModelTeacher
 
 from .figures import agreement, angle_of, geometry, joined, numbers_of
 from .observer import ClassObserver
@@ -33,13 +35,16 @@ from .observer import ClassObserver
 NAME = 'diagnosis'
 
 
-def diagnose(config: Config, student: str | None = None, batches: int = 4) -> dict[str, Any]:
+def diagnose(
+    config: Config, student: str | None = None, batches: int = 4, teacher: str | None = None
+) -> dict[str, Any]:
     """Compare student and teacher on training batches.
 
     Args:
         config: A training config whose model is a :class:`kddense.Distiller`.
         student: A checkpoint of the student; without it, the student is as its config initialises it.
         batches: How many.
+        teacher: The name of the teacher to compare with; the first of several without it.
 
     Returns:
         ``agreement``, ``gradients`` by objective, and of segmentors ``geometry``; see :mod:`kddense.apps.diagnose.figures`.
@@ -49,30 +54,44 @@ def diagnose(config: Config, student: str | None = None, batches: int = 4) -> di
     """
     config = copy.deepcopy(config)
     if 'objectives' in config.model:
-        config.model.objectives = {**objectives_of(config.model.objectives), NAME: dict(type='kddense.ClassObserver')}
+        chosen = teacher or next(iter(teachers_in(config.model)), None)
+        observer = dict(type='kddense.ClassObserver', teacher=chosen)
+        config.model.objectives = {**objectives_of(config.model.objectives), NAME: observer}
     with ready_to_step(config, student) as (model, loader):
         shares = []
         for _ in range(batches):
             found = shares_of(model, next(loader))
             found.pop(NAME)
             shares.append(found)
-        observer: Any = model.objectives[NAME]
-        assert isinstance(observer, ClassObserver)
-        heard = joined(observer.heard)
-        teacher = model.teachers[observer.taught_by[0]]
+        listener: Any = model.objectives[NAME]
+        assert isinstance(listener, ClassObserver)
+        heard = joined(listener.heard)
         figures: dict[str, Any] = {
             'samples': len(heard.labels),
-            'agreement': agreement(heard, observer.classes == 'sigmoid'),
+            'agreement': agreement(heard, listener.classes == 'sigmoid'),
             'gradients': {name: _mean([one[name] for one in shares]) for name in shares[0]},
         }
-        layer = getattr(getattr(getattr(teacher, 'model', None), 'decode_head', None), 'conv_seg', None)
-        if heard.teacher_feature is not None and isinstance(layer, torch.nn.Conv2d) and layer.kernel_size == (1, 1):
-            figures['geometry'] = geometry(heard, layer.weight.detach().float().cpu().flatten(1))
+        weight = _last_layer(model.teachers[listener.taught_by[0]])
+        if heard.teacher_feature is not None and weight is not None:
+            figures['geometry'] = geometry(heard, weight)
     return figures
+
+
+def _last_layer(teacher: Any) -> Tensor | None:
+    """Return the weight of a segmentor's classifier, of the student's classes; ``None`` of other models, and of several."""
+    if not isinstance(teacher, ModelTeacher):
+        return None
+    layer = getattr(getattr(teacher.model, 'decode_head', None), 'conv_seg', None)
+    if not isinstance(layer, torch.nn.Conv2d) or layer.kernel_size != (1, 1):
+        return None
+    weight = layer.weight.detach().float().cpu().flatten(1)
+    return weight if teacher.class_map is None else weight[teacher.class_map]
 
 
 def _mean(found: Sequence[dict[str, float]]) -> dict[str, float]:
     mean = {key: statistics.mean(one[key] for one in found) for key in found[0]}
+    if mean.get('ratio') == 0:  # no gradient has no angle
+        del mean['cosine']
     return mean | ({'angle': angle_of(mean['cosine'])} if 'cosine' in mean else {})
 
 
@@ -86,7 +105,11 @@ def lines_of(figures: dict[str, Any]) -> list[str]:
         f'entropy of the teacher: {own["teacher_entropy"]:.3f} nats',
     ]
     for name, one in figures['gradients'].items():
-        if name != 'task':
+        if name != 'task' and one['ratio'] == 0:
+            lines.append(
+                f'gradient of {name}: none at the beginning of the run, where it is off or there is nothing to learn'
+            )
+        elif name != 'task':
             lines.append(f"gradient of {name}: {one['ratio']:.2f} of the task's, at {one['angle']:.0f}°")
     if 'geometry' in figures:
         found = figures['geometry']
@@ -105,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('config', help='a config that distils')
     parser.add_argument('--student', help='a checkpoint of the student; as it is initialised without one')
     parser.add_argument('--batches', type=count, default=4)
+    parser.add_argument('--teacher', help='the name of the teacher to compare with; the first of several without it')
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--page', type=Path, help='also write a page')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
@@ -112,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     MMLogger.get_instance('diagnose', log_level='ERROR')
     config = read_config_file(find_config(args.config))
     change_config(config, args.cfg_options)
-    figures = diagnose(config, args.student, args.batches)
+    figures = diagnose(config, args.student, args.batches, args.teacher)
     lines = lines_of(figures)
     print('\n'.join(lines))
     if args.json:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from kddense.apps.same_model import check_same_model
+from kddense.compat import load_checkpoint
+from kddense.distiller.state import own_state, own_state_in
+from kddense.training.average_hook import KEY, averages_of
 from kddense.training.settings import steps_of
 
 
@@ -26,3 +31,40 @@ def begin(runner: Runner, loader: DataLoader[Any]) -> int:
     runner.message_hub.update_info('max_iters', iterations)
     runner.model.init_weights()
     return iterations
+
+
+def take_over(model: Any, student: str | None) -> None:
+    """Let a distiller go on from where a training left it.
+
+    What objectives learnt, connectors say, is taken over where it is of this config. Averages of the student are those of
+    the checkpoint, or else the student as it is.
+
+    Args:
+        model: The distiller.
+        student: A checkpoint of its student; ``None`` for the student as it is.
+
+    Raises:
+        ConfigError: If the checkpoint is of another model.
+    """
+    contents = load_checkpoint(student) if student else {}
+    if student:
+        check_same_model(model.student, contents, student)
+        state: Mapping[str, Any] = contents.get('state_dict', contents)
+        model.student.load_state_dict({key.removeprefix('module.'): one for key, one in state.items()}, strict=False)
+        own = own_state(model)
+        fitting = {key: one for key, one in own_state_in(state).items() if key in own and own[key].shape == one.shape}
+        model.objectives.load_state_dict(
+            {key.removeprefix('objectives.'): one for key, one in fitting.items()}, strict=False
+        )
+    for name, teacher in averages_of(model).items():
+        if name in contents.get(KEY, {}):
+            teacher.model.load_state_dict(contents[KEY][name])
+        else:
+            teacher.check_is(model.student)
+            teacher.begin(model.student)
+
+
+def endless(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield batches, from the beginning again after the last."""
+    while True:
+        yield from loader

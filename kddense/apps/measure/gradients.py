@@ -31,10 +31,9 @@ from kddense.apps.command_line import (
     new_parser,
     write_json,
 )
-from kddense.compat import load_checkpoint
 from kddense.configs import find_config, read_config_file
 
-from .begun import begin
+from .begun import begin, endless, take_over
 
 SHARED = ('backbone.', 'neck.')
 
@@ -49,6 +48,7 @@ def gradient_shares(config: Config, student: str | None = None, batches: int = 4
 
     Returns:
         For each objective ``ratio`` and ``cosine`` against the student's own losses, and its ``loss``; means over batches.
+        A ratio of 0 is that of no gradient, whose cosine says nothing: an objective that begins later, say.
         The own losses stand under ``'task'``, with the norm of their gradient.
 
     Raises:
@@ -63,14 +63,14 @@ def gradient_shares(config: Config, student: str | None = None, batches: int = 4
 
 @contextmanager
 def ready_to_step(config: Config, student: str | None = None) -> Iterator[tuple[Any, Iterator[Any]]]:
-    """Context manager: a distiller in training mode, and training batches.
+    """Context manager: a distiller in training mode, and training batches without end.
 
     Args:
         config: A training config whose model is a :class:`kddense.Distiller`.
         student: A checkpoint of the student; without it, the student is as its config initialises it.
 
     Raises:
-        ValueError: If the model is no distiller.
+        ValueError: If the model is no distiller, or the checkpoint is of another student.
     """
     if 'objectives' not in config.model:
         raise ValueError('model.objectives is missing: gradients are compared in a config that distils')
@@ -83,9 +83,8 @@ def ready_to_step(config: Config, student: str | None = None) -> Iterator[tuple[
         model = runner.model.train()
         loader = runner.build_dataloader(config.train_dataloader)
         begin(runner, loader)
-        if student:
-            model.student.load_state_dict(load_checkpoint(student)['state_dict'], strict=False)
-        yield model, iter(loader)
+        take_over(model, student)
+        yield model, endless(loader)
 
 
 def shares_of(model: Any, batch: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -151,7 +150,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     task = shares['task']
     print(f'task: loss {task["loss"]:.3f}, norm of the gradient {task["norm"]:.3f}')
     for name, share in shares.items():
-        if name != 'task':
+        if name != 'task' and share['ratio'] == 0:
+            print(f'{name}: loss {share["loss"]:.3f}, no gradient at the beginning of the run')
+        elif name != 'task':
             print(f'{name}: loss {share["loss"]:.3f}, {share["ratio"]:.2f} of the task, cosine {share["cosine"]:+.2f}')
     write_json(args.json, {'config': args.config, 'student': args.student, **shares})
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from kddense.configs import find_config, read_config_file
 from kddense.pretrained import untrained, without_pretrained
 from kddense.report.costs import timed
 
-from .begun import begin
+from .begun import begin, endless
 
 Step = Callable[[float], None]
 
@@ -77,7 +77,7 @@ def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_las
     config.experiment_name = f'timing_{Path(path).stem}_{len(list(Path(work_dir).glob("timing/*")))}'
     runner = Runner.from_cfg(config)
     loader = runner.build_dataloader(config.train_dataloader)
-    batches = _endless(loader)
+    batches = endless(loader)
     iterations = begin(runner, loader)
     if channels_last:
         runner.model.to(memory_format=torch.channels_last)
@@ -92,8 +92,3 @@ def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_las
         runner.model.train_step(next(batches), optim_wrapper=wrapper)
 
     return step
-
-
-def _endless(loader: Any) -> Iterator[Any]:
-    while True:
-        yield from loader

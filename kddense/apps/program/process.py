@@ -139,7 +139,9 @@ class Work:
                     pass_fds=[self._lock.fileno()],
                 )
             except OSError as error:
-                raise LinkError(f"links.{link.name}.command: '{command[0]}' cannot be started: {error.strerror}") from error
+                raise LinkError(
+                    f"links.{link.name}.command: '{command[0]}' cannot be started: {error.strerror}"
+                ) from error
 
     def _finish(self) -> None:
         result = result_of(self.version, self._commands, self._others)

@@ -9,6 +9,7 @@ that learn alone, for comparison.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     stem = Path(args.search.partition('::')[2] or args.search).stem
     work_dir = (args.work_dir or Path('work_dirs') / stem) / ('alone' if args.without_teacher else 'taught')
     worker = Worker(search, work_dir, args.storage, not args.without_teacher, lambda text: print(text, flush=True))
-    study = worker.work()
+    try:
+        study = worker.work()
+    except KeyboardInterrupt:
+        sys.exit('\ninterrupted: the same command goes on from here')
     for line in write_results(study, search, work_dir, stem):
         print(line)
     return 0

@@ -63,7 +63,17 @@ class Search:
     def digest(self) -> str:
         """Of all that a study's trials must share, what is in the config and in the files that it names among that."""
         config = read_config_file(find_config(self.config), 'config').to_dict()
-        own = [config, dict(inputs_in(config)), self.space, self.steps, self.validations, self.metric, self.limit, self.omega, self.seed]
+        own = [
+            config,
+            dict(inputs_in(config)),
+            self.space,
+            self.steps,
+            self.validations,
+            self.metric,
+            self.limit,
+            self.omega,
+            self.seed,
+        ]
         return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.logging import print_log
@@ -62,7 +63,7 @@ class RouteHook(AddedHook):
         """Find out when anchors begin, and try each of them.
 
         Raises:
-            ValueError: If there is no such teacher, or a checkpoint does not fit.
+            ValueError: If there is no such teacher, a checkpoint does not fit, or one of a resumed route is gone.
         """
         teacher = self._teacher_of(runner)
         self._end = runner.max_iters
@@ -70,7 +71,7 @@ class RouteHook(AddedHook):
         length = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else None
         if isinstance(self.route, Greedy):
             checkpoints: Sequence[str] = self.route.candidates
-            self._taken = self._resumed or [(0, checkpoints[0])]
+            self._taken = self._went(checkpoints) or [(0, checkpoints[0])]
             self._check_whole_epochs(length, [self._every(self.route)])
         else:
             self._taken = [(one.first_iteration(self._end, length), one.checkpoint) for one in self.route]
@@ -100,19 +101,29 @@ class RouteHook(AddedHook):
         if runner._resume and KEY in checkpoint:
             self._resumed = [(int(start), str(file)) for start, file in checkpoint[KEY]]
 
+    def _went(self, candidates: Sequence[str]) -> list[tuple[int, str]]:
+        """Return where a training went that is resumed, by names of files: their folder may have been moved."""
+        files = {Path(one).name: one for one in candidates}
+        lost = [file for _, file in self._resumed or () if Path(file).name not in files]
+        if lost:
+            raise ValueError(
+                f"route.folder: '{Path(candidates[0]).parent}' lacks {Path(lost[0]).name}, where the resumed training went"
+            )
+        return [(start, files[Path(file).name]) for start, file in self._resumed or ()]
+
     def _choose(self, runner: Runner, greedy: Greedy) -> None:
         """Choose the next anchor of a greedy route, if that is due in this iteration."""
-        known = self._taken[-1]
-        if runner.iter == 0 or runner.iter % self._every(greedy) or runner.iter == known[0] or known[1] == greedy.candidates[-1]:
+        start, known = self._taken[-1]
+        following = greedy.candidates[greedy.candidates.index(known) + 1 :]
+        if not following or runner.iter in (0, start) or runner.iter % self._every(greedy):
             return
-        following = greedy.candidates[greedy.candidates.index(known[1]) + 1 :]
         teacher = self._teacher_of(runner)
         chosen = following[-1]
-        found = divergences(runner, self.teacher, teacher, [known[1], *following], greedy.batches)
+        found = divergences(runner, self.teacher, teacher, [known, *following], greedy.batches)
         own = next(found)
         for checkpoint, value in zip(following, found, strict=True):
             if own == value == 0:  # nothing compares now: the student stays with whom it has
-                teacher.load(known[1])
+                teacher.load(known)
                 return
             if own < greedy.delta * value:
                 chosen = checkpoint

@@ -81,6 +81,25 @@ def test_a_run_from_config_to_page(family, request, tmp_path, capsys):
     assert '<h2>agreement</h2>' in (tmp_path / 'why.html').read_text()
 
 
+def test_one_of_several_teachers(segmentor, tmp_path, capsys):
+    """The first without its name; an ensemble has no one last layer, and an objective that begins later no angle."""
+    config = segmentor.distilled()
+    both = dict(type='kddense.EnsembleTeacher', members=[config.model.teacher, config.model.teacher])
+    config.model.teacher = dict(both=both, one=config.model.teacher)
+    config.model.objectives = dict(soft=dict(segmentor.objectives['soft'], teacher='one'))
+    config.model.objectives.soft.weight = dict(value=1.0, start=0.5)
+    config.dump(tmp_path / 'run.py')
+    arguments = [str(tmp_path / 'run.py'), '--batches', '1', '--json', str(tmp_path / 'why.json')]
+    for own, shown in (([], False), (['--teacher', 'one'], True)):
+        assert app.main([*arguments, *own]) == 0
+        figures = json.loads((tmp_path / 'why.json').read_text())
+        assert ('geometry' in figures) == shown
+        assert set(figures['gradients']['soft']) == {'loss', 'ratio'}
+        assert 'gradient of soft: none at the beginning of the run' in capsys.readouterr().out
+    with pytest.raises(SystemExit, match='objectives.diagnosis: teacher must be one of both, one, got'):
+        app.main([*arguments, '--teacher', 'two'])
+
+
 def test_a_plain_config_is_refused(segmentor, tmp_path):
     segmentor.build(segmentor.plain().model)
     segmentor.plain().dump(tmp_path / 'plain.py')

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from kddense.apps.measure.gradients import gradient_shares, grouped
+from kddense.apps.measure.gradients import gradient_shares, grouped, ready_to_step
 
 
 class Adversarial(nn.Module):
@@ -58,3 +58,38 @@ def test_objectives_know_the_run(segmentor):
     )
 
     assert gradient_shares(config, batches=3)['crd']['ratio'] > 0  # an empty bank gives none
+
+
+def test_a_run_goes_on_where_its_checkpoint_left_it(segmentor, tmp_path):
+    """Weights, connectors, averages of the student; what is of another model is refused, and batches have no end."""
+    connector = dict(type='kddense.Connector')
+    hint = dict(type='kddense.FeatureObjective', tap='backbone', levels=[3], connector=connector)
+    config = segmentor.distilled(dict(hint=hint, later=dict(hint, weight=dict(value=1.0, start=0.5))))
+    student = segmentor.plain().model.to_dict()
+    frozen = config.model.teacher
+    average = dict(type='kddense.AverageTeacher', config=dict(model=student, default_scope='mmseg'))
+    config.model.teacher = dict(frozen=frozen, average=average)
+    for one in config.model.objectives.values():
+        one.teacher = 'frozen'
+    config.train_dataloader.sampler = dict(type='DefaultSampler', shuffle=False)
+    config.train_dataloader.batch_size = 4
+    with ready_to_step(config) as (model, loader):
+        begun = model.teachers['average'].model.state_dict()
+        assert all(torch.equal(one, begun[key]) for key, one in model.student.state_dict().items())
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(1.0)
+        saved = dict(state_dict=model.state_dict(), average_teachers=dict(average=begun))
+        torch.save(saved, tmp_path / 'run.pth')
+        for _ in range(5):
+            next(loader)
+    with ready_to_step(config, str(tmp_path / 'run.pth')) as (other, _):
+        assert all(torch.equal(one, other.state_dict()[key]) for key, one in model.state_dict().items())
+        pairs = zip(model.objectives.parameters(), other.objectives.parameters(), strict=True)
+        assert all(torch.equal(*pair) for pair in pairs)
+        averages = other.teachers['average'].model.state_dict()
+        assert all(torch.equal(one, averages[key]) for key, one in begun.items())
+    wrong = segmentor.teacher['checkpoint']
+    with pytest.raises(ValueError, match='is of another model') as error, ready_to_step(config, str(wrong)):
+        pass
+    assert '\n' not in str(error.value)

@@ -166,6 +166,15 @@ def test_an_offset_moves_the_random_numbers_and_not_the_pairs(toy):
     assert [one.link.seed for one in versions.values()] == [0, 1, 0, 1]
 
 
+@pytest.mark.parametrize('data', ['camvid', 'bccd'])
+def test_no_generation_begins_as_its_teacher_did(data):
+    links = read_programme(f'kddense::ban/program_ban_{data}.py').links
+    begun = {name: link.seed + link.seed_offset for name, link in links.items()}
+    taught = {name: [begun[one] for one in link.needs] for name, link in links.items() if link.teacher}
+    assert len(taught) == 18
+    assert not any(begun[name] in others for name, others in taught.items())
+
+
 def test_the_same_time_without_seeds_is_that_of_the_whole_chain(toy):
     links = dict(
         teacher=dict(config='teacher', seed=0),

@@ -125,7 +125,7 @@ def test_workers_that_end_together_write_the_same_files(search, quick, tmp_path)
     study = worker(search(trials=2), tmp_path / 'out').work()
 
     def write():
-        for _ in range(40):
+        for _ in range(5):
             write_results(study, file, tmp_path / 'out', 'search')
 
     both = [multiprocessing.get_context('fork').Process(target=write) for _ in range(2)]
@@ -227,6 +227,21 @@ def test_a_trial_on_the_disk_of_another_machine_is_left_alone(search, quick, tmp
         study.tell(trial, 1.0)
     own.work()
     assert [one.state.name for one in study.get_trials()] == ['COMPLETE'] * 2
+
+
+def test_ctrl_c_ends_in_one_sentence_and_the_next_call_goes_on(search, quick, tmp_path, monkeypatch):
+    calls = [search(trials=1), '--work-dir', str(tmp_path / 'out')]
+    real = trials.train
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trials, 'train', interrupted)
+    with pytest.raises(SystemExit, match='interrupted: the same command goes on from here'):
+        app.main(calls)
+    monkeypatch.setattr(trials, 'train', real)
+    assert app.main(calls) == 0
+    assert len(quick) == 1
 
 
 def test_a_training_that_ends_while_another_worker_looks_counts(search, quick, tmp_path, monkeypatch):
