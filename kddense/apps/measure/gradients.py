@@ -125,6 +125,8 @@ def _is_shared(name: str, parameter: nn.Parameter) -> bool:
 
 
 def _gradient(loss: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    if not loss.requires_grad:  # of an objective that is off
+        return torch.cat([torch.zeros_like(parameter).flatten() for parameter in parameters])
     found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
     return torch.cat([_flat(one, parameter) for one, parameter in zip(found, parameters, strict=True)])
 
