@@ -149,9 +149,13 @@ def _for_each_seed(row: str, written: Mapping[str, Any], seeds: Any) -> Iterator
         return
     for seed in seeds:
         names = {name: f'{name}-{seed}' for name in several}
-        link = replaced(written[row], lambda name, what, names=names: f'{{{names.get(name, name)}.{what}}}')
-        renamed = {key: _renamed(one, names, True) if key in NAMING else one for key, one in link.items()}
-        yield names[row], {**renamed, 'seed': seed, 'row': row}
+        yield names[row], {**_with_names(written[row], names), 'seed': seed, 'row': row}
+
+
+def _with_names(link: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a link that names others by other names."""
+    found = replaced(link, lambda name, what: f'{{{names.get(name, name)}.{what}}}')
+    return {key: _renamed(one, names, True) if key in NAMING else one for key, one in found.items()}
 
 
 def _renamed(node: Any, names: Mapping[str, str], is_name: bool) -> Any:
