@@ -86,7 +86,9 @@ class Work:
         if self._process is None or self._process.poll() is None:
             return self._process is None
         if self._process.returncode != 0:
-            raise LinkError(f'links.{self.version.link.name} failed: {self._last_line()}; see {self._log}')
+            raise LinkError(
+                f'links.{self.version.link.name} failed: {self._reason(self._process.returncode)}; see {self._log}'
+            )
         if not self._is_trained:
             self._is_trained = True
             if self.version.config.get('test_evaluator'):
@@ -156,9 +158,11 @@ class Work:
             log.seek(max(0, self._log.stat().st_size - most))
             return log.read().decode(errors='replace')
 
-    def _last_line(self) -> str:
+    def _reason(self, status: int) -> str:
+        if status < 0:
+            return f'its process was ended by {signal.Signals(-status).name}'
         lines = [line.strip() for line in self._tail().splitlines() if line.strip()]
-        return lines[-1].removeprefix('error: ') if lines else f'status {self._process and self._process.returncode}'
+        return lines[-1].removeprefix('error: ') if lines else f'status {status}'
 
 
 def result_of(version: Version, commands: list[str], others: Mapping[str, Version]) -> dict[str, Any]:

@@ -126,16 +126,10 @@ def config_of(search: Search, chosen: Mapping[str, str], with_teacher: bool = Tr
     distils = is_distiller(config.model)
     if distils and not with_teacher:
         config.model = config.model.student
-    prefix = 'model.student.' if distils and with_teacher else 'model.'
     for name, choice in chosen.items():
         with within(f'space.{name}.{choice}'):
-            changes = search.space[name][choice]
-            config.merge_from_dict(
-                {
-                    prefix + key.removeprefix(STUDENT) if key.startswith(STUDENT) else key: one
-                    for key, one in changes.items()
-                }
-            )
+            changes = {_placed(key, distils): one for key, one in search.space[name][choice].items()}
+            config.merge_from_dict(_of_student(changes) if distils and not with_teacher else changes)
     config.randomness = {**config.get('randomness', {}), 'seed': search.seed}
     if short:
         config = stretched(config, search.steps)
@@ -146,6 +140,22 @@ def config_of(search: Search, chosen: Mapping[str, str], with_teacher: bool = Tr
     config.merge_from_dict({'default_hooks.random_state': dict(type='kddense.RandomStateHook')})
     add_import(config)
     return config
+
+
+def _placed(key: str, distils: bool) -> str:
+    if not key.startswith(STUDENT):
+        return key
+    return f'{"model.student" if distils else "model"}.{key.removeprefix(STUDENT)}'
+
+
+def _of_student(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what changes come to without a distiller: those of its teacher and objectives to nothing."""
+    inner = f'model.{STUDENT}'
+    return {
+        key.replace(inner, 'model.', 1): one
+        for key, one in changes.items()
+        if key.startswith(inner) or not key.startswith('model.')
+    }
 
 
 def folder_of(work_dir: Path, chosen: Mapping[str, str]) -> Path:

@@ -261,6 +261,7 @@ def test_another_call_waits_for_a_link_that_is_at_work(toy, capsys):
 def test_a_link_that_failed_is_told_and_what_does_not_hang_on_it_is_done(toy):
     links = chain(teacher=dict(options=dict(load_from='nowhere.pth')))
     links['other'] = dict(config='student')
+    links['killed'] = dict(config='student', command='sh -c "kill -9 $$" {arguments}')
     links['absent'] = dict(config='student', command='no-such-program {arguments}')
     file = toy.write(links)
     with pytest.raises(SystemExit) as ended:
@@ -271,6 +272,7 @@ def test_a_link_that_failed_is_told_and_what_does_not_hang_on_it_is_done(toy):
     assert 'nowhere.pth' in said
     assert '/output.log' in said
     assert 'links.student was not run, it learns from teacher' in said
+    assert 'links.killed failed: its process was ended by SIGKILL' in said
     assert "links.absent.command: 'no-such-program' cannot be started" in said
     assert (toy.last('work', 'other') / 'result.json').exists()
     assert not (toy.folder / 'work/student').exists()

@@ -90,6 +90,12 @@ def test_changes_are_the_students_with_a_teacher_and_without(search):
     assert taught.optim_wrapper.optimizer.lr == 0.02
     assert (taught.train_cfg.max_iters, taught.train_cfg.val_interval) == (4, 2)
     assert config_of(found, chosen, short=False).train_cfg.max_iters == 12
+    changes = {'model.student.backbone.base_channels': 24, 'model.objectives.soft.weight': 3.0}
+    found = read_search(search(space=dict(both=dict(a=changes))))
+    taught, alone = (config_of(found, dict(both='a'), one).model for one in (True, False))
+    assert (taught.student.backbone.base_channels, taught.objectives.soft.weight) == (24, 3.0)
+    assert alone.backbone.base_channels == 24
+    assert not {'student', 'objectives'} & alone.keys()
 
 
 def test_the_best_is_found_and_written(search, quick, tmp_path, capsys):
