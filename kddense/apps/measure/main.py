@@ -33,7 +33,7 @@ from kddense.errors import ConfigError, within
 from kddense.pretrained import without_pretrained
 
 from .arguments import command_of, parse, same_time_steps
-from .markdown import markdown
+from .markdown import markdown, over_images
 from .result import Result, read_result
 from .runs import Job, Plan, done, other_settings, run, scores_in
 from .table import Table, make_table, read_table
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if table is None:
         print('nothing is measured yet', file=sys.stderr)
         return 1
-    print(markdown(table.contents))
+    print('\n'.join([markdown(table.contents), '', *over_images(table.contents)]).rstrip())
     _print_faults(table.faults)
     return 0 if (table.contents['plain'] or table.contents['rows']) and not failed else 1
 
@@ -164,7 +164,7 @@ def _show(files: Sequence[Path]) -> int:
         except (ValueError, OSError) as error:
             print(error, file=sys.stderr)
             continue
-        print(f'{file}\n\n{markdown(table)}\n')
+        print('\n'.join([f'{file}\n', markdown(table), '', *over_images(table)]).rstrip() + '\n')
         shown += 1
     return 0 if shown else 1
 

@@ -68,6 +68,17 @@ def markdown(table: Mapping[str, Any]) -> str:
     return '\n'.join(lines)
 
 
+def over_images(table: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each row whose interval over the test images is known: these students, other images."""
+    return [
+        '{}: over the test images {:+.{p}f} [{:.{p}f}, {:.{p}f}]'.format(
+            _title(row, table.get('tries')), row['paired_mean'], *row['images_ci95'], p=digits(table['metric'])
+        )
+        for row in table['rows']
+        if row.get('images_ci95')
+    ]
+
+
 def _title(row: Mapping[str, Any], tries: Mapping[str, Any] | None) -> str:
     title = row.get('title') or Path(row['config']).stem
     if not tries or 'factor' not in row:

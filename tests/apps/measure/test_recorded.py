@@ -147,3 +147,17 @@ def test_a_table_with_a_row_of_the_same_time_comes_from_a_command_that_asks_for_
     if table['plain_same_time'] and 'kddense measure' in table['commands'][0]:
         assert '--same-time' in table['commands'][0]
         assert '--same-time' in (file.parent / 'README.md').read_text()
+
+
+MEASURED = {row['config'].split('/')[1] for file in FILES for row in read_table(file)['rows'] if '/' in row['config']}
+FOLDERS = sorted(set(ROOT.glob('configs/[a-z]*')) - {ROOT / 'configs/demo'})
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
+def test_what_was_never_measured_says_so_in_its_first_lines(folder):
+    first = '\n'.join((folder / 'README.md').read_text().splitlines()[:14])
+
+    if folder.name not in MEASURED and not list(folder.glob('measured_*.json')):
+        assert re.search('never measured here|not yet measured here', first, flags=re.IGNORECASE)
+    else:
+        assert not re.search('\\*\\*(never|not yet) measured here', first, flags=re.IGNORECASE)

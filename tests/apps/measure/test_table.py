@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from kddense.apps.measure.markdown import markdown
+from kddense.apps.measure.markdown import markdown, over_images
 from kddense.apps.measure.result import Result, read_result, write_result
 from kddense.apps.measure.table import as_json, make_table, read_table
 
@@ -229,3 +229,12 @@ def test_metrics_beside_the_one_that_decides_are_shown_where_there_are_any():
 
     assert '| pixel accuracy |' in shown
     assert 'pixel accuracy' not in markdown(make_table(bare).contents)
+
+
+def test_an_interval_over_images_is_told_beside_the_table():
+    contents = make_table([*PLAIN, *MINE]).contents
+    assert over_images(contents) == []
+
+    contents['rows'][0]['images_ci95'] = [0.5, 1.75]
+
+    assert over_images(contents) == ['mine: over the test images +1.10 [0.50, 1.75]']
