@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
 
 from kddense import RouteHook
 from kddense.compat import load_checkpoint
@@ -157,6 +158,17 @@ def test_the_learning_rate_restarts_for_greedy_anchors_too(train, teacher, monke
     assert run.taught == ['iter_2'] * 4 + ['iter_4'] * 4 + ['iter_6'] * 4
     assert run.rates[0] == run.rates[4] == run.rates[8] == 0.01
     assert run.rates[:4] == run.rates[4:8] == run.rates[8:]
+
+
+def test_greedy_anchors_with_restarts_begin_with_whole_epochs(teacher):
+    loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    loop.dataloader = [None] * 5
+    model = SimpleNamespace(teachers=dict(teacher=SimpleNamespace(load=lambda file: None)))
+    run = SimpleNamespace(model=model, train_loop=loop, max_iters=20, iter=1)
+    for every, fits in ((0.25, True), (0.2, False), (10, True)):
+        hook = RouteHook(dict(folder=str(teacher), how='greedy', every=every), restart=True)
+        with contextlib.nullcontext() if fits else pytest.raises(ValueError, match='must begin with whole epochs'):
+            hook.before_train(run)
 
 
 def test_a_greedy_route_waits_while_nothing_compares(train, teacher):
