@@ -54,14 +54,14 @@ def _transforms(dataset: Any) -> Iterator[Any]:
 
 
 def _unpacked(transform: Any) -> Iterator[Any]:
-    """Yield a transform, and those in it: of a list, or of lists to choose from."""
+    """Yield a transform, and those in it: of a list, of a ``Compose``, or of several to choose from."""
     if isinstance(transform, (list, tuple)):
         for part in transform:
             yield from _unpacked(part)
         return
     yield transform
-    inner = getattr(transform, 'transforms', ())
-    yield from _unpacked(inner if isinstance(inner, (list, tuple)) else ())
+    if hasattr(transform, 'transforms'):
+        yield from _unpacked(transform.transforms)
 
 
 def _unseeded(dataset: VariantDataset, index: int) -> Any:

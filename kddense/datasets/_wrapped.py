@@ -38,6 +38,15 @@ class WrappedDataset(Dataset):
         """That of the data set: its classes."""
         return self.dataset.metainfo
 
+    @property
+    def pipeline(self) -> Any:
+        """The transforms, which hooks of mmdet change in the middle of a run."""
+        return self.dataset.pipeline
+
+    @pipeline.setter
+    def pipeline(self, pipeline: Any) -> None:
+        self.dataset.pipeline = pipeline
+
     def __len__(self) -> int:
         return len(self.dataset)
 

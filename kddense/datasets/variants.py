@@ -64,15 +64,6 @@ class VariantDataset(WrappedDataset):
         self.full_init()
         check_replays(self)
 
-    @property
-    def pipeline(self) -> Any:
-        """The transforms, which hooks of mmdet change in the middle of a run."""
-        return self.dataset.pipeline
-
-    @pipeline.setter
-    def pipeline(self, pipeline: Any) -> None:
-        self.dataset.pipeline = pipeline
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return an image as the data set does.
 
@@ -95,9 +86,6 @@ class VariantDataset(WrappedDataset):
         """Return one variant of one image; ``again`` if another one of the same image comes next."""
         with fixed_random_state(self.seed_of(index, variant), cuda=False):
             results = self._decoded.draw(index, again)
-        if results is None:  # a transform gave the image up: the data set finds another
-            with fixed_random_state(self.seed_of(index, variant), cuda=False):
-                results = self.dataset[index]
         results['data_samples'].set_metainfo({VARIANT: self._described(results, index, variant)})
         return results
 

@@ -149,8 +149,12 @@ def test_a_draw_travels_to_workers():
     assert (draw, draw.number) == (4, 7)
 
 
-def test_hooks_may_change_the_pipeline(detector, loader_of):
-    dataset = loader_of(detector).dataset
+@pytest.mark.parametrize('is_named', [False, True])
+def test_hooks_may_change_the_pipeline(is_named, detector, loader_of):
+    def wrap(dataset):
+        return dict(type='kddense.NamedDataset', called='a', dataset=dataset) if is_named else dataset
+
+    dataset = loader_of(detector, wrap=wrap).dataset
     before = dataset[Draw(0, 0)]['data_samples'].metainfo[VARIANT]['pixels']
     dataset.pipeline = type(dataset.pipeline)(
         [t for t in dataset.pipeline.transforms if 'Photo' not in type(t).__name__]
@@ -204,8 +208,11 @@ def test_a_source_that_cannot_be_seeded_is_refused(name, added, words, request, 
     assert '\n' not in str(error.value)
 
 
-def test_a_transform_that_keeps_images_is_refused(detector, loader_of):
+@pytest.mark.parametrize('within', [None, 'RandomApply', 'RandomChoice'])
+def test_a_transform_that_keeps_images_is_refused(within, detector, loader_of):
     cached = dict(type='CachedMosaic', img_scale=(64, 64), pad_val=114.0)
+    if within is not None:
+        cached = dict(type=within, transforms=[cached])
     with pytest.raises(ValueError, match=r'^train_dataloader.dataset.pipeline: CachedMosaic keeps images of before'):
         loader_of(detector, added=[cached])
 

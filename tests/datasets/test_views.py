@@ -134,3 +134,17 @@ def _mixed(inner):
     *loading, packing = [*inner.pipeline[:2], inner.pipeline[-1]]
     inner.pipeline = loading
     return dict(type='MultiImageMixDataset', dataset=inner, pipeline=[packing])
+
+
+@pytest.mark.parametrize(
+    'around',
+    [dict(type='kddense.NamedDataset', called='a', classes=('cross', 'disc', 'square')), dict(type='kddense.PseudoLabels')],
+    ids=['named', 'scores'],
+)
+def test_what_stands_around_the_data_set_sees_every_view(around, detector, dataset_of, loaded):
+    dataset = dataset_of(detector, lambda inner: dict(around, dataset=inner))
+    alone = [dataset[Draw(3, number)] for number in range(3)]
+    loaded.clear()
+    behind_one = [dataset[Draw(3, number, again=number < 2)] for number in range(3)]
+    assert len(loaded) == 1
+    assert [_prints(one) for one in behind_one] == [_prints(one) for one in alone]
