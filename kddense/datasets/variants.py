@@ -76,7 +76,8 @@ class VariantDataset(WrappedDataset):
         if not isinstance(index, Draw) and self.variants > 1:
             raise ConfigError(
                 "must be of the type 'kddense.VariantSampler', or 'kddense.InfiniteVariantSampler' in place of an "
-                'InfiniteSampler: they say which variant is drawn',
+                'InfiniteSampler: they say which variant is drawn; and other data sets (ConcatDataset, RepeatDataset) stand '
+                'inside of the kddense.VariantDataset',
                 owner='train_dataloader.sampler',
             )
         variant = getattr(index, 'number', 0) % self.variants

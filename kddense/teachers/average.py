@@ -36,6 +36,8 @@ class AverageTeacher(FrozenTeacher):
         >>> teacher = dict(type='kddense.AverageTeacher', config=dict(model=dict(type='FasterRCNN')), momentum=0.01)
     """
 
+    unkept = 'it follows the student, so that its answers change with every iteration'
+
     def __init__(
         self,
         config: str | Path | Config | Mapping[str, Any],

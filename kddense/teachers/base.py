@@ -39,6 +39,7 @@ class Teacher(nn.Module):
             same.
         datasets: Names of the data sets about whose images it is asked; ``None`` for all.
         checkpoint: Path or URL of its weights, ``None`` if it has none.
+        unkept: Why its answers cannot be kept on disk, in words; ``''`` if they can.
     """
 
     view: ModelView
@@ -48,6 +49,7 @@ class Teacher(nn.Module):
     class_map: list[int | None] | None = None
     datasets: tuple[str, ...] | None = None
     checkpoint: str | None = None
+    unkept: str = ''
 
     def __init__(self, name: str = 'teacher', datasets: Sequence[str] | None = None) -> None:
         super().__init__()

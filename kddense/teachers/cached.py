@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from kddense.taps import Taps
 
 from .base import Teacher
 from .build import arguments_of, build_teacher
-from .cache import FORMS, Form, Kept, Record, Store, check_same, keep, restore, versions
+from .cache import FORMS, Form, Kept, Record, Store, check_keepable, check_same, keep, restore, versions
 from .cache.question import Division, divide, heard_at, playing
 from .cache.telling import Teller
 from .cache.variant import described, keys_of
@@ -26,6 +27,7 @@ from .frozen import FrozenTeacher
 
 # Of batch augmentations those that draw sizes alone, which the inputs' shape tells.
 DRAW_SIZES = ('BatchFixedSizePad', 'BatchSyncRandomResize', 'BatchResize')
+Found = Sequence[tuple[str, Record | None]]  # what is kept of each image of a batch, by key
 
 
 @TEACHERS.register_module()
@@ -97,15 +99,17 @@ class CachedTeacher(Teacher):
             raise ConfigError(
                 'stands beside `teacher`, which has its own: remove one of the two', f'{name}.{min(kwargs)}'
             )
-        self.folder = Path(folder)
+        self.folder = self._root = Path(folder)
         self.variants = variants
         self.inner: Any = build_teacher(dict(kwargs if teacher is None else teacher), name)
+        check_keepable(self.inner, name)
         self.form = Form(keep, classes, getattr(self.inner, 'dtype', torch.float32) != torch.float32)
         self._take_over()
         self.asked = self.read = 0
-        self._left_to_check = check
+        self._checks = self._left_to_check = check
         self._spare = spare * 2**30
         self._store: Store | None = None
+        self._whose = ''
         self._unkept: set[tuple[frozenset[str], ...]] = set()
         self._student = ImageFormat()
         self._teller = Teller(name, self.folder, self.form)
@@ -145,7 +149,9 @@ class CachedTeacher(Teacher):
         self._take_over()
         self._close()
         self._unkept.clear()
-        self.folder = self._teller.folder = self.folder / self.inner.identity()['weights'][:12]
+        self.folder = self._root / self.inner.identity()['weights'][:12]
+        self._teller = Teller(self.name, self.folder, self.form)
+        self._left_to_check = self._checks
 
     def check_images(self, student: ImageFormat) -> None:
         self.inner.check_images(student)
@@ -177,11 +183,11 @@ class CachedTeacher(Teacher):
             return replace(self.inner.answer(question, batch), teacher=self)
         if self._store is None:
             self._open(batch)
-        keys = keys_of(division, batch, self.form.is_exact, self.name)
-        found = [self.store.find(key) for key in keys]
-        records = [record for record in found if record is not None]
-        if len(records) < len(keys) or len({record.structure for record in records}) > 1:
-            return self._ask(question, division, batch, keys)
+        keys = keys_of(division, batch, self.form.is_exact, self._whose, self.name)
+        found = [(key, self.store.find(key)) for key in keys]
+        records = [record for _, record in found if record is not None]
+        if len(records) < len(found) or len({record.structure for record in records}) > 1:
+            return self._ask(question, division, batch, found)
         if self._left_to_check > 0:
             self._check(question, division, batch, records)
         self.read += 1
@@ -216,8 +222,9 @@ class CachedTeacher(Teacher):
             student=repr(self._student),
             **{key: about[key] for key in ('images', 'seed', 'pipeline')},
             form=self.form.name if self.form.name != 'top_k' else f'top_{self.form.classes}',
-            versions=versions(),
+            versions=versions(self.inner),
         )
+        self._whose = json.dumps(own, sort_keys=True)
         full = check_same(self.folder, own, self.name)
         self._store = Store(self.folder, self.name, self._spare)
         if full is not None:
@@ -230,15 +237,19 @@ class CachedTeacher(Teacher):
             self._finalizer()
             self._store = None
 
-    def _ask(self, question: Question, division: Division, batch: Batch, keys: Sequence[str]) -> Answer:
-        """Ask the teacher, and keep what it answers."""
+    def _ask(self, question: Question, division: Division, batch: Batch, found: Found) -> Answer:
+        """Ask the teacher, and keep of what it answers what was not found."""
         self.asked += 1
+        if self.store.has_ended and self.form.is_exact:
+            return replace(self.inner.answer(question, batch), teacher=self)
         answer, kept = self._asked(question, division, batch)
         if kept is None:
             return answer
-        self._teller.before_the_first(kept, described(batch, 0, self.name), division.what)
-        for key, record in zip(keys, kept.records, strict=True):
-            self.store.add(key, record)
+        if not self.store.has_ended:
+            self._teller.before_the_first(kept, described(batch, 0, self.name), division.what)
+        for (key, known), record in zip(found, kept.records, strict=True):
+            if known is None or known.structure != record.structure:
+                self.store.add(key, record)
         if self.form.is_exact:
             return answer
         return self._answer_of(kept.records, division, batch)

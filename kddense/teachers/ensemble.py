@@ -78,6 +78,10 @@ class EnsembleTeacher(Teacher):
                     'leave out its `datasets` and gaps in its `class_map`, or give it an objective of its own'
                 )
         self.view = _EnsembleView([member.view for member in self._all], name, by == 'error')
+        if by == 'error':
+            self.unkept = (
+                'its members count by their errors, which depend on labels; but each of its members may keep its own'
+            )
         self.classes = self._all[0].classes
         self.class_map = self._all[0].class_map
 

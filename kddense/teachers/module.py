@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -119,7 +120,13 @@ class ModuleTeacher(ModelTeacher):
         return TeacherImages(self.image_format, self.input_scale, key, self.name, self._size)
 
     def model_text(self) -> str:
-        return super().model_text() + (f' {self._size}' if self._size else '')
+        arguments = json.dumps(self._module, sort_keys=True, default=_name)
+        return f'{super().model_text()} {arguments} {self.view_options} {self._size}'
+
+
+def _name(value: Any) -> str:
+    """Return a text for a value, the same in every process."""
+    return f'{value.__module__}.{value.__qualname__}' if hasattr(value, '__qualname__') else repr(value)
 
 
 def _callable_of(kind: str, key: str) -> Callable[..., Any]:

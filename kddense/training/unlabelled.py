@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from kddense.datasets.samplers import Draw
 from kddense.datasets.unlabelled import mark_unlabelled
 from kddense.errors import ConfigError, sentence_of, within
 from kddense.random_state import forked_random_state
@@ -93,7 +94,7 @@ class UnlabelledImagesHook(AddedHook):
                 dataset=self.dataset,
                 batch_size=batch_size,
                 num_workers=self.num_workers,
-                sampler=dict(type='InfiniteSampler', shuffle=True),
+                sampler=dict(type='kddense.InfiniteVariantSampler', shuffle=True),
             ),
             seed=runner.seed,
         )
@@ -179,7 +180,7 @@ def _check_first(dataset: Any) -> None:
     """Raise a ConfigError, before the training, if an image cannot pass the pipeline without labels."""
     try:
         with forked_random_state(cuda=False):
-            packed = dataset[0]
+            packed = dataset[Draw(0, 0)]
     except ConfigError:
         raise
     except Exception as error:

@@ -238,6 +238,17 @@ def test_a_stock_sampler_is_refused(detector):
     assert isinstance(dataset, VariantDataset)
 
 
+def test_others_stand_inside(detector):
+    detector._import()
+    dataset = detector.plain().train_dataloader.dataset
+    inner = dict(type='kddense.VariantDataset', dataset=dataset, variants=2)
+    config = detector.plain().train_dataloader
+    config.sampler.type = 'kddense.VariantSampler'
+    config.dataset = dict(type='RepeatDataset', times=2, dataset=inner)
+    with pytest.raises(ValueError, match=r'RepeatDataset\) stand inside of the kddense.VariantDataset'):
+        next(iter(Runner.build_dataloader(config, seed=0)))
+
+
 def test_one_variant_needs_no_sampler(detector):
     detector._import()
     dataset = DATASETS.build(dict(type='kddense.VariantDataset', dataset=detector.plain().train_dataloader.dataset))

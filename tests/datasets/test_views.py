@@ -138,7 +138,10 @@ def _mixed(inner):
 
 @pytest.mark.parametrize(
     'around',
-    [dict(type='kddense.NamedDataset', called='a', classes=('cross', 'disc', 'square')), dict(type='kddense.PseudoLabels')],
+    [
+        dict(type='kddense.NamedDataset', called='a', classes=('cross', 'disc', 'square')),
+        dict(type='kddense.PseudoLabels'),
+    ],
     ids=['named', 'scores'],
 )
 def test_what_stands_around_the_data_set_sees_every_view(around, detector, dataset_of, loaded):

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from kddense import CachedTeacher
 from kddense.exchange import Batch, ImageFormat, Question
 from kddense.teachers import build_teacher
+from kddense.teachers.cache import Form, keep, restore, versions
+from kddense.teachers.cache.telling import Teller
 
 from ..helpers import depth_estimators, detectors, plugins, tiny
 from ..helpers.variants import as_variants
@@ -313,6 +315,23 @@ def test_a_full_disk_ends_the_cache_and_not_the_training(tmp_path, told, monkeyp
     assert train(model_of('pixels', tmp_path), data) == logs
 
 
+def test_a_disk_on_which_the_folder_cannot_be_made(tmp_path, told, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, 'No space left on device')
+
+    data = as_variants(data_of('pixels'))
+    logs = train(model_of('pixels'), data)
+    for keep_as in ('fp32', 'bf16'):
+        model = model_of('pixels', tmp_path / 'new', keep=keep_as)
+        with monkeypatch.context() as patch:
+            patch.setattr('pathlib.Path.mkdir', full)
+            found = train(model, data)
+        assert found == logs or keep_as == 'bf16'
+        assert not (tmp_path / 'new').exists()
+        assert len([one for one in told if 'No space left' in one and 'all else is asked each time' in one]) == 1
+        told.clear()
+
+
 def test_spare_is_left_free(tmp_path, told):
     model = model_of('pixels', tmp_path, spare=1e9)
     train(model, as_variants(data_of('pixels')))
@@ -354,6 +373,72 @@ def test_several_fill_one_folder_and_see_each_other(tmp_path, monkeypatch):
     train(other, first, steps=1)
     assert (cached(one).asked, cached(other).asked) == (1, 1)
     assert len(list(tmp_path.glob('*.safetensors'))) == 2
+
+
+def test_two_teachers_that_begin_at_once_never_read_each_others_answers(tmp_path, monkeypatch):
+    """As if both had found an empty folder: the mark is of one of them."""
+    data = as_variants(data_of('pixels'))
+    models = [model_of('pixels', tmp_path, check=0) for _ in range(2)]
+    tiny.shake(cached(models[1]).model, seed=3)
+    online = [model_of('pixels') for _ in range(2)]
+    tiny.shake(cached(online[1]).model, seed=3)
+    for model, expected in zip(models, online, strict=True):
+        assert train(model, data) == train(expected, data)
+        cached(model).store.flush()
+        (tmp_path / 'about.json').unlink()
+    assert len(list(tmp_path.glob('*.safetensors'))) == 2
+
+
+def test_what_is_there_is_not_written_again(tmp_path):
+    model = model_of('pixels', tmp_path)
+    data = data_of('pixels')
+    train(model, as_variants(data, images=4), steps=1)
+    cached(model).store.flush()
+    data['inputs'][1] = data['inputs'][1].flip(-1)
+    train(model, as_variants(data, images=4), steps=1)
+    cached(model).store.flush()
+    assert cached(model).asked == 2
+    records = [safe_open(file, 'pt').metadata()['records'] for file in tmp_path.glob('*.safetensors')]
+    assert sorted(len(json.loads(one)) for one in records) == [1, 2]
+
+
+@pytest.mark.parametrize('keep_as', ['bf16', 'int8', 'top_k'])
+def test_other_forms_are_read_by_batches_of_any_number_of_images(keep_as, tmp_path):
+    teacher = cached(model_of('auxiliary', tmp_path, keep=keep_as, classes=2))
+    batch = Batch(torch.rand(2, 3, 64, 64), as_variants(data_of('auxiliary'))['data_samples'])
+    question = Question(opinions=frozenset({'auxiliary'}))
+    for images in ([0], [1], [0, 1], [1, 0]):
+        teacher.answer(question, batch.of(images))
+    assert (teacher.asked, teacher.read) == (2, 2)
+
+
+def test_the_last_records_are_written_without_a_thread(tmp_path, monkeypatch):
+    """Python 3.12 starts none any more when a process ends."""
+    model = model_of('pixels', tmp_path)
+    train(model, as_variants(data_of('pixels')), steps=1)
+    monkeypatch.setattr('threading.Thread.start', None)
+    cached(model)._finalizer()
+    assert len(list(tmp_path.glob('*.safetensors'))) == 1
+
+
+@pytest.mark.parametrize('value', [float('inf'), float('-inf'), float('nan')])
+def test_int8_keeps_values_that_are_no_numbers(value, tmp_path, told):
+    maps = torch.randn(2, 3, 4, 4)
+    maps[0, 0, 0, 0] = value
+    kept = keep(dict(taps=dict(a=maps)), 2, Form('int8'), torch.nn.Identity(), lambda kind: False)
+    read, _ = restore(kept.records, torch.nn.Identity(), torch.device('cpu'))
+    torch.testing.assert_close(read['taps']['a'], maps, rtol=0, atol=0.02, equal_nan=True)
+    Teller('teacher', tmp_path, Form('int8')).before_the_first(kept, dict(images=2, variants=1), 'a')
+    assert any('the largest error is 0,' in one for one in told)
+
+
+@pytest.mark.parametrize('numbers', [(float('nan'), 0.0), (0.0, float('nan')), (float('inf'), 1.0)])
+def test_a_number_and_no_number_differ(numbers, tmp_path):
+    fresh, stored = (torch.tensor([1.0, number]) for number in numbers)
+    teller = Teller('teacher', tmp_path, Form())
+    teller.compare([fresh, stored], [fresh, stored])
+    with pytest.raises(ValueError, match="holds answers that are not this teacher's"):
+        teller.compare([fresh * 0 + 1, fresh], [fresh * 0 + 1, stored])
 
 
 def test_gradients_of_its_own_losses_are_asked_each_time(tmp_path, told):
@@ -405,7 +490,75 @@ def test_a_teacher_of_another_type_is_cached(tmp_path):
     plugins.assert_contracts(model, SEGMENTOR, 'mmseg')
 
 
-def test_other_weights_have_a_folder_of_their_own(tmp_path):
+@pytest.mark.parametrize(
+    'teacher, words',
+    [
+        (
+            dict(type='kddense.AverageTeacher', config=tiny.teacher_of(SEGMENTOR, 'mmseg')['config']),
+            'it follows the student',
+        ),
+        (
+            dict(type='kddense.EnsembleTeacher', members=[tiny.teacher_of(SEGMENTOR, 'mmseg')] * 2, by='error'),
+            'its members count by their errors, which depend on labels',
+        ),
+    ],
+    ids=['average', 'by error'],
+)
+def test_answers_that_change_are_refused(teacher, words, tmp_path):
+    with pytest.raises(ValueError, match=f'^teacher.teacher cannot be one whose answers are kept: {words}'):
+        build_teacher(dict(type='kddense.CachedTeacher', folder=str(tmp_path), teacher=teacher), 'teacher')
+
+
+def test_members_of_an_ensemble_by_error_may_keep_theirs(tmp_path):
+    members = [tiny.teacher_of(SEGMENTOR, 'mmseg')] * 2
+    data = as_variants(data_of('pixels'))
+    logs = []
+    for kept in (False, True, True):
+        for number, member in enumerate(members):
+            folder = dict(type='kddense.CachedTeacher', folder=str(tmp_path / str(number))) if kept else {}
+            members[number] = {**member, **folder}
+        teacher = dict(type='kddense.EnsembleTeacher', by='error', members=members)
+        model = distiller_of(SEGMENTOR, teacher, FAMILIES['pixels'][2], 'mmseg')
+        logs.append(train(model, data, steps=2))
+    assert logs[0] == logs[1] == logs[2]
+    assert all((one.asked, one.read) == (0, 2) for one in model.teachers['teacher'].members)
+
+
+class Multiplies(torch.nn.Module):
+    """Shows a multiple of the image: what it does stands in no weight."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.factor = factor
+
+    def forward(self, images):
+        return images * self.weight * self.factor
+
+
+def test_arguments_of_a_module_tell_teachers_apart(tmp_path):
+    batch = Batch(torch.rand(2, 3, 64, 64), as_variants(tiny.segmentation_data())['data_samples'], ImageFormat())
+    for factor in (1.0, 1.001, 1.0):
+        module = dict(type=Multiplies, factor=factor)
+        inner = dict(type='kddense.ModuleTeacher', module=module)
+        config = dict(type='kddense.CachedTeacher', folder=str(tmp_path), check=0, teacher=inner)
+        teacher = build_teacher(config, 'teacher')
+        if factor == 1:
+            teacher.answer(Question(frozenset({''})), batch)
+            teacher.store.flush()
+        else:
+            with pytest.raises(ValueError, match='holds answers of another teacher: its config or its options differ'):
+                teacher.answer(Question(frozenset({''})), batch)
+    assert teacher.read == 1
+
+
+def test_versions_are_of_all_libraries_that_layers_come_from():
+    timm = pytest.importorskip('timm')
+    model = torch.nn.Sequential(timm.layers.LayerNorm2d(4), Multiplies(1.0))
+    assert versions(model) == f'{versions()}, timm {timm.__version__}'
+
+
+def test_other_weights_have_a_folder_of_their_own(tmp_path, told):
     model = model_of('pixels', tmp_path)
     data = as_variants(data_of('pixels'))
     first = train(model, data, steps=1)
@@ -419,6 +572,14 @@ def test_other_weights_have_a_folder_of_their_own(tmp_path):
     assert json.loads((cached(model).folder / 'about.json').read_text())['weights'].startswith(
         cached(model).folder.name
     )
+    assert len([one for one in told if 'GiB are free' in one]) == 2
+    folder = cached(model).folder
+    torch.save(tiny.build(WIDE, seed=6, scope='mmseg').state_dict(), tmp_path / 'third.pth')
+    for checkpoint in ('third', 'other'):  # as a run that is resumed may come by another way
+        cached(model).load(str(tmp_path / f'{checkpoint}.pth'))
+    assert cached(model).folder == folder
+    train(model, data, steps=3)
+    assert (cached(model).asked, cached(model)._left_to_check) == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -479,3 +640,19 @@ def test_batches_that_are_augmented_as_wholes_are_refused(tmp_path):
         ValueError, match=r'student.data_preprocessor.batch_augments: DrawsColours draws for whole batches'
     ):
         distiller_of(student, teacher, FAMILIES['rpn'][2], 'mmdet')
+
+
+def test_keys_that_are_no_names_cannot_be_kept():
+    with pytest.raises(ValueError, match="'taps/a' holds a dict, which cannot be kept"):
+        keep(dict(taps=dict(a={3: torch.rand(2, 3)})), 2, Form(), torch.nn.Identity(), lambda kind: False)
+
+
+def test_unlabelled_images_that_do_not_say_which_variant_they_are(tmp_path):
+    data = data_of('pixels')
+    for sample in data['data_samples']:
+        sample.set_metainfo(dict(unlabelled=True))
+    words = (
+        '^custom_hooks.UnlabelledImagesHook.dataset must be a kddense.VariantDataset around the data set: the answers'
+    )
+    with pytest.raises(ValueError, match=words):
+        train(model_of('pixels', tmp_path), data)

@@ -14,7 +14,9 @@ from kddense.datasets import UnlabelledImages
 from kddense.training.unlabelled import pipeline_without_labels, training_pipeline
 
 from ..helpers import mask_models, segmentors, tiny, transformers
+from ..helpers.cached import on_variants, with_cache
 from ..helpers.depth_estimators import BINS, depth_data, depth_estimator
+from ..helpers.toy_task import losses_of
 
 
 @pytest.fixture(scope='session')
@@ -245,6 +247,20 @@ def test_wrapped_data_sets_of_both(segmentor, frames, tmp_path, monkeypatch):
     assert all(sample.unlabelled and 'gt_sem_seg' not in sample for sample in added)
     assert {sample.metainfo.get('dataset') for sample in added} == {'drive', None}
     assert 'pass the training pipeline without RandomMosaic, which need boxes or other images' in said[0]
+
+
+def test_what_a_teacher_says_of_variants_of_them_is_kept(segmentor, frames, tmp_path):
+    config = on_variants(short(segmentor, unlabelled(frames), iterations=6), variants=2)
+    images = config.custom_hooks[0]['dataset']
+    config.custom_hooks[0]['dataset'] = dict(type='kddense.VariantDataset', variants=2, dataset=images)
+    runs = [segmentor.train(config, tmp_path / 'online')]
+    for turn in range(2):
+        runs.append(segmentor.train(with_cache(config, tmp_path / 'cache'), tmp_path / str(turn)))
+        runs[-1].model.teachers['teacher'].store.flush()
+    online, cold, warm = (losses_of(one.message_hub) for one in runs)
+    assert len(online['loss']) == 6
+    assert online == cold == warm
+    assert [one.model.teachers['teacher'].asked for one in runs[1:]] == [6, 0]
 
 
 def test_a_pipeline_of_its_own(segmentor, frames, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +49,21 @@ def share_teacher(config: Config, variants: int, folder: Path) -> None:
     if name_of(loader.dataset.type) not in KEPT:
         loader.dataset = dict(type='kddense.VariantDataset', variants=variants, dataset=loader.dataset)
     if is_distiller(config.model) and config.model.get('teacher'):
-        config.model.teacher = _kept(config.model.teacher, loader, folder)
+        places = (config, config.model, config.model.get('student') or {})
+        images = [loader.dataset, *(place.get('data_preprocessor') for place in places)]
+        config.model.teacher = _kept(config.model.teacher, images, folder)
     add_import(config)
 
 
-def _kept(teacher: Mapping[str, Any], loader: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _kept(teacher: Mapping[str, Any], images: Sequence[Any], folder: Path) -> dict[str, Any]:
     """Return the config of one teacher, or of several by name, whose answers are kept."""
     if not is_one_teacher(teacher):
-        return {name: _kept(one, loader, folder) for name, one in teacher.items()}
+        return {name: _kept(one, images, folder) for name, one in teacher.items()}
     name = name_of(teacher.get('type', 'FrozenTeacher'))
     if name in KEPT:
         return dict(teacher)
     # One folder holds one teacher's answers about one set of images.
-    text = json.dumps([teacher, loader['dataset']], sort_keys=True, default=str)
+    text = json.dumps([teacher, *images], sort_keys=True, default=str)
     kept = dict(type='kddense.CachedTeacher', folder=str(folder / hashlib.sha256(text.encode()).hexdigest()[:10]))
     own = {key: value for key, value in teacher.items() if key != 'type'}
     return {**kept, **own} if name == 'FrozenTeacher' else {**kept, 'teacher': dict(teacher)}

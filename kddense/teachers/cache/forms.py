@@ -41,7 +41,12 @@ class Form:
         """
         if not values.is_floating_point():
             return _pack_plain(values, values.dtype)
-        if self.name == 'int8':
+        spec, rows = self._packed(values, sigmoid)
+        # Where values lie in memory moves last bits of sums, and differs with the number of images.
+        return (spec if self.is_exact else {**spec, 'images': 0, 'stride': []}), rows
+
+    def _packed(self, values: Tensor, sigmoid: bool | None) -> tuple[dict[str, Any], list[list[Tensor]]]:
+        if self.name == 'int8' and bool(values.isfinite().all()):
             return _pack_int8(values)
         if self.name == 'top_k' and sigmoid is not None and values.shape[1] > self.classes:
             return _pack_top(values, self.classes, sigmoid)

@@ -9,14 +9,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from kddense.errors import ConfigError
 
 from .store import write_once
 
 FILE = 'about.json'
 FULL = (errno.ENOSPC, errno.EDQUOT)
-LAYOUT = 1  # of records and shards; counts up whenever older ones could be misread
+LAYOUT = 2  # of records and shards; counts up whenever older ones could be misread
 LIBRARIES = ('torch', 'mmcv', 'mmdet', 'mmseg')
+OWN = ('kddense', 'mmengine')  # whose layers hold those of others
 # What each entry is about, in words; '{0}' is what the folder says, '{1}' what this run says.
 WORDS = {
     'layout': 'in a form of another version of kddense',
@@ -31,15 +34,30 @@ WORDS = {
 }
 
 
-def versions() -> str:
-    """Return the versions of what computes answers, in words."""
+def versions(model: nn.Module | None = None) -> str:
+    """Return the versions of what computes answers, in words.
+
+    Args:
+        model: A model, whose layers may be of other libraries too: timm's, say.
+    """
+    layers = model.modules() if model is not None else ()
+    others = {type(layer).__module__.partition('.')[0] for layer in layers}.difference(LIBRARIES, OWN)
     found = []
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *sorted(others)):
         try:
-            found.append(f'{name} {import_module(name).__version__}')
+            version = getattr(import_module(name), '__version__', None)
         except ImportError:
             continue
+        if version is not None:
+            found.append(f'{name} {version}')
     return ', '.join(found)
+
+
+def check_keepable(teacher: nn.Module, name: str) -> None:
+    """Raise a ConfigError if the answers of a teacher, or of one in it, cannot be kept."""
+    for part in teacher.modules():
+        if why := getattr(part, 'unkept', ''):
+            raise ConfigError(f'cannot be one whose answers are kept: {why}', f'{name}.teacher')
 
 
 def check_same(folder: Path, own: Mapping[str, Any], name: str) -> OSError | None:

@@ -99,8 +99,8 @@ class _Apart:
             return {'tensor': self._number(value, place)}
         if type(value) in (tuple, list):
             return {type(value).__name__: [self.taken(item, place) for item in value]}
-        if isinstance(value, Mapping):
-            return {'dict': [[str(key), self.taken(item, f'{place}{key}/')] for key, item in value.items()]}
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return {'dict': [[key, self.taken(item, f'{place}{key}/')] for key, item in value.items()]}
         if type(value).__name__ in OPINIONS and is_dataclass(value):
             return self._taken_opinion(value, place)
         if isinstance(value, nn.Module) and id(value) in self.paths:

@@ -125,10 +125,11 @@ class Store:
         self._join()
         if self._pending.records and not self.has_ended:
             self._being_written, self._pending = self._pending, _Pending()
+            if wait:  # perhaps as the interpreter ends, which starts no thread any more
+                self._write(self._being_written)
+                return
             self._writer = threading.Thread(target=self._write, args=(self._being_written,), daemon=True)
             self._writer.start()
-        if wait:
-            self._join()
 
     def close(self) -> None:
         """Write what waits, unless this is a process that was forked."""

@@ -62,9 +62,10 @@ class Teller:
     def _lost(self, kept: Kept) -> str:
         _, read = restore(kept.records, _NO_MODEL, torch.device('cpu'))
         pairs = [(own.cpu().float(), other.float()) for own, other in zip(kept.values, read, strict=True)]
-        largest = max(((own - other).abs().max().item() for own, other in pairs if own.numel()), default=0.0)
-        square = sum((own - other).square().sum().item() for own, other in pairs)
-        energy = sum(own.square().sum().item() for own, _ in pairs)
+        gaps = [_gaps(own, other) for own, other in pairs]
+        largest = max((gap.max().item() for gap in gaps if gap.numel()), default=0.0)
+        square = sum(gap.square().sum().item() for gap in gaps)
+        energy = sum(own[own.isfinite()].square().sum().item() for own, _ in pairs)
         share = 100 * (square / max(energy, 1e-30)) ** 0.5
         return f'the largest error is {largest:.3g}, the root of the mean square {share:.3g} % of that of the values'
 
@@ -104,7 +105,7 @@ _NO_MODEL = _Nothing()
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
-    return one.shape == other.shape and torch.equal(one.nan_to_num(), other.nan_to_num())
+    return one.shape == other.shape and torch.allclose(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def _difference(one: Tensor, other: Tensor) -> float:
@@ -113,4 +114,10 @@ def _difference(one: Tensor, other: Tensor) -> float:
     if not one.numel():
         return 0.0
     one, other = one.float(), other.float()
-    return ((one - other).abs().max() / other.abs().max().clamp(min=1e-12)).item()
+    largest = other.nan_to_num(posinf=0, neginf=0).abs().max().clamp(min=1e-12)
+    return (_gaps(one, other).nan_to_num(nan=float('inf')).max() / largest).item()
+
+
+def _gaps(one: Tensor, other: Tensor) -> Tensor:
+    """Return how far values are from each other: 0 where both are infinite or no numbers, NaN or infinite where one is."""
+    return torch.where((one == other) | (one.isnan() & other.isnan()), 0.0, (one - other).abs())

@@ -25,28 +25,34 @@ def described(batch: Batch, image: int, name: str) -> Mapping[str, Any]:
     Raises:
         ConfigError: If the data set does not say.
     """
-    about = batch.data_samples[image].metainfo.get(VARIANT) if batch.data_samples else None
-    if about is None:
-        raise ConfigError(
-            'must be a kddense.VariantDataset around the data set, with a sampler of the type '
-            f"'kddense.VariantSampler' or 'kddense.InfiniteVariantSampler': the answers of {name} are kept, and an "
-            'image must be drawn again as it was',
-            owner='train_dataloader.dataset',
+    metainfo = batch.data_samples[image].metainfo if batch.data_samples else {}
+    if VARIANT not in metainfo:
+        labelled = not metainfo.get('unlabelled')
+        sampler = (
+            ", with a sampler of the type 'kddense.VariantSampler' or 'kddense.InfiniteVariantSampler'"
+            if labelled
+            else ''
         )
-    return about
+        raise ConfigError(
+            f'must be a kddense.VariantDataset around the data set{sampler}: the answers of {name} are kept, and an image '
+            'must be drawn again as it was',
+            owner='train_dataloader.dataset' if labelled else 'custom_hooks.UnlabelledImagesHook.dataset',
+        )
+    return metainfo[VARIANT]
 
 
-def keys_of(division: Division, batch: Batch, exact: bool, name: str) -> list[str]:
+def keys_of(division: Division, batch: Batch, exact: bool, whose: str, name: str) -> list[str]:
     """Return for each image of a batch the name under which its answer is kept.
 
     Args:
         division: What is asked.
         batch: What the student was given.
         exact: Whether last bits count, which the number of images in the batch may move.
+        whose: What tells teachers, pipelines and versions apart: several that begin at once may share a folder unawares.
         name: What messages call the teacher.
     """
     images = len(batch.inputs)
-    common = [division.what, list(batch.inputs.shape[-2:]), images if exact else 0]
+    common = [whose, division.what, list(batch.inputs.shape[-2:]), images if exact else 0]
     return [
         _hash([*common, described(batch, image, name)['pixels'], list(sample.metainfo.get('img_shape', ()))])
         for image, sample in enumerate(batch.data_samples)

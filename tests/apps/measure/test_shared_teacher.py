@@ -53,6 +53,18 @@ def test_a_folder_is_of_one_teacher_and_one_set_of_images(tmp_path):
     assert teachers.own.teacher == several['own']
 
 
+@pytest.mark.parametrize('place', ['config', 'model', 'student'])
+def test_students_that_prepare_images_otherwise_share_no_folder(place, tmp_path):
+    folders = []
+    for mean in (0.0, 0.0, 1.0):
+        config = config_of(TEACHER)
+        holder = dict(config=config, model=config.model, student=config.model.student)[place]
+        holder.data_preprocessor = dict(type='DetDataPreprocessor', mean=[mean])
+        share_teacher(config, 3, tmp_path)
+        folders.append(config.model.teacher.folder)
+    assert folders[0] == folders[1] != folders[2]
+
+
 def test_what_keeps_its_answers_already_stays(tmp_path):
     teacher = dict(TEACHER, type='kddense.CachedTeacher', folder='mine')
     config = shared(teacher, tmp_path=tmp_path)
