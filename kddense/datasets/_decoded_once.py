@@ -37,7 +37,7 @@ class DecodedOnce:
         """
         if not again and index != self._index:
             return self._dataset[index]
-        pipeline = getattr(self._dataset, 'pipeline', None)
+        pipeline: Any = getattr(self._dataset, 'pipeline', None)
         loading, rest = _parts(pipeline, self._dataset)
         if index != self._index:
             self._index, self._loaded = index, _Loaded(Compose(loading))
