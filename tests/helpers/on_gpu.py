@@ -136,7 +136,10 @@ def is_equal(one, other):
     return all(a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a) for a, b in pairs)
 
 
-def assert_near(found, wanted, rtol=1e-3, atol=1e-4):
-    """Compare the losses and the weights of two runs."""
-    torch.testing.assert_close(found[0], wanted[0], rtol=rtol, atol=atol)
+def assert_near(found, wanted, rtol=2e-2, atol=5e-3):
+    """Compare the losses and the weights of two runs, whose sums a GPU adds in any order; accuracies count, and jump."""
+    losses = [
+        [{key: value for key, value in log.items() if 'loss' in key} for log in run[0]] for run in (found, wanted)
+    ]
+    torch.testing.assert_close(*losses, rtol=rtol, atol=atol)
     torch.testing.assert_close(found[1], wanted[1], rtol=rtol, atol=atol)
