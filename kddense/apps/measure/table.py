@@ -36,6 +36,7 @@ def make_table(
     commands: Sequence[str] = (),
     folders: Mapping[int, Path] | None = None,
     teacher: Mapping[str, Any] | None = None,
+    time_by_seed: bool = False,
 ) -> Table:
     """Make a table of results, whichever machines they come from.
 
@@ -49,6 +50,7 @@ def make_table(
         commands: The commands that made the table.
         folders: For results with images (by their index in ``results``), the folder of the file: adds bootstrap intervals.
         teacher: The teacher's row: ``config``, ``scores``, ``parameters``.
+        time_by_seed: Plain students with the same time are as long as the run of their own seed took; else all are as long.
 
     Returns:
         ``contents`` is a dict of plain JSON values: ``metric``, ``steps``, ``setting``, ``plain``, ``plain_same_time``,
@@ -61,7 +63,10 @@ def make_table(
     located = {id(result): (folders or {}).get(index) for index, result in enumerate(results)}
     kept = [result for result in _once(results, faults) if _fits(result, results, metric, faults)]
     plain, steps = _alike(kept, 'plain', faults)
-    longer, _ = _alike(kept, SAME_TIME, faults)
+    if time_by_seed:
+        longer = {result.seed: result for result in kept if result.role == SAME_TIME}
+    else:
+        longer, _ = _alike(kept, SAME_TIME, faults)
     rows = []
     for role, config in dict.fromkeys((result.role, result.config) for result in kept if result.role in COMPARED):
         own = {result.seed: result for result in kept if (result.role, result.config) == (role, config)}

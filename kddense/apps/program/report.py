@@ -72,7 +72,7 @@ def table_of(programme: Programme, links: Mapping[str, Version], command: str) -
     plain = {result['parameters'] for one, result in done if one.link.row == programme.plain}
     compared = [(one, result) for one, result in done if result['parameters'] in plain and result['scores']]
     results = [_measured(one, result, programme.plain) for one, result in compared]
-    return make_table(results, commands=[command])
+    return make_table(results, commands=[command], time_by_seed=True)
 
 
 def _measured(version: Version, result: Mapping[str, Any], plain: str) -> Result:
