@@ -156,5 +156,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f'{name}: loss {share["loss"]:.3f}, no gradient at the beginning of the run')
         elif name != 'task':
             print(f'{name}: loss {share["loss"]:.3f}, {share["ratio"]:.2f} of the task, cosine {share["cosine"]:+.2f}')
-    write_json(args.json, {'config': args.config, 'student': args.student, **shares})
+    taken = {'config': args.config, 'options': args.cfg_options, 'student': args.student, 'batches': args.batches}
+    write_json(args.json, {**taken, **shares})
     return 0

@@ -1,10 +1,16 @@
 """Gradients of the terms beside the task's."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from kddense.apps.measure.gradients import gradient_shares, grouped, ready_to_step
+
+ROOT = Path(__file__).parents[3]
+RECORDS = sorted(ROOT.glob('configs/*/gradients_*.json'))
 
 
 class Adversarial(nn.Module):
@@ -93,3 +99,22 @@ def test_a_run_goes_on_where_its_checkpoint_left_it(segmentor, tmp_path):
     with pytest.raises(ValueError, match='is of another model') as error, ready_to_step(config, str(wrong)):
         pass
     assert '\n' not in str(error.value)
+
+
+def told(ratio: float) -> str:
+    return f'{ratio:.2g} times' if ratio < 100 else f'{float(f"{ratio:.3g}"):,.0f} times'.replace(',', ' ')
+
+
+@pytest.mark.parametrize('record', RECORDS, ids=lambda one: one.parent.name + one.stem)
+def test_pages_tell_the_recorded_gradients(record):
+    found = json.loads(record.read_text())
+    shares = {name: one for name, one in found.items() if isinstance(one, dict) and 'ratio' in one}
+    pages = [record.parent / 'README.md', ROOT / 'docs' / 'methods' / f'{record.parent.name}.md']
+
+    assert shares
+    assert (ROOT / found['config']).is_file()
+    for page in pages:
+        for share in shares.values():
+            assert told(share['ratio']) in page.read_text(), page
+            assert f'{share["cosine"]:+.2f}' in page.read_text(), page
+        assert record.name in page.read_text(), page
