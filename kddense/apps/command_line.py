@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -75,6 +76,29 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f'must be at least 1, got {number}')
     return number
+
+
+def number_above_0(text: str) -> float:
+    """Read an argument that is a finite number above 0."""
+    number = _number(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f'must be a number above 0, got {text!r}')
+    return number
+
+
+def number_from_0(text: str) -> float:
+    """Read an argument that is a finite number of at least 0."""
+    number = _number(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f'must be a number of at least 0, got {text!r}')
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 class ConfigOptions(DictAction):

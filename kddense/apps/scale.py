@@ -22,7 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kddense.apps.command_line import ConfigOptions, check_json, count, in_one_sentence, new_parser, write_json
+from kddense.apps.command_line import (
+    ConfigOptions,
+    check_json,
+    count,
+    in_one_sentence,
+    new_parser,
+    number_above_0,
+    number_from_0,
+    write_json,
+)
 from kddense.errors import ConfigError
 
 MEGA, GIGA = 1e6, 1e9
@@ -121,18 +130,29 @@ def read_pieces(file: Path, step: int, gradients: float, answers: float) -> Piec
         answers: Bytes of the answers to one image.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is none, or holds no such step.
     """
     try:
         found = json.loads(file.read_text())
-        if 'steps' in found:
-            found = found['steps'][step]
-        rows = {name: float(value) / 1000 for name, value in found['rows'].items() if name != 'teacher'}
-        return Pieces({'plain': rows['plain'], **rows}, int(found['shape'][0]), gradients, answers)
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        steps = found.get('steps', [found])
+        if not 0 <= step < len(steps):
+            raise ConfigError(f'--step {step}: {file} holds {len(steps)}, counted from 0')
+        return _pieces(steps[step], gradients, answers)
+    except ConfigError:
+        raise
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ConfigError(
             f'{file} holds no rows of steps: write it with kddense benchmark --rows … --json ({error!r})'
         ) from error
+
+
+def _pieces(found: Mapping[str, Any], gradients: float, answers: float) -> Pieces:
+    rows = {name: float(value) / 1000 for name, value in found['rows'].items() if name != 'teacher'}
+    images = int(found['shape'][0])
+    faulty = [name for name, seconds in rows.items() if not 0 < seconds < math.inf] + ['shape'] * (images < 1)
+    if faulty:
+        raise ValueError(f'{faulty[0]} must be above 0')
+    return Pieces({'plain': rows['plain'], **rows}, images, gradients, answers)
 
 
 def table(pieces: Pieces, machine: Machine, devices: Sequence[int]) -> tuple[list[dict[str, Any]], str]:
@@ -176,18 +196,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_json(args.json, found)
 
 
+def _bandwidth(text: str) -> float:
+    return math.inf if text == 'inf' else number_above_0(text)
+
+
 def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     usual = Machine()
     parser = new_parser(__doc__)
     parser.add_argument('rows', nargs='?', type=Path, help='what kddense benchmark --rows … --json wrote')
     parser.add_argument('--step', type=int, default=0, help='which, if the file holds several')
-    parser.add_argument('--gradients', type=float, default=0.0, metavar='MB', help='of the student: 4 bytes a weight')
-    parser.add_argument('--answers', type=float, default=0.0, metavar='MB', help='of one image in the cache')
+    parser.add_argument(
+        '--gradients', type=number_from_0, default=0.0, metavar='MB', help='of students: 4 bytes a weight'
+    )
+    parser.add_argument('--answers', type=number_from_0, default=0.0, metavar='MB', help='of one image in the cache')
     parser.add_argument('--devices', nargs='+', type=count, default=[1, 8, 64, 256, 1000])
     parser.add_argument('--per-node', type=count, default=usual.per_node)
     for name in ('inside', 'between', 'disk', 'storage'):
         default = getattr(usual, name) / GIGA
-        parser.add_argument(f'--{name}', type=float, default=default, metavar='GB/s', help=f'{default:g} by default')
+        parser.add_argument(
+            f'--{name}', type=_bandwidth, default=default, metavar='GB/s', help=f'{default:g} by default'
+        )
     parser.add_argument(
         '--measure', nargs='+', type=count, metavar='PROCESSES', help='take steps in so many, 1 among them'
     )

@@ -90,6 +90,48 @@ class TestCommand:
                 main(arguments)
             assert fault in capsys.readouterr().err
 
+    @pytest.mark.parametrize(
+        ('changes', 'step', 'fault'),
+        [
+            (dict(rows=dict(plain=0)), '0', r'\(.*plain must be above 0'),
+            (dict(rows=dict(plain=1.0, online=math.nan)), '0', r'\(.*online must be above 0'),
+            (dict(shape=[0, 64, 64]), '0', r'\(.*shape must be above 0'),
+            ({}, '1', r'^error: --step 1: \S+ holds 1, counted from 0$'),
+            ({}, '-1', r'^error: --step -1: '),
+        ],
+    )
+    def test_rows_that_no_step_has(self, changes, step, fault, tmp_path):
+        (tmp_path / 'f.json').write_text(json.dumps(dict(rows=dict(plain=100.0), shape=[2, 64, 64]) | changes))
+        with pytest.raises(SystemExit, match=fault):
+            main([str(tmp_path / 'f.json'), '--step', step])
+
+    @pytest.mark.parametrize(
+        ('option', 'value', 'fault'),
+        [
+            *(
+                (f'--{name}', value, 'above 0')
+                for name in ('inside', 'disk', 'storage')
+                for value in ('0', '-1', 'nan')
+            ),
+            *(
+                (f'--{name}', value, 'of at least 0')
+                for name in ('gradients', 'answers')
+                for value in ('-1', 'nan', 'inf')
+            ),
+        ],
+    )
+    def test_machines_that_are_none(self, option, value, fault, capsys):
+        with pytest.raises(SystemExit):
+            main([str(RECORD), option, value])
+        assert f"argument {option}: must be a number {fault}, got '{value}'" in capsys.readouterr().err
+
+    def test_answers_in_memory_are_not_read_from_a_disk(self, capsys):
+        tables = []
+        for disk in ('inf', '1e9'):
+            main([str(RECORD), '--answers', '91', '--disk', disk])
+            tables.append(capsys.readouterr().out)
+        assert tables[0] == tables[1]
+
 
 def test_prediction_and_measurement(segmentor, tmp_path):
     """Processors' time of 1, 2 and 4 processes; other jobs on the machine move it a little."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kddense.apps.command_line import count, new_parser
+from kddense.apps.command_line import count, new_parser, number_above_0
 from kddense.configs import find_config, read_config_file
 from kddense.training.settings import steps_of
 
@@ -52,7 +51,7 @@ def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.
     parser.add_argument(
         '--tries',
         nargs='+',
-        type=_factor,
+        type=number_above_0,
         metavar='FACTOR',
         help='try each config with all its weights times each of these, on val, and name the best',
     )
@@ -84,16 +83,6 @@ def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.
         if first != config:
             parser.error(f'--configs: runs of {first} and {config} would share a folder: rename one of the two files')
     return args
-
-
-def _factor(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f'must be a number above 0, got {text!r}')
-    return number
 
 
 def command_of(args: argparse.Namespace) -> str:
