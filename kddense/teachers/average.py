@@ -36,7 +36,7 @@ class AverageTeacher(FrozenTeacher):
         >>> teacher = dict(type='kddense.AverageTeacher', config=dict(model=dict(type='FasterRCNN')), momentum=0.01)
     """
 
-    unkept = 'it follows the student, so that its answers change with every iteration'
+    unkept = 'it follows the student and changes with every iteration: take it out of the kddense.CachedTeacher'
 
     def __init__(
         self,

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-os.environ.setdefault(
-    'CUBLAS_WORKSPACE_CONFIG', ':4096:8'
-)  # before the first matrix product, for the same sums each time
+# Before the first matrix product, for the same sums each time.
+os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 collect_ignore_glob = [] if torch.cuda.is_available() else ['test_*.py']
 
 

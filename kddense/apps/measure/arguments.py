@@ -17,7 +17,18 @@ from .timing import step_times, steps_that_fit
 
 
 def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line, and end the program if options contradict each other."""
+    parser = _parser(description)
+    args = parser.parse_args(arguments)
+    _check_together(parser, args)
+    args.split = args.split or ('val' if args.tries else 'test')
+    args.then_from = args.then_from or args.plain
+    if args.plain:
+        _check_configs(parser, args)
+    return args
+
+
+def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = new_parser(description)
     parser.add_argument('--plain', help="the student's own config: the baseline, and what is tested")
     parser.add_argument('--configs', nargs='*', default=[], help='configs that distil into that student')
@@ -60,7 +71,10 @@ def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.
     parser.add_argument('--json', type=Path, help='also record the table in this file')
     parser.add_argument('--report-only', action='store_true', help='print the table of what is done')
     parser.add_argument('--show', nargs='+', type=Path, help='print recorded tables, and do nothing else')
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if not args.show and not (args.plain and args.work_dir):
         parser.error('give --plain and --work-dir, or --show and recorded tables')
     if args.share_teacher and args.same_time:
@@ -71,18 +85,18 @@ def parse(arguments: Sequence[str] | None, description: str | None) -> argparse.
         parser.error(
             '--tries: weights of --configs are chosen on val, at the same steps: no --split test, --same-time, --then'
         )
-    args.split = args.split or ('val' if args.tries else 'test')
-    args.then_from = args.then_from or args.plain
+
+
+def _check_configs(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.then and args.then_from not in (args.plain, *args.configs):
         parser.error(
             f'--then-from {args.then_from}: it is neither --plain nor one of --configs, so nothing trains its students'
         )
     folders: dict[str, str] = {}
-    for config in (args.plain, *args.configs, *args.then) if args.plain else ():
+    for config in (args.plain, *args.configs, *args.then):
         first = folders.setdefault(Path(config).stem, config)
         if first != config:
             parser.error(f'--configs: runs of {first} and {config} would share a folder: rename one of the two files')
-    return args
 
 
 def command_of(args: argparse.Namespace) -> str:

@@ -49,16 +49,24 @@ def take_over(model: Any, student: str | None) -> None:
     contents = load_checkpoint(student) if student else {}
     if student:
         check_same_model(model.student, contents, student)
-        state: Mapping[str, Any] = contents.get('state_dict', contents)
-        model.student.load_state_dict({key.removeprefix('module.'): one for key, one in state.items()}, strict=False)
-        own = own_state(model)
-        fitting = {key: one for key, one in own_state_in(state).items() if key in own and own[key].shape == one.shape}
-        model.objectives.load_state_dict(
-            {key.removeprefix('objectives.'): one for key, one in fitting.items()}, strict=False
-        )
+        _load(model, contents.get('state_dict', contents))
+    _begin_averages(model, contents.get(KEY, {}))
+
+
+def _load(model: Any, state: Mapping[str, Any]) -> None:
+    """Load the student, and what objectives learnt as far as it fits."""
+    model.student.load_state_dict({key.removeprefix('module.'): one for key, one in state.items()}, strict=False)
+    own = own_state(model)
+    fitting = {key: one for key, one in own_state_in(state).items() if key in own and own[key].shape == one.shape}
+    model.objectives.load_state_dict(
+        {key.removeprefix('objectives.'): one for key, one in fitting.items()}, strict=False
+    )
+
+
+def _begin_averages(model: Any, saved: Mapping[str, Any]) -> None:
     for name, teacher in averages_of(model).items():
-        if name in contents.get(KEY, {}):
-            teacher.model.load_state_dict(contents[KEY][name])
+        if name in saved:
+            teacher.model.load_state_dict(saved[name])
         else:
             teacher.check_is(model.student)
             teacher.begin(model.student)

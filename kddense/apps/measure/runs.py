@@ -27,9 +27,7 @@ from .result import SAME_TIME, Result, read_result, this_machine, write_result
 from .shared_teacher import share_teacher
 
 DONE = 'result.json'
-BEGUN = (
-    'settings.sha256'  # of what a run was begun with, so that it is not gone on with, or taken for done, with others
-)
+BEGUN = 'settings.sha256'  # of what a run was begun with: with other settings it is neither resumed nor taken for done
 STUDENT = 'STUDENT'  # in a config, {{$STUDENT:path}}: the checkpoint that a continued run begins with
 
 

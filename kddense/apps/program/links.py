@@ -141,9 +141,9 @@ def _for_each_seed(row: str, written: Mapping[str, Any], seeds: Any) -> Iterator
         return
     for place, fault in faults(seeds, Sequence[int], 'seeds'):
         raise ConfigError(fault, place)
-    several = {name for name, one in written.items() if isinstance(one, Mapping) and 'seed' not in one}
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f'must be different ones, got {seeds!r}', 'seeds')
+    several = {name for name, one in written.items() if isinstance(one, Mapping) and 'seed' not in one}
     if row not in several:
         yield row, written[row]
         return
@@ -192,6 +192,14 @@ def _link(name: str, written: Any, command: str) -> Link:
     row = written.get('row', name)
     has_own_seed = 'seed' in written and 'row' not in written
     written = {key: one for key, one in written.items() if key != 'row'}
+    _check_keys(written, where)
+    arguments = {'command': command, **written}
+    _check_command(arguments['command'], f'{where}.command' if 'command' in written else 'command')
+    needs = tuple(dict.fromkeys(_named_in(written)))
+    return Link(**arguments, name=name, row=row, has_own_seed=has_own_seed, needs=needs)
+
+
+def _check_keys(written: Mapping[str, Any], where: str) -> None:
     for key in written:
         if key not in KNOWN:
             raise ConfigError(no_such_key(key, KNOWN), where)
@@ -199,8 +207,6 @@ def _link(name: str, written: Any, command: str) -> Link:
             raise ConfigError(fault, f'{where}.{place}')
     if 'config' not in written:
         raise ConfigError(" needs the key 'config', a training config", where)
-    arguments = {'command': command, **written}
-    _check_command(arguments['command'], f'{where}.command' if 'command' in written else 'command')
     if written.get('same_time') and len(written['same_time']) != 2:
         raise ConfigError(
             f"must name two links, ('plain', 'student'), got {written['same_time']!r}", f'{where}.same_time'
@@ -210,8 +216,6 @@ def _link(name: str, written: Any, command: str) -> Link:
             raise ConfigError(f'trains nothing, so {key} has no meaning: remove it', f'{where}.ensemble')
     if (steps := written.get('steps')) is not None and steps < 1:
         raise ConfigError(f'must be at least 1, got {steps}', f'{where}.steps')
-    needs = tuple(dict.fromkeys(_named_in(written)))
-    return Link(**arguments, name=name, row=row, has_own_seed=has_own_seed, needs=needs)
 
 
 def _check_command(command: str, key: str) -> None:

@@ -107,7 +107,8 @@ class RouteHook(AddedHook):
         lost = [file for _, file in self._resumed or () if Path(file).name not in files]
         if lost:
             raise ValueError(
-                f"route.folder: '{Path(candidates[0]).parent}' lacks {Path(lost[0]).name}, where the resumed training went"
+                f"route.folder: '{Path(candidates[0]).parent}' lacks {Path(lost[0]).name}, where the resumed training went: "
+                'put it back, or train anew without --resume'
             )
         return [(start, files[Path(file).name]) for start, file in self._resumed or ()]
 

@@ -94,7 +94,9 @@ def test_seeds_make_pairs_and_a_table_with_a_row_of_the_same_time(toy, capsys):
         wide = version.link.row in ('teacher', 'assistant')
         result = dict(link=name, row=version.link.row, learns_from=[], config='x', seed=version.link.seed, commands=[])
         measured = {} if version.link.row == 'pretrain' else dict(mIoU=scores[name])
-        result |= dict(steps={0: 14, 1: 8}[version.link.seed] if longer else 4, scores=measured, parameters=9 if wide else 3)
+        result |= dict(
+            steps={0: 14, 1: 8}[version.link.seed] if longer else 4, scores=measured, parameters=9 if wide else 3
+        )
         version.folder.mkdir(parents=True)
         (version.folder / 'result.json').write_text(json.dumps(result | dict(minutes=minutes[name])))
     assert versions['longer-0'].steps_in_that_time(versions) == 14, 'the assistant counts, the teacher does not'
@@ -102,7 +104,9 @@ def test_seeds_make_pairs_and_a_table_with_a_row_of_the_same_time(toy, capsys):
     assert toy.run(file, 'work', '--json', 'measured.json') == 0
     table = json.loads((toy.folder / 'measured.json').read_text())
     (row,) = table['rows']
-    assert (row['config'], row['paired_mean'], row['same_time']['paired_mean']) == ('student', 1.25, 1.25), 'of both seeds'
+    assert (row['config'], row['paired_mean'], row['same_time']['paired_mean']) == ('student', 1.25, 1.25), (
+        'of both seeds'
+    )
     assert table['plain_same_time']['steps'] == 14
     said = capsys.readouterr().out
     assert '| student' in said
