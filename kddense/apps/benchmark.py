@@ -46,7 +46,7 @@ from kddense.apps.made_up_batch import made_up_batch
 from kddense.apps.onnx_latency import measure_files
 from kddense.apps.onnx_latency import table as onnx_table
 from kddense.apps.step_rows import ROWS, measure_rows, table
-from kddense.apps.steps import build, one_exchange, optimizers_of, plain_forward, reference_teacher, step
+from kddense.apps.steps import build, check_model, one_exchange, optimizers_of, plain_forward, reference_teacher, step
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.distiller import Distiller
 from kddense.errors import ConfigError
@@ -213,6 +213,8 @@ def _of_config(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
         return {**setting, **read}, loading.table(read)
     if 'model' not in config or not is_distiller(config.model):
         raise ConfigError(f"--config '{args.config}' distils nothing: its model is no kddense.Distiller")
+    check_model(config.model)
+    _check_device(args.device)
     setting['shape'] = args.shape
     if args.rows:
         rows = measure_rows(config, tuple(args.shape), args.device, args.rows, args.rounds, clock=args.clock)
@@ -220,6 +222,14 @@ def _of_config(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     costs = measure(config, tuple(args.shape), args.device, args.rounds, clock=args.clock)
     setting |= {'device': args.device, 'threads': torch.get_num_threads()}
     return {**setting, **costs.as_dict()}, _report(costs)
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition('. ')[0]
+        raise ConfigError(f': PyTorch has no device {device!r} here ({reason})', '--device') from error
 
 
 def _report(costs: Costs) -> str:
@@ -256,4 +266,7 @@ def _parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--json', type=Path, help='also write the figures to this file')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.views and args.rows:
+        parser.error('--views times the reading of images, --rows steps: give one of the two')
+    return args

@@ -22,7 +22,7 @@ from torch import distributed, nn
 from kddense.apps.command_line import change_config
 from kddense.apps.made_up_batch import made_up_batch
 from kddense.apps.scale import Machine, Pieces, predict
-from kddense.apps.steps import build, optimizers_of, step
+from kddense.apps.steps import build, check_model, optimizers_of, step
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError
 from kddense.teachers.cache import versions
@@ -58,6 +58,7 @@ def measure_processes(
     change_config(config, options or {})
     if 'model' not in config or not is_distiller(config.model):
         raise ConfigError(f"--config '{name}' distils nothing: its model is no kddense.Distiller")
+    check_model(config.model, alone=False)
     measured = {number: _in_processes(number, config, shape, rounds) for number in sorted({*numbers, 2})}
     gradients = measured[2].pop('gradients')
     seconds = measured[2].pop('exchange')

@@ -25,6 +25,7 @@ from kddense.distiller import Distiller
 from kddense.errors import ConfigError
 from kddense.exchange import Batch
 from kddense.report.costs import median_ratio, timed
+from kddense.teachers import CachedTeacher
 from kddense.teachers.cache import versions
 from kddense.training.quantised import quantising_hook
 
@@ -158,7 +159,17 @@ def _row(name: str, config: Config, shape: tuple[int, int, int], device: str, fo
     if name == 'shared':
         twice = (number // 2 for number in numbers)
         return [(1 / STUDENTS, lambda: take(next(twice))), (1 - 1 / STUDENTS, lambda: take(next(twice)))]
+    if kept is not None:
+        take()
+        _write_out(distiller)
     return [(1, take)]
+
+
+def _write_out(distiller: Distiller) -> None:
+    """Write answers that wait in memory for others to share their file, so that they are read from disk."""
+    for teacher in distiller.teachers.values():
+        if isinstance(teacher, CachedTeacher) and teacher.asked:
+            teacher.store.flush()
 
 
 def _step(

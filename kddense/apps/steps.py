@@ -14,13 +14,38 @@ from torch import Tensor
 from kddense.distiller import Distiller
 from kddense.distiller.build import build_teachers
 from kddense.distiller.written import objectives_of
+from kddense.errors import ConfigError
 from kddense.exchange import Answer, ImageFormat, Question
-from kddense.pretrained import untrained
-from kddense.registry import MODELS
+from kddense.pretrained import uncached, untrained
+from kddense.registry import MODELS, TEACHERS
 from kddense.taps import Taps
-from kddense.teachers import ModelTeacher
+from kddense.teachers import FrozenTeacher, ModelTeacher, is_one_teacher
 
 MEASURED = ('every', 'on')  # of a weight that sets itself: when, and by which features
+
+
+def check_model(model: Mapping[str, Any], alone: bool = True) -> None:
+    """Check that steps of a distiller can be timed.
+
+    Args:
+        model: Its config.
+        alone: Whether its teacher is to be timed alone too.
+
+    Raises:
+        ConfigError: If it has no objective or no teacher, or one that cannot be timed so.
+    """
+    teacher = model.get('teacher')
+    if not teacher or not model.get('objectives'):
+        raise ConfigError(
+            ': none is there, so a step asks no teacher', f'model.{"objectives" if teacher else "teacher"}'
+        )
+    if not alone:
+        return
+    if not is_one_teacher(teacher):
+        raise ConfigError(f': one teacher can be timed, not several ({", ".join(teacher)}): keep one', 'model.teacher')
+    kind = TEACHERS.get(str(uncached(teacher).get('type', FrozenTeacher.__name__)))
+    if kind is not None and not issubclass(kind, ModelTeacher):
+        raise ConfigError(f': only a teacher of one model can be timed, not a {kind.__name__}', 'model.teacher.type')
 
 
 def build(

@@ -17,6 +17,7 @@ from kddense.apps.steps import build
 from kddense.objectives.shares import GradientShare
 from kddense.registry import MODELS
 from kddense.teachers import FrozenTeacher
+from kddense.teachers.cache.store import _Shard
 
 from ..helpers.clocks import counting_clock
 
@@ -101,6 +102,15 @@ def test_whole_steps_stand_beside_the_plain_one(name, request):
     assert f'{found["to_plain"]["cached"]:10.3f}' in printed
 
 
+@pytest.mark.parametrize('name', ['cached', 'fast'])
+def test_answers_are_read_from_disk(name, segmentor, monkeypatch):
+    read = _Shard.read
+    keys = []
+    monkeypatch.setattr(_Shard, 'read', lambda self, key: [keys.append(key), read(self, key)][1])
+    measure_rows(segmentor.distilled(), (2, 64, 64), 'cpu', [name], rounds=2, warmup=1)
+    assert len(keys) == 2 * 3  # images of each step
+
+
 def test_a_quantised_student_stands_beside_the_plain_one(segmentor):
     config = segmentor.distilled()
     with pytest.raises(ValueError, match='the config of the run has no kddense.QuantiseHook'):
@@ -150,6 +160,40 @@ class TestMeanSteps:
 def test_rows_of_a_gpu_are_refused_without_one(name, segmentor):
     with pytest.raises(ValueError, match=f"^--rows: the row '{name}' is one of a GPU: add --device cuda"):
         measure_rows(segmentor.distilled(), (2, 64, 64), 'cpu', ['online', name])
+
+
+@pytest.mark.parametrize(
+    ('changes', 'options', 'message'),
+    [
+        (dict(teacher=None), [], r'model\.teacher: none is there'),
+        (dict(objectives={}), [], r'model\.objectives: none is there'),
+        (
+            dict(teacher=dict(a=dict(config='a.py'), b=dict(config='b.py'))),
+            [],
+            r'model\.teacher: .* not several \(a, b\)',
+        ),
+        (dict(teacher=dict(type='kddense.AverageTeacher')), [], r'model\.teacher\.type: only .* not a AverageTeacher'),
+        (
+            dict(teacher=dict(type='kddense.CachedTeacher', folder='f', teacher=dict(type='kddense.EnsembleTeacher'))),
+            [],
+            r'model\.teacher\.type: only .* not a EnsembleTeacher',
+        ),
+        ({}, ['--device', 'gpu'], r"--device: PyTorch has no device 'gpu' here \("),
+    ],
+)
+@pytest.mark.parametrize('rows', [[], ['--rows', 'online']], ids=['parts', 'rows'])
+def test_what_cannot_be_timed(changes, options, message, rows, segmentor, tmp_path):
+    config = segmentor.distilled()
+    config.model.update(changes)
+    config.dump(tmp_path / 'config.py')
+    with pytest.raises(SystemExit, match=f'^error: {message}'):
+        main(['--config', str(tmp_path / 'config.py'), *rows, *options])
+
+
+def test_reading_and_steps_are_not_timed_together(capsys):
+    with pytest.raises(SystemExit):
+        main(['--config', 'config.py', '--views', '1', '--rows', 'online'])
+    assert '--views times the reading of images, --rows steps: give one of the two' in capsys.readouterr().err
 
 
 def test_rows_are_asked_for_on_the_command_line(segmentor, tmp_path, capsys):
