@@ -138,7 +138,8 @@ class ModelTeacher(Teacher):
         self.view.look_at(model)
 
     def identity(self) -> dict[str, str]:
-        options = (self.input_scale, self.class_map, self.dtype, self.memory_format, self.images.key, self.image_format)
+        memory_format = torch.channels_last if _is_channels_last(self.model) else self.memory_format
+        options = (self.input_scale, self.class_map, self.dtype, memory_format, self.images.key, self.image_format)
         about = f'{type(self).__name__} {options} {self._compile_options} {self.model_text()}'
         return dict(weights=hash_of(self.model.state_dict()), teacher=hash_of({about: torch.zeros(0)}))
 
@@ -233,6 +234,14 @@ class ModelTeacher(Teacher):
         found = torch.autograd.grad(total, tensors, retain_graph=True, allow_unused=True)  # type: ignore[arg-type]
         pairs = zip(found, tensors, strict=True)
         return [in_float32(torch.zeros_like(value) if gradient is None else gradient) for gradient, value in pairs]
+
+
+def _is_channels_last(model: nn.Module) -> bool:
+    """Tell in which memory format a model computes: :class:`kddense.ChannelsLastHook` moves teachers too, and last bits."""
+    return any(
+        one.dim() == 4 and not one.is_contiguous() and one.is_contiguous(memory_format=torch.channels_last)
+        for one in model.parameters()
+    )
 
 
 def _flat(losses: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:

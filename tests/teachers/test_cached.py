@@ -547,7 +547,9 @@ def test_arguments_of_a_module_tell_teachers_apart(tmp_path):
             teacher.answer(Question(frozenset({''})), batch)
             teacher.store.flush()
         else:
-            with pytest.raises(ValueError, match='holds answers of another teacher: its config or its options differ'):
+            with pytest.raises(
+                ValueError, match='holds answers of another teacher: its config, its options or its memory'
+            ):
                 teacher.answer(Question(frozenset({''})), batch)
     assert teacher.read == 1
 
@@ -656,3 +658,11 @@ def test_unlabelled_images_that_do_not_say_which_variant_they_are(tmp_path):
     )
     with pytest.raises(ValueError, match=words):
         train(model_of('pixels', tmp_path), data)
+
+
+def test_the_memory_format_in_which_a_teacher_computes_is_its_own():
+    options = [dict(config=SEGMENTOR, checkpoint=None, channels_last=last) for last in (False, False, True)]
+    teacher, moved, last = (build_teacher(one, 'teacher') for one in options)
+    moved.to(memory_format=torch.channels_last)  # as kddense.ChannelsLastHook does
+    identities = [one.identity()['teacher'] for one in (teacher, moved, last)]
+    assert identities[0] != identities[1] == identities[2]

@@ -20,6 +20,7 @@ SAMPLERS = {
     'DefaultSampler': 'kddense.VariantSampler',
     'InfiniteSampler': 'kddense.InfiniteVariantSampler',
 }
+CHANNELS_LAST = 'ChannelsLastHook'  # teachers compute in that format too, which moves last bits
 KEPT = ('CachedTeacher', 'VariantDataset', 'VariantSampler', 'InfiniteVariantSampler')
 
 
@@ -51,12 +52,18 @@ def share_teacher(config: Config, variants: int, folder: Path) -> None:
     if is_distiller(config.model) and config.model.get('teacher'):
         places = (config, config.model, config.model.get('student') or {})
         images = [loader.dataset, *(place.get('data_preprocessor') for place in places)]
-        config.model.teacher = _kept(config.model.teacher, images, folder)
+        others = [CHANNELS_LAST] if _has_hook(config, CHANNELS_LAST) else []
+        config.model.teacher = _kept(config.model.teacher, images + others, folder)
     add_import(config)
 
 
+def _has_hook(config: Config, name: str) -> bool:
+    hooks = [*(config.get('custom_hooks') or []), *(config.get('default_hooks') or {}).values()]
+    return any(hook is not None and name_of(hook['type']) == name for hook in hooks)
+
+
 def _kept(teacher: Mapping[str, Any], images: Sequence[Any], folder: Path) -> dict[str, Any]:
-    """Return the config of one teacher, or of several by name, whose answers are kept."""
+    """Return the config of one teacher, or of several by name, whose answers are kept; ``images`` is what moves them too."""
     if not is_one_teacher(teacher):
         return {name: _kept(one, images, folder) for name, one in teacher.items()}
     name = name_of(teacher.get('type', 'FrozenTeacher'))

@@ -24,7 +24,7 @@ OWN = ('kddense', 'mmengine')  # whose layers hold those of others
 WORDS = {
     'layout': 'in a form of another version of kddense',
     'weights': 'of a teacher with other weights',
-    'teacher': 'of another teacher: its config or its options differ',
+    'teacher': 'of another teacher: its config, its options or its memory format (channels_last, ChannelsLastHook) differ',
     'student': "about images in another format of the student's: its data_preprocessor differs",
     'images': 'about {0} images where the data set has {1}',
     'seed': 'about variants of the seed {0}, not {1}',

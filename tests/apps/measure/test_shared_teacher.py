@@ -65,6 +65,19 @@ def test_students_that_prepare_images_otherwise_share_no_folder(place, tmp_path)
     assert folders[0] == folders[1] != folders[2]
 
 
+@pytest.mark.parametrize('place', ['custom_hooks', 'default_hooks'])
+def test_students_in_another_memory_format_share_no_folder(place, tmp_path):
+    folders = []
+    for has in (False, True):
+        config = config_of(TEACHER)
+        hook = dict(type='kddense.ChannelsLastHook')
+        if has:
+            config[place] = [hook] if place == 'custom_hooks' else dict(fast=hook, checkpoint=None)
+        share_teacher(config, 3, tmp_path)
+        folders.append(config.model.teacher.folder)
+    assert folders[0] != folders[1]
+
+
 def test_what_keeps_its_answers_already_stays(tmp_path):
     teacher = dict(TEACHER, type='kddense.CachedTeacher', folder='mine')
     config = shared(teacher, tmp_path=tmp_path)
