@@ -19,7 +19,7 @@ from kddense.exchange import Answer, ImageFormat, Question
 from kddense.pretrained import uncached, untrained
 from kddense.registry import MODELS, TEACHERS
 from kddense.taps import Taps
-from kddense.teachers import FrozenTeacher, ModelTeacher, is_one_teacher
+from kddense.teachers import AverageTeacher, FrozenTeacher, ModelTeacher, is_one_teacher
 
 MEASURED = ('every', 'on')  # of a weight that sets itself: when, and by which features
 
@@ -44,8 +44,10 @@ def check_model(model: Mapping[str, Any], alone: bool = True) -> None:
     if not is_one_teacher(teacher):
         raise ConfigError(f': one teacher can be timed, not several ({", ".join(teacher)}): keep one', 'model.teacher')
     kind = TEACHERS.get(str(uncached(teacher).get('type', FrozenTeacher.__name__)))
-    if kind is not None and not issubclass(kind, ModelTeacher):
-        raise ConfigError(f': only a teacher of one model can be timed, not a {kind.__name__}', 'model.teacher.type')
+    if kind is not None and (issubclass(kind, AverageTeacher) or not issubclass(kind, ModelTeacher)):
+        raise ConfigError(
+            f': only a trained teacher of one model can be timed, not a {kind.__name__}', 'model.teacher.type'
+        )
 
 
 def build(

@@ -661,7 +661,7 @@ def test_unlabelled_images_that_do_not_say_which_variant_they_are(tmp_path):
 
 
 def test_the_memory_format_in_which_a_teacher_computes_is_its_own():
-    options = [dict(config=SEGMENTOR, checkpoint=None, channels_last=last) for last in (False, False, True)]
+    options = [tiny.teacher_of(SEGMENTOR, 'mmseg', channels_last=last) for last in (False, False, True)]
     teacher, moved, last = (build_teacher(one, 'teacher') for one in options)
     moved.to(memory_format=torch.channels_last)  # as kddense.ChannelsLastHook does
     identities = [one.identity()['teacher'] for one in (teacher, moved, last)]
