@@ -144,7 +144,8 @@ def test_graphs_of_a_teacher_are_refused_beside_the_student(options):
 
 def test_other_compiling_is_not_refused():
     teacher = tiny.teacher_of(TEACHER, 'mmseg', compile=dict(mode='max-autotune-no-cudagraphs'))
-    tiny.distiller(STUDENT, teacher, OBJECTIVES, 'mmseg', side_stream=True)
+    model = tiny.distiller(STUDENT, teacher, OBJECTIVES, 'mmseg', side_stream=True)
+    assert model.side_stream.is_on
 
 
 def test_it_is_true_or_false():
