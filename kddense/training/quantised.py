@@ -17,6 +17,7 @@ from kddense.quantisation.scales import KEY
 from kddense.registry import name_of
 
 from .quantise import QuantiseHook
+from .settings import hooks_in
 
 HAS_NONE = 'the checkpoint is of a run with a kddense.QuantiseHook, and this config has none'
 
@@ -77,7 +78,7 @@ def quantising_hook(config: Mapping[str, Any]) -> QuantiseHook:
 
 def quantising_config(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the config of the hook by which a run quantises; ``None`` if it does not."""
-    return next(filter(is_quantising, _hooks_of(config)), None)
+    return next(filter(is_quantising, hooks_in(config)), None)
 
 
 def is_quantising(hook: Any) -> bool:
@@ -98,10 +99,6 @@ def drop_quantising(config: Config) -> None:
         name: hook for name, hook in (config.get('default_hooks') or {}).items() if not is_quantising(hook)
     }
     config.custom_hooks = [hook for hook in config.get('custom_hooks') or [] if not is_quantising(hook)]
-
-
-def _hooks_of(config: Mapping[str, Any]) -> list[Any]:
-    return [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
 
 
 def _say_float() -> None:

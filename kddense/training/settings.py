@@ -99,6 +99,11 @@ def _stretch(scheduler: dict[str, Any], before: int, after: int) -> None:
         scheduler['milestones'] = [round(milestone * after / before) for milestone in scheduler['milestones']]
 
 
+def hooks_in(config: Mapping[str, Any]) -> list[Any]:
+    """Return the hooks of a config, as they are written."""
+    return [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
+
+
 def add_import(config: Config) -> None:
     """Let a config import kddense, whose parts it names."""
     imports = config.get('custom_imports') or dict(imports=[], allow_failed_imports=False)

@@ -14,7 +14,7 @@ from kddense.configs import is_distiller
 from kddense.errors import ConfigError
 from kddense.registry import name_of
 from kddense.teachers import is_one_teacher
-from kddense.training.settings import add_import
+from kddense.training.settings import add_import, hooks_in
 
 SAMPLERS = {
     'DefaultSampler': 'kddense.VariantSampler',
@@ -58,8 +58,7 @@ def share_teacher(config: Config, variants: int, folder: Path) -> None:
 
 
 def _has_hook(config: Config, name: str) -> bool:
-    hooks = [*(config.get('custom_hooks') or []), *(config.get('default_hooks') or {}).values()]
-    return any(hook is not None and name_of(hook['type']) == name for hook in hooks)
+    return any(hook is not None and name_of(hook['type']) == name for hook in hooks_in(config))
 
 
 def _kept(teacher: Mapping[str, Any], images: Sequence[Any], folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from kddense.configs import find_config, is_distiller, read_config, read_config_
 from kddense.errors import ConfigError, within
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
-from kddense.training.settings import add_import, steps_of, stretched
+from kddense.training.settings import add_import, hooks_in, steps_of, stretched
 
 from .links import REFERENCE, Link, Programme, replaced
 from .sizes import resized
@@ -162,8 +162,7 @@ def _preprocessor(own: Mapping[str, Any], trained_on: Mapping[str, Any]) -> dict
 
 
 def _continue_bit_for_bit(config: Config) -> None:
-    hooks = [*(config.get('custom_hooks') or []), *(config.get('default_hooks') or {}).values()]
-    if not any(isinstance(one, Mapping) and one.get('type') == 'kddense.RandomStateHook' for one in hooks):
+    if not any(isinstance(one, Mapping) and one.get('type') == 'kddense.RandomStateHook' for one in hooks_in(config)):
         config.merge_from_dict({'default_hooks.random_state': dict(type='kddense.RandomStateHook')})
     add_import(config)
 
