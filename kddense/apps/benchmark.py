@@ -46,8 +46,8 @@ from kddense.apps.made_up_batch import made_up_batch
 from kddense.apps.onnx_latency import measure_files
 from kddense.apps.onnx_latency import table as onnx_table
 from kddense.apps.step_rows import ROWS, measure_rows, table
-from kddense.apps.steps import build, check_model, one_exchange, optimizers_of, plain_forward, reference_teacher, step
-from kddense.configs import find_config, is_distiller, read_config_file
+from kddense.apps.steps import build, check_config, one_exchange, optimizers_of, plain_forward, reference_teacher, step
+from kddense.configs import find_config, read_config_file
 from kddense.distiller import Distiller
 from kddense.errors import ConfigError
 from kddense.exchange import Answer, Batch
@@ -211,9 +211,7 @@ def _of_config(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if args.views:
         read = loading.measure_loading(config, args.views, args.rounds, clock=args.clock)
         return {**setting, **read}, loading.table(read)
-    if 'model' not in config or not is_distiller(config.model):
-        raise ConfigError(f"--config '{args.config}' distils nothing: its model is no kddense.Distiller")
-    check_model(config.model)
+    check_config(config, args.config)
     _check_device(args.device)
     setting['shape'] = args.shape
     if args.rows:

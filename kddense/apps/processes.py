@@ -22,9 +22,8 @@ from torch import distributed, nn
 from kddense.apps.command_line import change_config
 from kddense.apps.made_up_batch import made_up_batch
 from kddense.apps.scale import Machine, Pieces, predict
-from kddense.apps.steps import build, check_model, optimizers_of, step
-from kddense.configs import find_config, is_distiller, read_config_file
-from kddense.errors import ConfigError
+from kddense.apps.steps import build, check_config, optimizers_of, step
+from kddense.configs import find_config, read_config_file
 from kddense.teachers.cache import versions
 
 ROWS = ('plain', 'online')
@@ -56,9 +55,7 @@ def measure_processes(
     """
     config = read_config_file(find_config(name), '--config')
     change_config(config, options or {})
-    if 'model' not in config or not is_distiller(config.model):
-        raise ConfigError(f"--config '{name}' distils nothing: its model is no kddense.Distiller")
-    check_model(config.model, alone=False)
+    check_config(config, name, alone=False)
     measured = {number: _in_processes(number, config, shape, rounds) for number in sorted({*numbers, 2})}
     gradients = measured[2].pop('gradients')
     seconds = measured[2].pop('exchange')

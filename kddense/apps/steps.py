@@ -11,6 +11,7 @@ import torch
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor
 
+from kddense.configs import is_distiller
 from kddense.distiller import Distiller
 from kddense.distiller.build import build_teachers
 from kddense.distiller.written import objectives_of
@@ -24,16 +25,20 @@ from kddense.teachers import AverageTeacher, FrozenTeacher, ModelTeacher, is_one
 MEASURED = ('every', 'on')  # of a weight that sets itself: when, and by which features
 
 
-def check_model(model: Mapping[str, Any], alone: bool = True) -> None:
-    """Check that steps of a distiller can be timed.
+def check_config(config: Mapping[str, Any], name: str, alone: bool = True) -> None:
+    """Check that steps of a config that distils can be timed.
 
     Args:
-        model: Its config.
+        config: A training config.
+        name: What ``--config`` calls it.
         alone: Whether its teacher is to be timed alone too.
 
     Raises:
-        ConfigError: If it has no objective or no teacher, or one that cannot be timed so.
+        ConfigError: If it distils nothing, has no objective or no teacher, or one that cannot be timed so.
     """
+    if 'model' not in config or not is_distiller(config['model']):
+        raise ConfigError(f"--config '{name}' distils nothing: its model is no kddense.Distiller")
+    model = config['model']
     teacher = model.get('teacher')
     if not teacher or not model.get('objectives'):
         raise ConfigError(
