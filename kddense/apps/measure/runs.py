@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.settings import add_import, setting_of, steps_of, stretched
 
+from .outcome import newest_metrics, parameters_in, scores_in, steps_done
 from .result import SAME_TIME, Result, read_result, this_machine, write_result
 from .shared_teacher import share_teacher
 
@@ -129,13 +130,13 @@ def run(plan: Plan, job: Job) -> Result:
 
 def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
-    config, trained = _config(plan, job)
+    config, trained, others = _config(plan, job)
     write_whole(folder / BEGUN, settings_digest(plan, job).encode())
     started = time.time()
-    options = [f'randomness.seed={job.seed}', *plan.options]
     # With --resume and nothing to go on from, a config's load_from would be ignored.
     resume = ['--resume'] if find_checkpoint(folder) else []
-    commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, *resume, '--cfg-options', *options)]
+    options = ['--cfg-options', f'randomness.seed={job.seed}', *others]
+    commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, *resume, *options)]
     seconds = time.time() - started
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
@@ -146,7 +147,7 @@ def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
         config=job.config,
         role=job.role,
         seed=job.seed,
-        steps=steps_of(config)[0],
+        steps=steps_done(checkpoint, steps_of(config)[1]),
         scores=scores_in(json.loads(newest_metrics(folder / 'test').read_text())),
         seconds=seconds,
         parameters=parameters_in(checkpoint),
@@ -158,14 +159,18 @@ def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
     )
 
 
-def _config(plan: Plan, job: Job) -> tuple[Config, str]:
-    """Return what is trained, and the file of it: the config itself, or one in the run's folder if something is changed."""
+def _config(plan: Plan, job: Job) -> tuple[Config, str, tuple[str, ...]]:
+    """Return what is trained, the file of it, and the options that are not in that file.
+
+    The file is the config itself, or one in the run's folder if something is changed. That one holds the options: given
+    again they would undo the change, a longer schedule say.
+    """
     file = find_config(job.config)
     config = read_config_file(file)
     config.merge_from_dict(parsed(plan.options))
     stretches = job.role == SAME_TIME and plan.same_time_steps is not None
     if not stretches and not plan.channels_last and plan.variants is None:
-        return config, file
+        return config, file, plan.options
     if stretches:
         config = stretched(config, plan.same_time_steps or 0)
     if plan.channels_last:
@@ -174,7 +179,7 @@ def _config(plan: Plan, job: Job) -> tuple[Config, str]:
         share_teacher(config, plan.variants, plan.work_dir / 'answers')
     file = str(plan.folder(job) / 'trained.py')
     config.dump(file)
-    return config, file
+    return config, file, ()
 
 
 def other_settings(plan: Plan, job: Job) -> str | None:
@@ -210,12 +215,6 @@ def use_channels_last(config: Config) -> None:
     """Add the hook that brings the student into the channels-last memory format."""
     add_import(config)
     config.custom_hooks = [*(config.get('custom_hooks') or []), dict(type='kddense.ChannelsLastHook')]
-
-
-def scores_in(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a test measured, COCO's fractions as percentages, without its times."""
-    scores = {key: value for key, value in metrics.items() if isinstance(value, (int, float)) and 'time' not in key}
-    return {key: round(100 * value if key.startswith('coco/') else value, 6) for key, value in scores.items()}
 
 
 def done(plan: Plan) -> tuple[list[Result], list[str]]:
@@ -272,20 +271,6 @@ def _tested(plan: Plan, job: Job, folder: Path) -> tuple[Config, str]:
     file = str(folder / 'tested.py')
     config.dump(file)
     return config, file
-
-
-def newest_metrics(folder: Path) -> Path:
-    """Return the metrics that the last test in ``folder`` wrote: ``<timestamp>/<timestamp>.json``."""
-    return max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
-
-
-def parameters_in(checkpoint: Path) -> int:
-    """Return how many numbers the student of a checkpoint learnt, running statistics aside."""
-    from kddense.compat import load_checkpoint
-
-    weights = load_checkpoint(checkpoint)['state_dict']
-    statistics = ('running_mean', 'running_var', 'num_batches_tracked')
-    return sum(value.numel() for key, value in weights.items() if not key.endswith(statistics))
 
 
 def parsed(options: Sequence[str]) -> dict[str, Any]:

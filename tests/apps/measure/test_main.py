@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from kddense.apps.measure import arguments, main, runs
+from kddense.apps.measure import arguments, main, outcome, runs
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,9 +20,8 @@ ROOT = Path(__file__).parents[3]
 def project(segmentor, python, tmp_path_factory):
     """One seed of the plain student, with and without more time, and of a distilled one."""
     folder = tmp_path_factory.mktemp('measured')
-    short = dict(train_cfg__max_iters=2, train_cfg__val_interval=2)
-    segmentor.plain(**short).dump(folder / 'plain.py')
-    segmentor.distilled(**short).dump(folder / 'distilled.py')
+    segmentor.plain().dump(folder / 'plain.py')
+    segmentor.distilled().dump(folder / 'distilled.py')
     (folder / 'runs').mkdir()
     # Timed before: 1.5 plain steps in the time of a distilled one.
     (folder / 'runs' / 'step_times.json').write_text(json.dumps(dict(ratio={'plain.py': 1.0, 'distilled.py': 1.5})))
@@ -46,7 +45,7 @@ COMMAND = [
     '--package',
     'mmseg',
 ]
-COMMAND += ['--same-time', '--channels-last']
+COMMAND += ['--same-time', '--channels-last', '--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
 
 
 @pytest.fixture
@@ -68,6 +67,22 @@ def test_it_trains_tests_and_records(at_work):
     low, high = row['images_ci95']
     assert low - 1e-6 <= high
     assert 'seed_0' in row['commands'][0]
+
+
+def test_options_do_not_take_the_same_time_back(at_work):
+    """The length that a person gave is that of the other rows."""
+    lengths = {path.parents[1].name: path.stem for path in at_work.glob('runs/*/seed_0/iter_*.pth')}
+
+    assert lengths == {'plain': 'iter_2', 'distilled': 'iter_2', 'plain_same-time-3': 'iter_3'}
+
+
+def test_a_row_is_as_long_as_its_checkpoint_says(at_work, tmp_path):
+    """A run may have stopped before its config's end, or been given another one."""
+    saved = torch.load(at_work / 'runs/plain/seed_0/iter_2.pth', weights_only=False)
+    torch.save(dict(saved, meta=dict(saved['meta'], epoch=1)), tmp_path / 'last.pth')
+
+    assert outcome.steps_done(tmp_path / 'last.pth', 'iterations') == 2
+    assert outcome.steps_done(tmp_path / 'last.pth', 'epochs') == 1
 
 
 @pytest.mark.parametrize('begun', [False, True])
@@ -124,7 +139,7 @@ def test_what_goes_on_from_a_trained_student_begins_with_its_weights(
     shutil.copytree(project, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('STUDENT', raising=False)
-    resting = segmentor.plain(train_cfg__max_iters=1, train_cfg__val_interval=2, optim_wrapper__optimizer__lr=0.0)
+    resting = segmentor.plain(optim_wrapper__optimizer__lr=0.0)
     resting.param_scheduler = []
     resting.pop('load_from', None)
     resting.dump('goes_on.py')
@@ -137,12 +152,12 @@ def test_what_goes_on_from_a_trained_student_begins_with_its_weights(
     began, ended = (torch.load(f'runs/{name}', weights_only=False)['state_dict'] for name in CHECKPOINTS)
     assert torch.equal(began['backbone.layer1.0.conv1.weight'], ended['backbone.layer1.0.conv1.weight'])
     row = json.loads(Path('then.json').read_text())['rows'][1]
-    assert (row['config'], row['begins_from'], row['steps']) == ('goes_on.py', 'distilled.py', 1)
+    assert (row['config'], row['begins_from'], row['steps']) == ('goes_on.py', 'distilled.py', 2)
     assert row['paired_mean'] is not None
     assert 'STUDENT' not in os.environ
 
 
-CHECKPOINTS = ['distilled/seed_0/iter_2.pth', 'goes_on_from_distilled/seed_0/iter_1.pth']
+CHECKPOINTS = ['distilled/seed_0/iter_2.pth', 'goes_on_from_distilled/seed_0/iter_2.pth']
 
 
 def test_a_student_that_nothing_trains(at_work, capsys):

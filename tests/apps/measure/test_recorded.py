@@ -45,6 +45,14 @@ def test_differences_intervals_and_verdicts_follow_from_the_scores(file):
             assert compared['verdict'] == verdict(interval)
 
 
+@pytest.mark.parametrize('file', FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_command_has_another_length_than_its_row(file):
+    for row in table_rows(read_table(file)):
+        for command in row['commands']:
+            lengths = re.findall(r'train_cfg\.max_(?:iters|epochs)=(\d+)', command)
+            assert all(int(length) == row['steps'] for length in lengths), command
+
+
 def links_of(table) -> set[str]:
     """Return the links of the programme that made the table, whose names stand in place of configs."""
     made_by = re.match(r'kddense program (\S+)', table['commands'][0])
