@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import platform
 from pathlib import Path
@@ -49,6 +50,15 @@ def put_in_place(aside: Path, file: Path) -> None:
     os.replace(aside, file)
     with contextlib.suppress(OSError):  # Windows and some network drives cannot
         _sync(file.parent, os.O_RDONLY)
+
+
+def file_digest(file: Path) -> str:
+    """Return the SHA-256 of what a file holds, read in parts: a checkpoint may be larger than the memory."""
+    digest = hashlib.sha256()
+    with file.open('rb') as opened:
+        while part := opened.read(2**20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,18 @@ from typing import Any
 from mmengine.config import Config
 
 from kddense.apps.measure.timing import steps_that_fit
-from kddense.configs import find_config, is_distiller, read_config, read_config_file
+from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError, within
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
+from kddense.training.inputs import inputs_in
 from kddense.training.settings import add_import, hooks_in, steps_of, stretched
 
-from .links import REFERENCE, Link, Programme, replaced
+from .links import Link, Programme, replaced
 from .sizes import resized
 
 COLOURS = ('mean', 'std', 'bgr_to_rgb', 'rgb_to_bgr')
 RESULT = 'result.json'
-CONFIGS = ('config', 'peer')  # keys under which a config names others
 CONFIG = 'config/link.py'  # mmengine writes one of that name into the work_dir itself, with what the command changed
 
 
@@ -184,25 +184,3 @@ def _digest(config: Config, needs: Mapping[str, str], same_time: Sequence[str]) 
     contents = config.to_dict()
     parts = [contents, dict(inputs_in(contents)), needs, *([list(same_time)] if same_time else [])]
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
-
-
-def inputs_in(node: Any, key: str = '') -> Iterator[tuple[str, str]]:
-    """Yield the files that a config names, each with a digest of what is in it: checkpoints, annotations, configs."""
-    if isinstance(node, Mapping) and node.get('data_root') and isinstance(node.get('ann_file'), str):
-        yield from inputs_in(str(Path(node['data_root'], node['ann_file'])))
-    if isinstance(node, (Mapping, list, tuple)):
-        for name, value in node.items() if isinstance(node, Mapping) else enumerate(node):
-            yield from inputs_in(value, str(name) if isinstance(node, Mapping) else key)
-    elif key in CONFIGS and isinstance(node, str) and (node.endswith('.py') and not REFERENCE.search(node)):
-        text = Config(dict(read_config(node, key))).pretty_text
-        yield node, hashlib.sha256(text.encode()).hexdigest()
-    elif isinstance(node, str) and 0 < len(node) < 1000 and '\n' not in node and Path(node).is_file():
-        yield node, _digest_of(Path(node))
-
-
-def _digest_of(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open('rb') as opened:
-        while part := opened.read(2**20):
-            digest.update(part)
-    return digest.hexdigest()

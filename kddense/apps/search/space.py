@@ -12,10 +12,10 @@ from typing import Any
 
 from mmengine.config import Config
 
-from kddense.apps.program.versions import inputs_in
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError, within
 from kddense.options import faults
+from kddense.training.inputs import inputs_in
 from kddense.training.settings import add_import, stretched
 
 STUDENT = 'student.'

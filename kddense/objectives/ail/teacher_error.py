@@ -6,7 +6,6 @@ the whole set before the training. Such a pass leaves a small JSON file; without
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -21,6 +20,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from kddense.configs import config_from_text
+from kddense.files import file_digest
 from kddense.losses._checks import check_not_negative
 from kddense.registry import name_of
 
@@ -163,11 +163,7 @@ def describe_checkpoint(checkpoint: str | Path | None) -> str:
     path = Path(checkpoint)
     if PUBLISHED.search(path.stem) or not path.is_file():
         return path.name
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return f'{path.name} ({digest.hexdigest()[:8]})'
+    return f'{path.name} ({file_digest(path)[:8]})'
 
 
 class TeacherErrorRange(nn.Module):
