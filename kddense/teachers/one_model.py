@@ -22,6 +22,7 @@ from kddense.views.alignment import in_float32
 from .base import Teacher
 from .folding import NORMS, fold, norms_of
 from .images import STUDENT_IMAGE, TeacherImages
+from .slow_precision import tell_if_slow
 from .weights import hash_of, load_weights
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -166,6 +167,7 @@ class ModelTeacher(Teacher):
                 self.model, {*question.taps, *(tap for tap, _ in map(split_gradient, question.gradients))}
             )
         images, covered = self.images.of(batch)
+        tell_if_slow(self.dtype, images.device, self.name)
         images = images.to(self.view.image_dtype(), memory_format=self.memory_format)
         asked = replace(question.rescaled(self.input_scale), data_samples=self.images.sizes(batch, images))
         with self._alone(images.device):

@@ -231,6 +231,16 @@ def test_every_precision_answers_in_plain_float32(precision, channels_last, tmp_
     assert teacher.model.backbone.conv1.weight.dtype == kddense.teachers.one_model.PRECISIONS[precision]
 
 
+def test_a_teacher_in_low_precision_asks_whether_that_is_slow_here(monkeypatch):
+    asked = []
+    monkeypatch.setattr('kddense.teachers.one_model.tell_if_slow', lambda *told: asked.append(told))
+    _, prepared, pixels = student_batch()
+    teacher = kddense.FrozenTeacher(**tiny.teacher_of(tiny.faster_rcnn(OTHER_EYES)), precision='bf16', name='large')
+    teacher.answer(question_of_all(None, prepared), Batch(**prepared, image_format=pixels))
+
+    assert asked == [(torch.bfloat16, torch.device('cpu'), 'large')]
+
+
 def test_rois_are_not_rounded_in_low_precision():
     _, prepared, pixels = student_batch()
     teacher = kddense.FrozenTeacher(**tiny.teacher_of(tiny.faster_rcnn()), precision='bf16')
