@@ -3,13 +3,15 @@
     kddense program configs/takd/program_takd_camvid.py
 
 trains and tests every link in its own work_dir, and writes one page about all of them. What is done is not repeated, what
-was cut off goes on, and a link that was changed runs again, with all that hangs on it. ``--dry-run`` prints the plan.
+was cut off goes on, and a link that was changed runs again, with all that hangs on it. ``--dry-run`` prints the plan,
+``--report-only`` reports what is done so far.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.logging import MMLogger
@@ -19,7 +21,7 @@ from kddense.apps.measure.markdown import markdown
 from kddense.errors import ConfigError
 from kddense.training.checkpoints import find_checkpoint
 
-from .links import read_programme
+from .links import Programme, read_programme
 from .report import lines_of, table_of, write_page
 from .run import FailedError, run
 from .versions import Version, versions_of
@@ -40,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--work-dir', type=Path, help='where everything goes; work_dirs/<programme> by default')
     parser.add_argument('--jobs', type=count, default=1, help='how many links may run side by side')
     parser.add_argument('--dry-run', action='store_true', help='print what would be run, and why')
+    parser.add_argument('--report-only', action='store_true', help='run nothing, report the links that are done')
     parser.add_argument('--json', type=Path, help='record the table of the compared links in this file')
     args = parser.parse_args(argv)
     MMLogger.get_instance('program', log_level='ERROR')
@@ -52,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for version in versions.values():
             print(_planned(version))
         return 0
+    if args.report_only:
+        _report(args, programme, versions, work_dir)
+        return 0 if all(one.is_done for one in versions.values()) else 1
     try:
         run(versions, args.jobs, lambda text: print(text, flush=True))
     except FailedError as error:
@@ -59,6 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         sys.exit('\ninterrupted: the same command goes on from here')
+    _report(args, programme, versions, work_dir)
+    return 0
+
+
+def _report(args: argparse.Namespace, programme: Programme, versions: Mapping[str, Version], work_dir: Path) -> None:
+    """Write the page of the links that are done, print them and their table, and record it if asked."""
     page = write_page(programme.name, versions, work_dir)
     for line in lines_of(versions):
         print(line)
@@ -68,7 +80,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.json:
             table.write(args.json)
     print(f'the report is {page}')
-    return 0
 
 
 def _planned(version: Version) -> str:

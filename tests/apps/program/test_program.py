@@ -113,6 +113,28 @@ def test_seeds_make_pairs_and_a_table_with_a_row_of_the_same_time(toy, capsys):
     assert 'is absent' not in said, 'what is not tested is no row'
 
 
+def test_what_is_done_so_far_is_reported_and_nothing_is_run(toy, capsys):
+    links = dict(teacher=dict(config='teacher', seed=0), plain=dict(config='student'))
+    links['student'] = dict(config='distilled', teacher='teacher')
+    file = toy.write(links, seeds=[0, 1], plain='plain')
+    versions = versions_of(read_programme(str(file)), toy.folder / 'work')
+    for name, score in {'plain-0': 30.0, 'student-0': 31.0}.items():
+        result = dict(
+            link=name, row=versions[name].link.row, learns_from=[], config='x', seed=0, commands=[], minutes=1.0
+        )
+        versions[name].folder.mkdir(parents=True)
+        (versions[name].folder / 'result.json').write_text(
+            json.dumps(result | dict(steps=4, scores=dict(mIoU=score), parameters=3))
+        )
+
+    assert toy.run(file, 'work', '--report-only', '--json', 'so_far.json') == 1
+    (row,) = json.loads((toy.folder / 'so_far.json').read_text())['rows']
+    assert (row['config'], row['seeds'], row['paired_mean']) == ('student', [0], 1.0)
+    assert 'the report is ' in capsys.readouterr().out
+    assert 'plain-1' in (toy.folder / 'work/report.html').read_text(), 'named as missing'
+    assert not versions['plain-1'].folder.exists()
+
+
 def test_a_file_that_is_named_counts_by_what_is_in_it(toy):
     (toy.folder / 'first.pth').write_bytes(b'1')
     links = chain(student=dict(options=dict(load_from=str(toy.folder / 'first.pth'))))
