@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kddense.registry import name_of
+
 
 def setting_of(config: Config) -> dict[str, Any]:
     """Return what a training config says of its data, as plain JSON values.
@@ -102,6 +104,14 @@ def _stretch(scheduler: dict[str, Any], before: int, after: int) -> None:
 def hooks_in(config: Mapping[str, Any]) -> list[Any]:
     """Return the hooks of a config, as they are written."""
     return [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
+
+
+def continue_bit_for_bit(config: Config) -> None:
+    """Let a run of a config end as it would have if it is cut off and resumed: see :class:`kddense.RandomStateHook`."""
+    types = [name_of(one['type']) for one in hooks_in(config) if isinstance(one, Mapping) and 'type' in one]
+    if 'RandomStateHook' not in types:
+        config.merge_from_dict({'default_hooks.random_state': dict(type='kddense.RandomStateHook')})
+    add_import(config)
 
 
 def add_import(config: Config) -> None:

@@ -21,7 +21,7 @@ from mmengine.utils import get_installed_path
 from kddense.configs import find_config, read_config_file
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
-from kddense.training.settings import add_import, setting_of, steps_of, stretched
+from kddense.training.settings import add_import, continue_bit_for_bit, setting_of, steps_of, stretched
 
 from .outcome import newest_metrics, parameters_in, scores_in, steps_done
 from .result import SAME_TIME, Result, read_result, this_machine, write_result
@@ -130,13 +130,12 @@ def run(plan: Plan, job: Job) -> Result:
 
 def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
-    config, trained, others = _config(plan, job)
+    config, trained = _config(plan, job)
     write_whole(folder / BEGUN, settings_digest(plan, job).encode())
     started = time.time()
     # With --resume and nothing to go on from, a config's load_from would be ignored.
     resume = ['--resume'] if find_checkpoint(folder) else []
-    options = ['--cfg-options', f'randomness.seed={job.seed}', *others]
-    commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, *resume, *options)]
+    commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, *resume)]
     seconds = time.time() - started
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
@@ -159,27 +158,21 @@ def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
     )
 
 
-def _config(plan: Plan, job: Job) -> tuple[Config, str, tuple[str, ...]]:
-    """Return what is trained, the file of it, and the options that are not in that file.
-
-    The file is the config itself, or one in the run's folder if something is changed. That one holds the options: given
-    again they would undo the change, a longer schedule say.
-    """
-    file = find_config(job.config)
-    config = read_config_file(file)
+def _config(plan: Plan, job: Job) -> tuple[Config, str]:
+    """Return what is trained, and the file of it in the run's folder, with all that the plan changes."""
+    config = read_config_file(find_config(job.config))
     config.merge_from_dict(parsed(plan.options))
-    stretches = job.role == SAME_TIME and plan.same_time_steps is not None
-    if not stretches and not plan.channels_last and plan.variants is None:
-        return config, file, plan.options
-    if stretches:
-        config = stretched(config, plan.same_time_steps or 0)
+    config.merge_from_dict({'randomness.seed': job.seed})
+    if job.role == SAME_TIME and plan.same_time_steps is not None:
+        config = stretched(config, plan.same_time_steps)
     if plan.channels_last:
         use_channels_last(config)
     if plan.variants is not None:
         share_teacher(config, plan.variants, plan.work_dir / 'answers')
+    continue_bit_for_bit(config)
     file = str(plan.folder(job) / 'trained.py')
     config.dump(file)
-    return config, file, ()
+    return config, file
 
 
 def other_settings(plan: Plan, job: Job) -> str | None:

@@ -17,7 +17,7 @@ from kddense.errors import ConfigError, within
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.inputs import inputs_in
-from kddense.training.settings import add_import, hooks_in, steps_of, stretched
+from kddense.training.settings import continue_bit_for_bit, steps_of, stretched
 
 from .links import Link, Programme, replaced
 from .sizes import resized
@@ -151,7 +151,7 @@ def _config_of(link: Link) -> Config:
     with within(f'{where}.options'):
         config.merge_from_dict(dict(link.options))
     config.randomness = {**config.get('randomness', {}), 'seed': link.seed + link.seed_offset}
-    _continue_bit_for_bit(config)
+    continue_bit_for_bit(config)
     config.pop('work_dir', None)
     return config
 
@@ -159,12 +159,6 @@ def _config_of(link: Link) -> Config:
 def _preprocessor(own: Mapping[str, Any], trained_on: Mapping[str, Any]) -> dict[str, Any]:
     """Return how images come to another student: colours as its own config has them, sizes as the training has them."""
     return {**own, **trained_on, **{key: own[key] for key in COLOURS if key in own}}
-
-
-def _continue_bit_for_bit(config: Config) -> None:
-    if not any(isinstance(one, Mapping) and one.get('type') == 'kddense.RandomStateHook' for one in hooks_in(config)):
-        config.merge_from_dict({'default_hooks.random_state': dict(type='kddense.RandomStateHook')})
-    add_import(config)
 
 
 def _teacher(written: Any) -> Any:

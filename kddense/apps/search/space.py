@@ -16,7 +16,7 @@ from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError, within
 from kddense.options import faults
 from kddense.training.inputs import inputs_in
-from kddense.training.settings import add_import, stretched
+from kddense.training.settings import continue_bit_for_bit, stretched
 
 STUDENT = 'student.'
 LIMITS = ('latency', 'multiply_adds', 'parameters')
@@ -137,8 +137,7 @@ def config_of(search: Search, chosen: Mapping[str, str], with_teacher: bool = Tr
         config.train_cfg.val_interval = every
         config.default_hooks.checkpoint.interval = every
         config.default_hooks.checkpoint.max_keep_ckpts = 1
-    config.merge_from_dict({'default_hooks.random_state': dict(type='kddense.RandomStateHook')})
-    add_import(config)
+    continue_bit_for_bit(config)
     return config
 
 

@@ -46,6 +46,7 @@ COMMAND = [
     'mmseg',
 ]
 COMMAND += ['--same-time', '--channels-last', '--cfg-options', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2']
+COMMAND += ['default_hooks.checkpoint.interval=1']
 
 
 @pytest.fixture
@@ -71,9 +72,30 @@ def test_it_trains_tests_and_records(at_work):
 
 def test_options_do_not_take_the_same_time_back(at_work):
     """The length that a person gave is that of the other rows."""
-    lengths = {path.parents[1].name: path.stem for path in at_work.glob('runs/*/seed_0/iter_*.pth')}
+    lengths = {
+        path.parents[1].name: Path(path.read_text()).stem for path in at_work.glob('runs/*/seed_0/last_checkpoint')
+    }
 
     assert lengths == {'plain': 'iter_2', 'distilled': 'iter_2', 'plain_same-time-3': 'iter_3'}
+
+
+@pytest.mark.parametrize('name', ['plain', 'distilled'])
+def test_what_was_cut_off_ends_as_it_would_have(name, at_work, tmp_path, monkeypatch):
+    """Bit for bit: a pair of which one was interrupted differs in the teacher alone."""
+    shutil.copytree(at_work, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / 'runs' / name / 'seed_0'
+    (folder / 'result.json').unlink()
+    (folder / 'iter_2.pth').unlink()
+    (folder / 'last_checkpoint').write_text(str(folder / 'iter_1.pth'))
+    assert main(COMMAND) == 0
+
+    whole, resumed = (
+        torch.load(root / 'runs' / name / 'seed_0/iter_2.pth', weights_only=False)['state_dict']
+        for root in (at_work, tmp_path)
+    )
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
 def test_a_row_is_as_long_as_its_checkpoint_says(at_work, tmp_path):
