@@ -15,6 +15,8 @@ from kddense.compat import load_checkpoint
 from kddense.export import export_student
 from kddense.export.onnx_model import OnnxModel
 
+from ..helpers.processors import needs_vnni
+
 pytest.importorskip('onnxruntime')
 onnx = pytest.importorskip('onnx')
 
@@ -88,13 +90,14 @@ def test_boxes_of_padded_images_that_are_seen_smaller_than_they_are(measured):
 
 def test_logits_are_resized_before_a_class_is_chosen(measured, smaller):
     expected = measured('logits.pth', smaller)
-    assert expected['mIoU'] > 5
+    assert expected['mIoU'] > 1
     assert measured('logits.onnx', smaller) == pytest.approx(expected, rel=1e-4)
     maps = measured('segmentor.onnx', smaller)
     assert maps != expected
     assert maps['mIoU'] == pytest.approx(expected['mIoU'], rel=0.1)
 
 
+@needs_vnni
 @pytest.mark.parametrize('name, metric', [('detector', 'coco/bbox_mAP_50'), ('segmentor', 'mIoU'), ('depth', 'rmse')])
 def test_in_8_bits(measured, name, metric):
     """The hook by which a run rounds leaves the file alone."""

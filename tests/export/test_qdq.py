@@ -22,6 +22,7 @@ from kddense.quantisation.student import QuantisedStudent
 
 from ..helpers import detectors, tiny
 from ..helpers.learned_scales import IMAGES, SIZE, Layers, forward, learned
+from ..helpers.processors import needs_vnni
 
 
 def outputs_of(made, name):
@@ -41,6 +42,7 @@ OPTIONS = {
 
 
 @torch.no_grad()
+@needs_vnni
 @pytest.mark.parametrize('options', OPTIONS)
 def test_every_kind_of_layer_computes_what_its_run_did(tmp_path, options):
     made = learned(Layers().eval(), 'features', tmp_path, ends='quantised', **OPTIONS[options]())
