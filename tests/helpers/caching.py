@@ -9,11 +9,7 @@ from kddense import CachedTeacher
 from . import depth_estimators, detectors, plugins, tiny
 
 SEGMENTOR = tiny.segmentor('pspnet_r50-d8')
-
-
 WIDE = tiny.segmentor('pspnet_r50-d8', width=16)
-
-
 FAMILIES = {
     'pixels': (SEGMENTOR, WIDE, dict(a=dict(type='kddense.CWDObjective'), b=dict(type='kddense.PairWiseObjective'))),
     'taps': (SEGMENTOR, WIDE, dict(a=dict(type='kddense.FeatureObjective', tap='backbone'))),
