@@ -106,10 +106,15 @@ def hooks_in(config: Mapping[str, Any]) -> list[Any]:
     return [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
 
 
+def has_hook(config: Mapping[str, Any], name: str) -> bool:
+    """Tell whether one of a config's hooks is of a type, with a scope or without."""
+    types = [one['type'] for one in hooks_in(config) if isinstance(one, Mapping) and 'type' in one]
+    return name in map(name_of, types)
+
+
 def continue_bit_for_bit(config: Config) -> None:
     """Let a run of a config end as it would have if it is cut off and resumed: see :class:`kddense.RandomStateHook`."""
-    types = [name_of(one['type']) for one in hooks_in(config) if isinstance(one, Mapping) and 'type' in one]
-    if 'RandomStateHook' not in types:
+    if not has_hook(config, 'RandomStateHook'):
         config.merge_from_dict({'default_hooks.random_state': dict(type='kddense.RandomStateHook')})
     add_import(config)
 

@@ -34,8 +34,9 @@ from kddense.pretrained import without_pretrained
 
 from .arguments import command_of, parse, same_time_steps
 from .markdown import markdown, over_images
+from .outcome import scores_in
 from .result import Result, read_result
-from .runs import Job, Plan, done, other_settings, run, scores_in
+from .runs import Job, Plan, done, other_settings, run
 from .table import Table, make_table, read_table
 from .tries import Try, choose, write_tries
 

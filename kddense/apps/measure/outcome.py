@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kddense.compat import load_checkpoint
 
-
-def steps_done(checkpoint: Path, unit: str) -> int:
+def steps_done(checkpoint: Mapping[str, Any], unit: str) -> int:
     """Return how long a training was by what its last checkpoint says, whatever its config says.
 
     Args:
-        checkpoint: The last of a run.
+        checkpoint: The contents of the last of a run.
         unit: ``'iterations'`` or ``'epochs'``.
     """
-    return int(load_checkpoint(checkpoint)['meta']['iter' if unit == 'iterations' else 'epoch'])
+    return int(checkpoint['meta']['iter' if unit == 'iterations' else 'epoch'])
 
 
 def scores_in(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -30,8 +28,8 @@ def newest_metrics(folder: Path) -> Path:
     return max(folder.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
 
 
-def parameters_in(checkpoint: Path) -> int:
-    """Return how many numbers the student of a checkpoint learnt, running statistics aside."""
-    weights = load_checkpoint(checkpoint)['state_dict']
+def parameters_in(checkpoint: Mapping[str, Any]) -> int:
+    """Return how many numbers the student of a checkpoint's contents learnt, running statistics aside."""
+    weights = checkpoint['state_dict']
     statistics = ('running_mean', 'running_var', 'num_batches_tracked')
     return sum(value.numel() for key, value in weights.items() if not key.endswith(statistics))

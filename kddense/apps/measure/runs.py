@@ -18,6 +18,7 @@ from unittest.mock import patch
 from mmengine.config import Config, DictAction
 from mmengine.utils import get_installed_path
 
+from kddense.compat import load_checkpoint
 from kddense.configs import find_config, read_config_file
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
@@ -140,16 +141,17 @@ def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
     checkpoint = find_checkpoint(folder)
     if checkpoint is None:
         raise FileNotFoundError(f'{folder} holds no whole checkpoint, though its training came to its end')
+    contents = load_checkpoint(checkpoint)
     tests, tested = _tested(plan, job, folder)
     commands.append(_call(plan.package, 'test.py', tested, checkpoint, '--work-dir', folder / 'test'))
     return Result(
         config=job.config,
         role=job.role,
         seed=job.seed,
-        steps=steps_done(checkpoint, steps_of(config)[1]),
+        steps=steps_done(contents, steps_of(config)[1]),
         scores=scores_in(json.loads(newest_metrics(folder / 'test').read_text())),
         seconds=seconds,
-        parameters=parameters_in(checkpoint),
+        parameters=parameters_in(contents),
         setting={**setting_of(config), 'test': setting_of(tests)['test']},
         machine=this_machine(),
         commands=commands,

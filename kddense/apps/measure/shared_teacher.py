@@ -14,7 +14,7 @@ from kddense.configs import is_distiller
 from kddense.errors import ConfigError
 from kddense.registry import name_of
 from kddense.teachers import is_one_teacher
-from kddense.training.settings import add_import, hooks_in
+from kddense.training.settings import add_import, has_hook
 
 SAMPLERS = {
     'DefaultSampler': 'kddense.VariantSampler',
@@ -52,13 +52,9 @@ def share_teacher(config: Config, variants: int, folder: Path) -> None:
     if is_distiller(config.model) and config.model.get('teacher'):
         places = (config, config.model, config.model.get('student') or {})
         images = [loader.dataset, *(place.get('data_preprocessor') for place in places)]
-        others = [CHANNELS_LAST] if _has_hook(config, CHANNELS_LAST) else []
+        others = [CHANNELS_LAST] if has_hook(config, CHANNELS_LAST) else []
         config.model.teacher = _kept(config.model.teacher, images + others, folder)
     add_import(config)
-
-
-def _has_hook(config: Config, name: str) -> bool:
-    return any(hook is not None and name_of(hook['type']) == name for hook in hooks_in(config))
 
 
 def _kept(teacher: Mapping[str, Any], images: Sequence[Any], folder: Path) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from typing import IO, Any
 
 from mmengine.config import Config
 
-from kddense.apps.measure.runs import newest_metrics, parameters_in, scores_in
+from kddense.apps.measure.outcome import newest_metrics, parameters_in, scores_in
+from kddense.compat import load_checkpoint
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.runs import read_run
@@ -178,7 +179,7 @@ def result_of(version: Version, commands: list[str], others: Mapping[str, Versio
         'seed': version.link.seed,
         'steps': steps_of(Config.fromfile(version.folder / CONFIG, import_custom_modules=False))[0],
         'scores': scores,
-        'parameters': sum(parameters_in(one.checkpoint) for one in learnt),
+        'parameters': sum(parameters_in(load_checkpoint(one.checkpoint)) for one in learnt),
         'minutes': 0.0 if version.link.ensemble else read_run(version.folder, version.link.name).minutes,
         'commands': commands,
         'finished': time.strftime('%Y-%m-%d %H:%M'),
