@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mmengine.logging import MMLogger
 
-from kddense.apps.command_line import in_one_sentence, new_parser
+from kddense.apps.command_line import ConfigOptions, in_one_sentence, new_parser
 
 from .page import write_results
 from .space import read_search
@@ -37,9 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--work-dir', type=Path, help='where everything goes; work_dirs/<search> by default')
     parser.add_argument('--storage', help='a database that workers share, as Optuna takes it')
     parser.add_argument('--without-teacher', action='store_true', help='let students learn alone')
+    parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     args = parser.parse_args(argv)
     MMLogger.get_instance('search', log_level='ERROR')
-    search = read_search(args.search)
+    search = read_search(args.search, args.cfg_options)
     stem = Path(args.search.partition('::')[2] or args.search).stem
     work_dir = (args.work_dir or Path('work_dirs') / stem) / ('alone' if args.without_teacher else 'taught')
     worker = Worker(search, work_dir, args.storage, not args.without_teacher, lambda text: print(text, flush=True))

@@ -6,12 +6,13 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from kddense.apps.command_line import change_config
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError, within
 from kddense.options import faults
@@ -47,6 +48,7 @@ class Search:
         omega: Of a student over the limit: the metric is multiplied by (cost / limit)^omega, -0.07 in the paper; ``None``
             leaves it out untrained.
         seed: Of trainings and of the search.
+        options: Changes to the config, by dotted key, of all trials.
     """
 
     config: str
@@ -58,6 +60,7 @@ class Search:
     limit: Mapping[str, float] | None = None
     omega: float | None = None
     seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -73,12 +76,17 @@ class Search:
             self.limit,
             self.omega,
             self.seed,
+            self.options,
         ]
         return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def read_search(file: str) -> Search:
+def read_search(file: str, options: Mapping[str, Any] | None = None) -> Search:
     """Read a search file.
+
+    Args:
+        file: A path, or package::path.
+        options: Changes to the config that it names, by dotted key.
 
     Raises:
         ConfigError: If something does not fit; the message begins with the key.
@@ -107,7 +115,7 @@ def read_search(file: str) -> Search:
             raise ConfigError(f'must name one of {", ".join(LIMITS)}, got {limit!r}', 'limit')
         if not isinstance(next(iter(limit.values())), (int, float)) or next(iter(limit.values())) <= 0:
             raise ConfigError(f'must be above 0, got {limit!r}', 'limit')
-    return Search(config=written['config'], space=space, **given)
+    return Search(config=written['config'], space=space, options=options or {}, **given)
 
 
 def config_of(search: Search, chosen: Mapping[str, str], with_teacher: bool = True, short: bool = True) -> Config:
@@ -124,12 +132,14 @@ def config_of(search: Search, chosen: Mapping[str, str], with_teacher: bool = Tr
     """
     config = copy.deepcopy(read_config_file(find_config(search.config), 'config'))
     distils = is_distiller(config.model)
-    if distils and not with_teacher:
+    alone = distils and not with_teacher
+    if alone:
         config.model = config.model.student
+    change_config(config, _of_student(search.options) if alone else dict(search.options))
     for name, choice in chosen.items():
         with within(f'space.{name}.{choice}'):
             changes = {_placed(key, distils): one for key, one in search.space[name][choice].items()}
-            config.merge_from_dict(_of_student(changes) if distils and not with_teacher else changes)
+            config.merge_from_dict(_of_student(changes) if alone else changes)
     config.randomness = {**config.get('randomness', {}), 'seed': search.seed}
     if short:
         config = stretched(config, search.steps)

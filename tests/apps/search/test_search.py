@@ -98,6 +98,24 @@ def test_changes_are_the_students_with_a_teacher_and_without(search):
     assert not {'student', 'objectives'} & alone.keys()
 
 
+def test_options_change_every_trial_and_the_best(search, quick, tmp_path):
+    options = ['model.objectives.soft.weight=3.0', 'model.student.backbone.depth=34']
+    assert app.main([search(), '--work-dir', str(tmp_path / 'out'), '--cfg-options', *options]) == 0
+    best = Config.fromfile(tmp_path / 'out/taught/best.py').model
+    assert (best.objectives.soft.weight, best.student.backbone.depth) == (3.0, 34)
+    found = read_search(search(), {'model.objectives.soft.weight': 3.0, 'model.student.backbone.depth': 34})
+    alone = config_of(found, dict(width='8', rate='0.01'), with_teacher=False).model
+    assert alone.backbone.depth == 34
+    assert 'objectives' not in alone
+
+
+def test_other_options_are_another_study(search, quick, tmp_path):
+    worker(search(), tmp_path / 'out').work()
+    other = read_search(search(), {'optim_wrapper.optimizer.lr': 0.5})
+    with pytest.raises(ValueError, match='holds a study of another space'):
+        Worker(other, tmp_path / 'out').open()
+
+
 def test_the_best_is_found_and_written(search, quick, tmp_path, capsys):
     assert app.main([search(trials=12), '--work-dir', str(tmp_path / 'out')]) == 0
     best = Config.fromfile(tmp_path / 'out/taught/best.py')
