@@ -56,7 +56,8 @@ def make_table(
         ``contents`` is a dict of plain JSON values: ``metric``, ``steps``, ``setting``, ``plain``, ``plain_same_time``,
         ``teacher``, ``rows``, ``machine``, ``commands``. A row has ``config``, ``metric``, ``seeds``, ``scores`` by seed,
         ``paired_mean`` and ``paired_ci95`` against the plain student, signed so that above 0 helps, ``verdict``, and the
-        same again under ``same_time``, against the plain student that had as much time.
+        same again under ``same_time``, against the plain student that had as much time; ``steps`` are the first seed's, and
+        all under ``steps_by_seed`` where they differ.
     """
     faults: list[str] = []
     metric = metric or _metric_of(results)
@@ -174,12 +175,20 @@ def _row(by_seed: Mapping[int, Result], metric: str) -> dict[str, Any]:
         'scores': {str(result.seed): result.scores[metric] for result in ordered},
         'other_scores': {name: {str(result.seed): result.scores[name] for result in ordered} for name in others},
         'steps': first.steps,
+        **_steps_by_seed(ordered),
         'seconds': {str(result.seed): round(result.seconds, 1) for result in ordered},
         'parameters': first.parameters,
         'machine': first.machine,
         'commands': first.commands,
         **({'begins_from': first.begins_from} if first.begins_from else {}),
     }
+
+
+def _steps_by_seed(ordered: Sequence[Result]) -> dict[str, Any]:
+    """Return how long each run is, where they differ: those of a programme are as long as the run of their own seed took."""
+    if len({result.steps for result in ordered}) == 1:
+        return {}
+    return {'steps_by_seed': {str(result.seed): result.steps for result in ordered}}
 
 
 def _against(

@@ -107,7 +107,8 @@ def test_seeds_make_pairs_and_a_table_with_a_row_of_the_same_time(toy, capsys):
     assert (row['config'], row['paired_mean'], row['same_time']['paired_mean']) == ('student', 1.25, 1.25), (
         'of both seeds'
     )
-    assert table['plain_same_time']['steps'] == 14
+    assert (table['plain_same_time']['steps'], table['plain_same_time']['steps_by_seed']) == (14, {'0': 14, '1': 8})
+    assert 'steps_by_seed' not in row, 'all are as long'
     said = capsys.readouterr().out
     assert '| student' in said
     assert 'is absent' not in said, 'what is not tested is no row'
