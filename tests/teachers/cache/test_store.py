@@ -3,7 +3,10 @@
 import json
 
 import pytest
+import torch
 from safetensors import safe_open
+
+from kddense.teachers.cache.store import Record
 
 from ...helpers import tiny
 from ...helpers.caching import cached, data_of, model_of, train
@@ -45,6 +48,24 @@ def test_a_full_disk_ends_the_cache_and_not_the_training(tmp_path, told, monkeyp
     assert cached(model).store.has_ended
     assert len([one for one in told if 'No space left' in one and 'all else is asked each time' in one]) == 1
     assert train(model_of('pixels', tmp_path), data) == logs
+
+
+def test_a_folder_that_may_only_be_read_is_read(tmp_path, told, monkeypatch):
+    def read_only(file, contents):
+        raise OSError(30, 'Read-only file system')
+
+    data = as_variants(data_of('pixels'))
+    logs = train(model_of('pixels'), data)
+    first = model_of('pixels', tmp_path)
+    train(first, data, steps=1)
+    cached(first).store.flush()
+    monkeypatch.setattr('kddense.teachers.cache.store.write_whole', read_only)
+    model = model_of('pixels', tmp_path)
+    assert train(model, data) == logs
+    assert cached(model).asked == 0, 'what is there is read'
+    cached(model).store.add('another', Record('', [torch.ones(1)]))
+    cached(model).store.flush()
+    assert len([one for one in told if 'Read-only' in one and 'all else is asked each time' in one]) == 1
 
 
 def test_a_disk_on_which_the_folder_cannot_be_made(tmp_path, told, monkeypatch):
