@@ -10,6 +10,7 @@ import torch
 from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
+from torch.optim import Optimizer
 
 from kddense.objectives.schedules import WeightSchedule
 from kddense.registry import HOOKS
@@ -57,10 +58,8 @@ class RestHook(AddedHook):
             self._modules[pattern] = [one for path, one in modules.items() if path and re.fullmatch(pattern, path)]
             if not self._modules[pattern]:
                 raise ValueError(f"the RestHook finds no part '{pattern}' in the student{nearest(pattern, modules)}")
-        wrappers = runner.optim_wrapper
-        single = wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers]
-        for wrapper in single:
-            wrapper.optimizer.register_step_pre_hook(self._forget_gradients)
+        for optimizer in optimizers_of(runner):
+            optimizer.register_step_pre_hook(self._forget_gradients)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         now = {pattern for pattern, one in self.windows if one(runner.iter, runner.max_iters) > 0}
@@ -89,6 +88,12 @@ class RestHook(AddedHook):
         """Before the optimiser steps: weights without a gradient are left alone."""
         for weight in self._weights:
             weight.grad = None
+
+
+def optimizers_of(runner: Runner) -> list[Optimizer]:
+    """Return the student's optimiser, and those that objectives have of their own."""
+    wrappers = runner.optim_wrapper
+    return [one.optimizer for one in (wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers])]
 
 
 def _window(pattern: str, window: Mapping[str, Any]) -> WeightSchedule:

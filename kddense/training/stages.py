@@ -13,9 +13,9 @@ from kddense.objectives.schedules import WeightSchedule
 from kddense.options import no_such_key
 from kddense.registry import HOOKS
 
-from .rest import RestHook
+from .rest import RestHook, optimizers_of
 
-KEYS = ('until', 'losses', 'rest')
+KEYS = ('until', 'losses', 'rest', 'fresh_optimizer')
 
 
 @HOOKS.register_module()
@@ -29,7 +29,10 @@ class StagesHook(RestHook):
     Args:
         stages: In order. Each may have ``until``, the iteration (a float: the share of the training) at which the next one
             begins, which all but the last need; ``losses``, what counts: names of objectives, and ``'task'`` for the
-            student's own losses, all by default; ``rest``, what rests: a regular expression of whole paths in the student.
+            student's own losses, all by default; ``rest``, what rests: a regular expression of whole paths in the student;
+            ``fresh_optimizer``, whether the optimiser forgets its moments as the stage begins, as in a training of its own.
+            Adam divides by a mean of squared gradients of the last 1000 steps: after a loss of great gradients has ended,
+            steps stay small for as long.
 
     Example:
         >>> default_hooks = dict(stages=dict(type='kddense.StagesHook', stages=[
@@ -39,6 +42,7 @@ class StagesHook(RestHook):
     def __init__(self, stages: Sequence[Mapping[str, Any]]) -> None:
         super().__init__({})
         self.losses: list[tuple[WeightSchedule, frozenset[str] | None]] = []
+        self.fresh: list[WeightSchedule] = []
         start: int | float = 0
         for number, stage in enumerate(stages):
             where = f'stages[{number}] of the StagesHook'
@@ -47,6 +51,8 @@ class StagesHook(RestHook):
             self.losses.append((window, _names(stage.get('losses'), where)))
             if stage.get('rest') is not None:
                 self.windows.append((_text(stage['rest'], where), window))
+            if _yes_or_no(stage.get('fresh_optimizer', False), where):
+                self.fresh.append(window)
 
     def before_train(self, runner: Runner) -> None:
         """Find the parts, and tell the distiller what counts when."""
@@ -59,6 +65,18 @@ class StagesHook(RestHook):
         if not isinstance(model, Distiller):
             raise ValueError('the StagesHook has losses, of which only a kddense.Distiller can leave some out')
         model.follow_stages(self.losses)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Let parts rest, and the optimiser forget."""
+        super().before_train_iter(runner, batch_idx, data_batch)
+        if any(_begins(window, runner) for window in self.fresh):
+            for optimizer in optimizers_of(runner):
+                optimizer.state.clear()
+
+
+def _begins(window: WeightSchedule, runner: Runner) -> bool:
+    now, before = (window(iteration, runner.max_iters) > 0 for iteration in (runner.iter, runner.iter - 1))
+    return now and not before
 
 
 def _window(stage: Mapping[str, Any], start: int | float, is_last: bool, where: str) -> WeightSchedule:
@@ -77,6 +95,12 @@ def _names(losses: Any, where: str) -> frozenset[str] | None:
     if not isinstance(losses, (list, tuple)) or not losses or not all(isinstance(one, str) for one in losses):
         raise ValueError(f"{where}.losses must be a list of names of objectives and 'task', got {losses!r}")
     return frozenset(losses)
+
+
+def _yes_or_no(fresh: Any, where: str) -> bool:
+    if not isinstance(fresh, bool):
+        raise ValueError(f'{where}.fresh_optimizer must be True or False, got {fresh!r}')
+    return fresh
 
 
 def _text(rest: Any, where: str) -> str:

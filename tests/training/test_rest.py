@@ -24,13 +24,13 @@ def staged(alone=True):
     return tiny.distiller(STUDENT, teacher, dict(ab=boundary), 'mmseg', task_weights={} if alone else TASK_LATER)
 
 
-def train(model, hooks, steps=5, before_step=lambda: None, **optimizer):
-    """Train as a runner does; yield the log and what the student's state was after each step."""
+def train(model, hooks, steps=5, before_step=lambda: None, first=0, **optimizer):
+    """Train as a runner does, from iteration `first` on; yield the log and what the student's state was after each step."""
     wrapper = build_optim_wrapper(model, {'type': 'OptimWrapper', 'optimizer': SGD, **optimizer})
     runner = SimpleNamespace(model=model, optim_wrapper=wrapper, iter=0, max_iters=plugins.RUN_LENGTH)
     for hook in hooks:
         hook.before_train(runner)
-    for runner.iter in range(steps):
+    for runner.iter in range(first, steps):
         plugins.at_iteration(runner.iter)
         model.train()
         for hook in hooks:

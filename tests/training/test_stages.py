@@ -74,6 +74,42 @@ def test_all_losses_in_all_stages_is_the_training_without_stages():
         assert all(torch.equal(torch.as_tensor(left[key]), torch.as_tensor(right[key])) for key in left)
 
 
+FITNETS_UNRESTED = [dict(until=3, losses=['hint']), dict(losses=['task', 'soft'])]
+ADAM = dict(optimizer=dict(type='AdamW', lr=0.01))
+
+
+def steps_taken(fresh):
+    """Return how many steps AdamW has counted after each step, of a weight that never rests."""
+    stages = [FITNETS_UNRESTED[0], dict(FITNETS_UNRESTED[1], fresh_optimizer=fresh)]
+    model, optimizers, found = build(), [], []
+
+    class Look(StagesHook):
+        def before_train(self, runner):
+            super().before_train(runner)
+            optimizers.append(runner.optim_wrapper.optimizer)
+
+    for _ in train(model, [Look(stages)], **ADAM):
+        found.append(int(optimizers[0].state[next(model.student.backbone.parameters())]['step']))
+    return found
+
+
+def test_an_optimiser_that_forgets_counts_from_the_stage_on():
+    assert steps_taken(fresh=False) == [1, 2, 3, 4, 5]
+    assert steps_taken(fresh=True) == [1, 2, 3, 1, 2]
+
+
+def test_a_stage_with_a_fresh_optimiser_is_a_training_of_its_own():
+    stages = [FITNETS_UNRESTED[0], dict(FITNETS_UNRESTED[1], fresh_optimizer=True)]
+    model = build()
+    torch.manual_seed(0)
+    *_, (_, whole) = train(model, [StagesHook(stages)], **ADAM)
+    model = build()
+    torch.manual_seed(0)
+    list(train(model, [StagesHook(stages)], steps=3, **ADAM))
+    *_, (_, alone) = train(model, [StagesHook(FITNETS_UNRESTED)], first=3, **ADAM)
+    assert not moved(whole, alone, '')
+
+
 @pytest.mark.parametrize(
     'stages, sentence',
     [
@@ -81,7 +117,7 @@ def test_all_losses_in_all_stages_is_the_training_without_stages():
         ([dict(until=5), dict(until=3)], r'stages\[1\] of the StagesHook.start must come before stop'),
         (
             [dict(until=0.5, loss=['hint']), dict()],
-            r"stages\[0\] of the StagesHook has no key 'loss', only losses, rest",
+            r"stages\[0\] of the StagesHook has no key 'loss', only fresh_optimizer, losses, rest",
         ),
         ([dict(losses='hint')], r'stages\[0\] of the StagesHook.losses must be a list of names'),
         ([dict(losses=['hnt', 'task', 'soft'])], "there is no objective 'hnt', what may count is task, hint, soft"),
@@ -91,6 +127,7 @@ def test_all_losses_in_all_stages_is_the_training_without_stages():
             r'stages\[1\] of the StagesHook: from iteration 20 to 10 of a training of 10, which',
         ),
         ([dict(until=8), dict(until=0.5), dict()], r'stages\[1\] of the StagesHook: from iteration 8 to 5'),
+        ([dict(fresh_optimizer='yes')], r'stages\[0\] of the StagesHook.fresh_optimizer must be True or False'),
         ([dict(rest=3)], r'stages\[0\] of the StagesHook.rest must be a regular expression'),
         ([dict(rest='nekc')], "finds no part 'nekc' in the student"),
     ],
