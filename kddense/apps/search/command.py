@@ -16,6 +16,7 @@ from pathlib import Path
 from mmengine.logging import MMLogger
 
 from kddense.apps.command_line import ConfigOptions, in_one_sentence, new_parser
+from kddense.apps.noise import ignore_known_warnings
 
 from .page import write_results
 from .space import read_search
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--without-teacher', action='store_true', help='let students learn alone')
     parser.add_argument('--cfg-options', nargs='+', action=ConfigOptions, default={}, help='changes to the config')
     args = parser.parse_args(argv)
+    ignore_known_warnings()
     MMLogger.get_instance('search', log_level='ERROR')
     search = read_search(args.search, args.cfg_options)
     stem = Path(args.search.partition('::')[2] or args.search).stem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,7 @@ class Search:
         config: A training config; of one that distils, the student is varied.
         space: By name of what is varied, its choices: by name, changes to the config. Keys that begin with ``student.``
             are the student's own.
-        trials: How many students are tried.
+        trials: How many students are trained, of all that there are if they are fewer.
         steps: Iterations, or epochs, of each: a short training, with the schedule compressed.
         validations: How often each is validated on the way, so that poor ones end early.
         metric: What decides; the first of the validation's own by default.
@@ -61,6 +62,11 @@ class Search:
     omega: float | None = None
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """How many students there are."""
+        return math.prod(len(choices) for choices in self.space.values())
 
     @property
     def digest(self) -> str:

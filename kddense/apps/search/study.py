@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -80,7 +81,10 @@ class Worker:
         return study
 
     def work(self) -> Any:
-        """Try students until the study is whole, those of others who are at work too; returns the study."""
+        """Try students until the study is whole, those of others who are at work too; returns the study.
+
+        No student is tried twice. One over the limit costs no training and does not count.
+        """
         optuna = _optuna()
         study = self.open()
         told: set[int] = set()
@@ -90,19 +94,26 @@ class Worker:
                 told.add(number)
             running = study.get_trials(deepcopy=False, states=(_State('RUNNING'),))
             ended = study.get_trials(deepcopy=False, states=(_State('COMPLETE'), _State('PRUNED')))
-            count = len(running) + len(ended)
-            if count < self.search.trials:
+            tried = [one.params for one in (*running, *ended)]
+            trained = len(running) + sum(self._is_trained(one) for one in ended)
+            if trained < self.search.trials and len(tried) < self.search.size:
                 # Of what is there, so that a search that was cut off goes on as it would have; and no two workers alike.
-                seed = self.search.seed + count + 1000 * study.user_attrs.get(TWINS, 0)
+                seed = self.search.seed + len(tried) + 1000 * study.user_attrs.get(TWINS, 0)
                 study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
-                self._try(study, study.ask())
+                self._try(study, study.ask(), tried, random.Random(seed))
             elif running:
                 time.sleep(trials.LOOK)
             else:
                 return study
 
-    def _try(self, study: Any, trial: Any) -> None:
+    def _try(self, study: Any, trial: Any, tried: Sequence[Mapping[str, str]], draw: random.Random) -> None:
         chosen = {name: trial.suggest_categorical(name, list(choices)) for name, choices in self.search.space.items()}
+        if chosen in tried:  # Optuna asks for what it likes best again and again
+            study.tell(trial, state=_State('FAIL'))
+            while chosen in tried:
+                chosen = {name: draw.choice(list(choices)) for name, choices in self.search.space.items()}
+            study.enqueue_trial(chosen)
+            return
         folder = folder_of(self.work_dir, chosen)
         folder.mkdir(parents=True, exist_ok=True)
         lock = locked(folder / LOCK)
@@ -126,8 +137,7 @@ class Worker:
             raise ConfigError(f'trial {trial.number} ({_words(chosen)}) failed: {sentence_of(error)}') from error
         if value is None:
             study.tell(trial, state=_State('PRUNED'))
-            is_tried = self._factor(trial.user_attrs['costs']) is not None
-            why = 'ended early' if is_tried else 'over the limit, not trained'
+            why = 'ended early' if self._is_trained(trial) else 'over the limit, not trained'
             self.say(f'trial {trial.number}: {_words(chosen)}: {why}')
             return
         study.tell(trial, value)
@@ -152,6 +162,10 @@ class Worker:
             return None
         trial.set_user_attr('metrics', metrics)
         return _weighed(_signed(metrics, self.search.metric), factor)
+
+    def _is_trained(self, trial: Any) -> bool:
+        costs = trial.user_attrs.get('costs')
+        return costs is None or self._factor(costs) is not None
 
     def _factor(self, costs: Mapping[str, float]) -> float | None:
         """Return what a student over the limit is multiplied by; ``None`` if it is not tried."""

@@ -131,6 +131,20 @@ def test_the_best_is_found_and_written(search, quick, tmp_path, capsys):
     assert not quick, 'what is done is not repeated'
 
 
+def test_no_student_is_tried_twice(search, quick, tmp_path):
+    """However much Optuna likes one; a search ends when there is no other."""
+    study = worker(search(trials=100), tmp_path / 'out').work()
+    assert len(quick) == len(set(quick)) == 6, 'all there are'
+    done = [one.params for one in study.get_trials() if one.state.name in ('COMPLETE', 'PRUNED')]
+    assert len(done) == 6
+
+
+def test_students_over_the_limit_do_not_count(search, quick, tmp_path):
+    study = worker(search(trials=3, limit=dict(latency=10)), tmp_path / 'out').work()
+    assert len(quick) == 3
+    assert {one.params['width'] for one in study.get_trials() if one.state.name == 'COMPLETE'} == {'8'}
+
+
 def test_one_page_holds_the_searches_with_a_teacher_and_without(search, quick, tmp_path):
     file, out = search(trials=4), ['--work-dir', str(tmp_path / 'out')]
     app.main([file, *out])
