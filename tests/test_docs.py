@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -107,6 +108,25 @@ def test_the_page_of_a_measured_method_does_not_call_it_unmeasured(record):
     pages = [DOCS / 'methods' / f'{record.parent.name}.md', record.parent / 'README.md']
     for page in (one for one in pages if one.exists()):
         assert not re.search(r'(\*\*|it was )not (yet )?measured here', page.read_text(), re.IGNORECASE), page
+
+
+@pytest.mark.parametrize('page', sorted((ROOT / 'configs').glob('*/README.md')), ids=lambda page: page.parent.name)
+def test_no_config_of_a_record_is_called_untrained(page):
+    """In the row of a table, or by its data set in a sentence."""
+    records = [json.loads(record.read_text()) for record in (ROOT / 'configs').glob('*/measured_*.json')]
+    measured = {Path(row['config']).stem for record in records for row in record['rows']}
+    own = measured & {path.stem for path in page.parent.glob('*.py')}
+    text = page.read_text()
+    for line in text.splitlines():
+        if line.startswith('|') and 'not measured |' in line:
+            named = {Path(name).stem for name in re.findall(r'\((\S+\.py)\), not measured', line)}
+            assert not named & measured, line
+    for sentence in re.split(r'(?<=[.:;])\s|\n\s*\n', text):
+        if 'not been trained here' in sentence:
+            said = {
+                name for name in ('bccd', 'camvid', 'nyuv2', 'coco128') if re.search(rf'\b{name}\b', sentence, re.I)
+            }
+            assert not [name for name in own for data in said if data in name], sentence
 
 
 def test_the_configs_of_the_pages_can_be_read(tmp_path, monkeypatch):
