@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from .checkpoint_hook import WholeCheckpointHook
+from .joint_optim import wrappers_in
 
 ASKED = b'\nCtrl-C: the training ends after this step with a checkpoint; once more ends it at once\n'
 
@@ -78,8 +78,7 @@ class Interruption(Hook):
 
 def _weights_are_updated(optim_wrapper: Any) -> bool:
     """Tell whether no gradients wait for those of more steps, which no checkpoint keeps."""
-    wrappers = optim_wrapper.values() if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]
-    return all(one.should_update() for one in wrappers)
+    return all(one.should_update() for one in wrappers_in(optim_wrapper))
 
 
 def _validation_is_next(runner: Runner) -> bool:

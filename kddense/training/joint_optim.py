@@ -185,3 +185,8 @@ class _AllOptimizers:
 def quoted(names: Iterable[str]) -> str:
     """Return names in quotes, with commas between them."""
     return ', '.join(map(repr, names))
+
+
+def wrappers_in(optim_wrapper: OptimWrapper | OptimWrapperDict) -> list[OptimWrapper]:
+    """Return the optimiser wrappers of a training: one, or the student's and those that objectives have of their own."""
+    return list(optim_wrapper.values()) if isinstance(optim_wrapper, OptimWrapperDict) else [optim_wrapper]

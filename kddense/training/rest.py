@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import Runner
 from torch import nn
-from torch.optim import Optimizer
 
 from kddense.objectives.schedules import WeightSchedule
 from kddense.registry import HOOKS
 from kddense.taps import nearest
 
 from .added_hook import AddedHook, student_of
+from .joint_optim import wrappers_in
 from .strategies import refuse_copies
 
 
@@ -58,8 +57,8 @@ class RestHook(AddedHook):
             self._modules[pattern] = [one for path, one in modules.items() if path and re.fullmatch(pattern, path)]
             if not self._modules[pattern]:
                 raise ValueError(f"the RestHook finds no part '{pattern}' in the student{nearest(pattern, modules)}")
-        for optimizer in optimizers_of(runner):
-            optimizer.register_step_pre_hook(self._forget_gradients)
+        for wrapper in wrappers_in(runner.optim_wrapper):
+            wrapper.optimizer.register_step_pre_hook(self._forget_gradients)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         now = {pattern for pattern, one in self.windows if one(runner.iter, runner.max_iters) > 0}
@@ -88,12 +87,6 @@ class RestHook(AddedHook):
         """Before the optimiser steps: weights without a gradient are left alone."""
         for weight in self._weights:
             weight.grad = None
-
-
-def optimizers_of(runner: Runner) -> list[Optimizer]:
-    """Return the student's optimiser, and those that objectives have of their own."""
-    wrappers = runner.optim_wrapper
-    return [one.optimizer for one in (wrappers.values() if isinstance(wrappers, OptimWrapperDict) else [wrappers])]
 
 
 def _window(pattern: str, window: Mapping[str, Any]) -> WeightSchedule:

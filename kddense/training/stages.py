@@ -13,7 +13,8 @@ from kddense.objectives.schedules import WeightSchedule
 from kddense.options import no_such_key
 from kddense.registry import HOOKS
 
-from .rest import RestHook, optimizers_of
+from .joint_optim import wrappers_in
+from .rest import RestHook
 
 KEYS = ('until', 'losses', 'rest', 'fresh_optimizer')
 
@@ -70,8 +71,8 @@ class StagesHook(RestHook):
         """Let parts rest, and the optimiser forget."""
         super().before_train_iter(runner, batch_idx, data_batch)
         if any(_begins(window, runner) for window in self.fresh):
-            for optimizer in optimizers_of(runner):
-                optimizer.state.clear()
+            for wrapper in wrappers_in(runner.optim_wrapper):
+                wrapper.optimizer.state.clear()
 
 
 def _begins(window: WeightSchedule, runner: Runner) -> bool:

@@ -10,12 +10,12 @@ from typing import Any
 
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from kddense.registry import HOOKS
 from kddense.teachers import Teacher
 from kddense.training.added_hook import AddedHook
+from kddense.training.joint_optim import wrappers_in
 from kddense.training.settings import stretched
 
 from .anchors import Greedy, read_route
@@ -176,9 +176,8 @@ class RouteHook(AddedHook):
         loop = runner.train_loop
         unit = len(loop.dataloader) if isinstance(loop, EpochBasedTrainLoop) else 1
         schedulers = stretched(config, max(1, (end - starts[place]) // unit)).param_scheduler
-        wrapper = runner.optim_wrapper
-        for one in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:
-            for group in one.optimizer.param_groups:
+        for wrapper in wrappers_in(runner.optim_wrapper):
+            for group in wrapper.optimizer.param_groups:
                 for name in [key for key in group if f'initial_{key}' in group]:
                     group[name] = group[f'initial_{name}']
         runner.param_schedulers = runner.build_param_scheduler(schedulers)
