@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def read_config(config: str | Path | Config | Mapping[str, Any], name: str) -> M
         return read_config_file(config, f'{name}.config')
     require_package(package, f"{name}.config '{config}'")
     try:
-        return get_config(str(config))
+        return _read_again_if_miscounted(get_config, str(config))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{name}.config '{config}': {error}") from error
     except Exception as error:  # a config is code, which may fail in any way
@@ -124,9 +124,16 @@ def read_config_file(file: str | Path, key: str = '') -> Config:
         begin = f'{key}: ' if key else ''
         raise FileNotFoundError(f"{begin}there is no file '{file}'{nearest(str(file), beside)}")
     try:
-        return Config.fromfile(file)
+        return _read_again_if_miscounted(Config.fromfile, file)
     except Exception as error:  # a config is code, which may fail in any way
         raise ConfigError(f": '{file}' cannot be read: {_told(error)}", key) from error
+
+
+def _read_again_if_miscounted(read: Callable[[Any], Config], file: str | Path) -> Config:
+    try:
+        return read(file)
+    except SystemError:  # CPython before 3.11.8 miscounts where two threads parse at once (its issue 106905)
+        return read(file)
 
 
 def let_types_be_found(config: Any) -> None:

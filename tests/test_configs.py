@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import functools
 import importlib
@@ -24,6 +25,7 @@ from kddense import Distiller
 from kddense.apps.program.links import read_programme
 from kddense.apps.program.versions import versions_of
 from kddense.apps.search.space import config_of, read_search
+from kddense.configs import read_config
 from kddense.distiller.written import objectives_of
 from kddense.pretrained import untrained
 from kddense.registry import MODELS
@@ -270,6 +272,24 @@ model = dict(
 
 
 @functools.cache
+@pytest.mark.parametrize('name', ['skd/fpn_r18-w16_camvid.py', 'mmseg::_base_/models/fpn_r50.py'])
+def test_a_miscount_of_the_parser_is_no_broken_config(name, monkeypatch):
+    """CPython before 3.11.8 raises a SystemError where two threads parse at once; the config is as it is."""
+    parse, calls = ast.parse, []
+
+    def miscounting(*args, **options):
+        calls.append(args)
+        if len(calls) == 1:
+            raise SystemError('AST constructor recursion depth mismatch (before=246, after=264)')
+        return parse(*args, **options)
+
+    file = str(ROOT / name) if '::' not in name else name
+    expected = read_config(file, 'teacher').to_dict()
+    monkeypatch.setattr(ast, 'parse', miscounting)
+    assert read_config(file, 'teacher').to_dict() == expected
+    assert len(calls) > 1
+
+
 def read(path: Path) -> Config:
     return Config.fromfile(path)
 
