@@ -5,11 +5,11 @@
 Prints medians of interleaved rounds on made-up images, the ratio step / (student + teacher in float32), each objective's
 share and the peak memory. Weights do not matter: no checkpoint is needed. With ``--rows`` it compares whole steps, the plain
 student's stock step first: the teacher asked each time, its answers kept on disk (``cold``: none is there; ``cached``: all
-are), and that with a student in bfloat16 and channels last (``fast``). ``shared`` is the mean step of three students behind
-one teacher, ``weighed`` that of weights such as ``'10%'``, which are measured once in a while. ``quantised`` is the plain
-student's step with the weights of the config's QuantiseHook. ``compiled`` compiles teacher and student; on a GPU, ``graphs``
-does so into CUDA graphs, and ``beside`` asks the teacher on a CUDA stream of its own. ``--views`` times the reading of
-training images instead, with so many variants behind each decoding.
+are), and that with a student channels last and, where the device has arithmetic for it, in bfloat16 (``fast``). ``shared``
+is the mean step of three students behind one teacher, ``weighed`` that of weights such as ``'10%'``, which are measured once
+in a while. ``quantised`` is the plain student's step with the weights of the config's QuantiseHook. ``compiled`` compiles
+teacher and student; on a GPU, ``graphs`` does so into CUDA graphs, and ``beside`` asks the teacher on a CUDA stream of its
+own. ``--views`` times the reading of training images instead, with so many variants behind each decoding.
 
 With ``--onnx`` it times files of ``kddense export --onnx`` instead, and says the ratio of each to the first:
 

@@ -27,6 +27,7 @@ from kddense.exchange import Batch
 from kddense.report.costs import median_ratio, timed
 from kddense.teachers import CachedTeacher
 from kddense.teachers.cache import versions
+from kddense.teachers.slow_precision import has_arithmetic
 from kddense.training.quantised import quantising_hook
 
 ASKED = ('plain', 'quantised', 'online', 'beside', 'weighed', 'compiled', 'graphs')  # the others read
@@ -50,7 +51,7 @@ WORDS = {
     'cold': 'answers computed and written',
     'shared': f'one of {STUDENTS} students writes, all read',
     'cached': 'answers read',
-    'fast': 'answers read, student in bfloat16',
+    'fast': 'answers read, student channels last',
     'fast_compiled': 'the same, student compiled',
     'teacher': 'teacher alone, float32 forward',
 }
@@ -87,8 +88,9 @@ def measure_rows(
     Returns:
         For JSON: ``rows``, median milliseconds; ``to_plain``, the median over the rounds of each row's ratio to the plain
         step; ``to_parts``, to the plain step and one float32 forward of the teacher; ``to_online``, to the step that asks
-        the teacher, if that is among the rows; ``memory``, the MiB that a step takes above what rests (CUDA); the machine
-        and versions.
+        the teacher, if that is among the rows; ``memory``, the MiB that a step takes above what rests (CUDA);
+        ``fast_student``, the precision of the rows ``'fast'`` and ``'fast_compiled'``, bfloat16 where the device has
+        arithmetic for it; the machine and versions.
 
     Raises:
         ValueError: If the config or the device lacks what a row needs.
@@ -119,6 +121,7 @@ def measure_rows(
         rounds=rounds,
         device=torch.cuda.get_device_name(device) if device.startswith('cuda') else device,
         threads=torch.get_num_threads(),
+        fast_student='bf16' if _fast_in_bfloat16(device) else 'fp32',
         machine=f'{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}',
         versions=versions(),
     )
@@ -130,7 +133,9 @@ def table(found: dict[str, Any]) -> str:
     lines = [f'{"":<38}{"ms":>10}{"/ plain":>10}{"/ (plain + teacher)":>21}' + (f'{"/ asked":>10}' if online else '')]
     for name, milliseconds in found['rows'].items():
         ratios = f'{found["to_plain"][name]:10.3f}{found["to_parts"][name]:21.3f}'
-        lines.append(f'{WORDS[name]:<38}{milliseconds:10.1f}{ratios}' + (f'{online[name]:10.3f}' if online else ''))
+        low = name == 'fast' and found['fast_student'] == 'bf16'
+        words = 'answers read, student in bfloat16' if low else WORDS[name]
+        lines.append(f'{words:<38}{milliseconds:10.1f}{ratios}' + (f'{online[name]:10.3f}' if online else ''))
     return '\n'.join(lines)
 
 
@@ -177,6 +182,7 @@ def _step(
 ) -> Callable[..., None]:
     """Return a function that takes one step of a variant of the images."""
     fast = name.startswith('fast')
+    low = fast and _fast_in_bfloat16(device)
     if fast:
         distiller.student.to(memory_format=torch.channels_last)
     batch = made_up_batch(distiller.student, shape, device)
@@ -191,11 +197,15 @@ def _step(
         _number(batch['data_samples'], variant)
         if quantised is not None:
             quantised.begin_step(next(numbers))
-        step(model, batch, optimizers, low=fast)
+        step(model, batch, optimizers, low=low)
         if quantised is not None:
             quantised.end_step()
 
     return take
+
+
+def _fast_in_bfloat16(device: str) -> bool:
+    return has_arithmetic(torch.bfloat16, torch.device(device))
 
 
 def _every(distiller: Distiller) -> int:

@@ -111,6 +111,17 @@ def test_answers_are_read_from_disk(name, segmentor, monkeypatch):
     assert len(keys) == 2 * 3  # images of each step
 
 
+@pytest.mark.parametrize('has', [True, False])
+def test_a_fast_student_computes_in_bfloat16_where_that_is_fast(has, segmentor, monkeypatch):
+    monkeypatch.setattr(step_rows, 'has_arithmetic', lambda *_: has)
+    step, lows = step_rows.step, []
+    monkeypatch.setattr(step_rows, 'step', lambda *args, low: [lows.append(low), step(*args, low=low)][1])
+    found = measure_rows(segmentor.distilled(), (2, 64, 64), 'cpu', ['cached', 'fast'], rounds=1, warmup=0)
+    assert found['fast_student'] == ('bf16' if has else 'fp32')
+    assert lows.count(True) == (2 if has else 0)  # once to fill the folder
+    assert ('student in bfloat16' in table(found)) == has
+
+
 def test_a_quantised_student_stands_beside_the_plain_one(segmentor):
     config = segmentor.distilled()
     with pytest.raises(ValueError, match='the config of the run has no kddense.QuantiseHook'):

@@ -12,7 +12,7 @@ from kddense.apps.command_line import count, new_parser, number_above_0
 from kddense.configs import find_config, read_config_file
 from kddense.training.settings import steps_of
 
-from .runs import parsed
+from .options import parsed, with_options
 from .timing import step_times, steps_that_fit
 
 
@@ -42,7 +42,9 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2])
     parser.add_argument('--work-dir', type=Path)
     parser.add_argument('--package', choices=['mmdet', 'mmseg'], default='mmdet', help='whose scripts to run')
-    parser.add_argument('--cfg-options', nargs='*', default=[], help='passed on to every training')
+    parser.add_argument(
+        '--cfg-options', nargs='*', default=[], help='for all trainings; of a teacher where there is one'
+    )
     parser.add_argument(
         '--channels-last', action='store_true', help='train students in the memory format that suits CPUs'
     )
@@ -136,7 +138,6 @@ def same_time_steps(args: argparse.Namespace) -> int | None:
     ratios = [times['ratio'][config] for config in args.configs if config in times.get('ratio', {})]
     if not ratios:
         return None
-    config = read_config_file(find_config(args.plain), '--plain')
-    config.merge_from_dict(options)
+    config = with_options(read_config_file(find_config(args.plain), '--plain'), options)
     steps, unit = steps_of(config)
     return steps_that_fit(steps, max(ratios), unit)

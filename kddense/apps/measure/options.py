@@ -1,0 +1,28 @@
+"""What ``--cfg-options`` changes in the configs of a table: the plain student's and those that distil into it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+from kddense.apps.command_line import change_config
+from kddense.configs import is_distiller
+
+
+def parsed(options: Sequence[str]) -> dict[str, Any]:
+    """Return ``key=value`` options as a dict, values as mmengine reads them."""
+    pairs = (option.partition('=') for option in options)
+    return {key: DictAction._parse_iterable(value) for key, _, value in pairs}
+
+
+def with_options(config: Config, options: Mapping[str, Any]) -> Config:
+    """Return the config, changed; what changes a teacher comes to nothing in a config that has none."""
+    plain = not is_distiller(config.model)
+    change_config(config, {key: one for key, one in options.items() if not (plain and _of_a_teacher(key))})
+    return config
+
+
+def _of_a_teacher(key: str) -> bool:
+    return key.startswith('model.teacher.')
