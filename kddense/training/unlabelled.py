@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import statistics
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -65,10 +66,11 @@ class UnlabelledImagesHook(AddedHook):
         self._batches: Iterator[Any] | None = None
 
     def before_train(self, runner: Runner) -> None:
-        batch_size = round(self.ratio * runner.train_dataloader.batch_size)
+        labelled = _batch_size(runner.train_dataloader)
+        batch_size = round(self.ratio * labelled)
         if batch_size < 1:
             raise ValueError(
-                f'custom_hooks: {self.ratio} unlabelled images for each of {runner.train_dataloader.batch_size} are less '
+                f'custom_hooks: {self.ratio} unlabelled images for each of {labelled:g} are less '
                 'than one image: raise the ratio of the UnlabelledImagesHook'
             )
         self._set_defaults(runner)
@@ -110,6 +112,13 @@ class UnlabelledImagesHook(AddedHook):
             mark_unlabelled(sample)
         for key in data_batch:
             data_batch[key].extend(more[key])
+
+
+def _batch_size(loader: DataLoader) -> float:
+    """Return how many images a batch has; the mean where a batch sampler has a size for each of several data sets."""
+    sampler: Any = loader.batch_sampler
+    sizes = sampler.batch_size  # the loader's own is None where a config has a `batch_sampler`
+    return statistics.mean(sizes) if isinstance(sizes, Sequence) else sizes
 
 
 def training_pipeline(dataset: Mapping[str, Any]) -> list[Any]:

@@ -5,13 +5,15 @@ import shutil
 
 import pytest
 import torch
+from mmdet.datasets.samplers import AspectRatioBatchSampler, MultiDataAspectRatioBatchSampler
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from torch.nn import functional as F
+from torch.utils.data import ConcatDataset, DataLoader, SequentialSampler
 
 from kddense.configs import find_config, read_config_file
 from kddense.datasets import UnlabelledImages
-from kddense.training.unlabelled import pipeline_without_labels, training_pipeline
+from kddense.training.unlabelled import _batch_size, pipeline_without_labels, training_pipeline
 
 from ..helpers import mask_models, segmentors, tiny, transformers
 from ..helpers.cached import on_variants, with_cache
@@ -287,6 +289,17 @@ def test_ratios_that_give_no_image(segmentor, frames, tmp_path, ratio, expected)
         segmentor.train(short(segmentor, unlabelled(frames, ratio=ratio)), tmp_path)
 
 
+def test_batch_samplers_of_the_config():
+    """mmdet's one of several data sets has a size for each."""
+    sampler = SequentialSampler(ConcatDataset([range(3), range(3)]))
+    one, several = (
+        AspectRatioBatchSampler(sampler, 4),
+        MultiDataAspectRatioBatchSampler(sampler, [8, 2], num_datasets=2),
+    )
+    assert _batch_size(DataLoader(sampler.data_source, batch_sampler=one)) == 4
+    assert _batch_size(DataLoader(sampler.data_source, batch_sampler=several)) == 5
+
+
 def test_an_empty_folder(segmentor, tmp_path):
     (tmp_path / 'nothing').mkdir()
     with pytest.raises(ValueError, match=r'^custom_hooks.UnlabelledImagesHook.dataset: there is no image in .*nothing'):
@@ -404,12 +417,14 @@ def test_a_batch_of_other_detectors_is_wholly_unlabelled_or_not_at_all(name):
         tiny.step(model, detection_without_labels(2, 1))
 
 
-def test_detectors_train_with_the_hook(detector, frames, tmp_path):
-    """Of features and of RoIs."""
+@pytest.mark.parametrize('batch_sampler', [None, dict(type='mmdet.AspectRatioBatchSampler')])
+def test_detectors_train_with_the_hook(batch_sampler, detector, frames, tmp_path):
+    """Of features and of RoIs; mmdet's own configs have a batch sampler."""
     images = dict(type='kddense.UnlabelledImages', images=str(frames))
     hook = dict(type='kddense.UnlabelledImagesHook', dataset=images)
     config = detector.distilled({**PYRAMID, **ROIS}, train_cfg__max_epochs=1)
     config.custom_hooks = [hook]
+    config.train_dataloader.batch_sampler = batch_sampler
     config.val_cfg = config.val_dataloader = config.val_evaluator = None
     _, steps = watched(detector, config, tmp_path)
     assert len(steps) == 4
