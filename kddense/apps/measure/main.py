@@ -108,7 +108,7 @@ def _record(
     args: argparse.Namespace, plan: Plan, teacher: dict[str, Any] | None, tries: Sequence[Try], failed: Sequence[Job]
 ) -> Table | None:
     """Make the table of what is there, and write it."""
-    results, faults = done(plan)
+    results, faults = done(plan, failed)
     folders: dict[int, Path] = {index: plan.folder(_job(result)) for index, result in enumerate(results)}
     for file in args.add:
         try:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -209,8 +210,8 @@ def use_channels_last(config: Config) -> None:
     config.custom_hooks = [*(config.get('custom_hooks') or []), dict(type='kddense.ChannelsLastHook')]
 
 
-def done(plan: Plan) -> tuple[list[Result], list[str]]:
-    """Return the results that are there, and a sentence for each run that was cut off or is not readable."""
+def done(plan: Plan, failed: Sequence[Job] = ()) -> tuple[list[Result], list[str]]:
+    """Return the results that are there, and a sentence for each run that failed, was cut off or is not readable."""
     results, faults = [], []
     for job in plan.jobs():
         file = plan.folder(job) / DONE
@@ -222,6 +223,8 @@ def done(plan: Plan) -> tuple[list[Result], list[str]]:
                 results.append(read_result(file))
             except ValueError as error:
                 faults.append(str(error))
+        elif job in failed:
+            faults.append(f'{job.config}, seed {job.seed}: failed, and is left out; mend it and call the same command again')
         elif file.parent.exists():
             faults.append(
                 f'{job.config}, seed {job.seed}: {_how_far(file.parent)}; call the same command again to go on'

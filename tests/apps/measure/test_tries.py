@@ -143,6 +143,8 @@ def test_the_whole_of_it(segmentor, tmp_path, monkeypatch, quick_processes, capf
     out, said = capfd.readouterr()
     assert '| **mine, weights × 0.5, chosen** |' in out
     assert 'mine_x1e+60.py, seed 0: train.py failed with status 1, for what stands above; the others go on' in said
+    assert 'mine_x1e+60.py, seed 0: failed, and is left out; mend it and call the same command again' in said
+    assert 'cut off' not in said
     assert Path('runs/val/mine_x0.5/seed_0/result.json').exists()
     assert not Path('runs/mine_x0.5').exists()  # nothing of the test split
 
