@@ -246,7 +246,8 @@ class CachedTeacher(Teacher):
         if kept is None:
             return answer
         if not self.store.has_ended:
-            self._teller.before_the_first(kept, described(batch, 0, self.name), division.what)
+            for image in range(len(batch.inputs)):
+                self._teller.before_the_first(kept, described(batch, image, self.name), division.what)
         for (key, known), record in zip(found, kept.records, strict=True):
             if known is None or known.structure != record.structure:
                 self.store.add(key, record)

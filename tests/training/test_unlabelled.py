@@ -1,6 +1,7 @@
 """Images without labels: the teacher speaks of them, the student's own losses do not."""
 
 import copy
+import re
 import shutil
 
 import pytest
@@ -251,7 +252,9 @@ def test_wrapped_data_sets_of_both(segmentor, frames, tmp_path, monkeypatch):
     assert 'pass the training pipeline without RandomMosaic, which need boxes or other images' in said[0]
 
 
-def test_what_a_teacher_says_of_variants_of_them_is_kept(segmentor, frames, tmp_path):
+def test_what_a_teacher_says_of_variants_of_them_is_kept(segmentor, frames, tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr('kddense.teachers.cache.telling.print_log', lambda text, **_: told.append(text))
     config = on_variants(short(segmentor, unlabelled(frames), iterations=6), variants=2)
     images = config.custom_hooks[0]['dataset']
     config.custom_hooks[0]['dataset'] = dict(type='kddense.VariantDataset', variants=2, dataset=images)
@@ -263,6 +266,10 @@ def test_what_a_teacher_says_of_variants_of_them_is_kept(segmentor, frames, tmp_
     assert len(online['loss']) == 6
     assert online == cold == warm
     assert [one.model.teachers['teacher'].asked for one in runs[1:]] == [6, 0]
+    space = [re.search(r'(\d+) images x 2 variants .* take ([\d.e-]+) GiB', one) for one in told if 'are free' in one]
+    labelled = len(runs[1].train_dataloader.dataset)
+    assert [int(one[1]) for one in space] == [labelled, 5]
+    assert float(space[1][2]) == pytest.approx(float(space[0][2]) * (labelled + 5) / labelled, rel=0.01)
 
 
 def test_a_pipeline_of_its_own(segmentor, frames, tmp_path):

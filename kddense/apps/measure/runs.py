@@ -224,7 +224,9 @@ def done(plan: Plan, failed: Sequence[Job] = ()) -> tuple[list[Result], list[str
             except ValueError as error:
                 faults.append(str(error))
         elif job in failed:
-            faults.append(f'{job.config}, seed {job.seed}: failed, and is left out; mend it and call the same command again')
+            faults.append(
+                f'{job.config}, seed {job.seed}: failed, and is left out; mend it and call the same command again'
+            )
         elif file.parent.exists():
             faults.append(
                 f'{job.config}, seed {job.seed}: {_how_far(file.parent)}; call the same command again to go on'

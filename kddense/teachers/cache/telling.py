@@ -44,10 +44,11 @@ class Teller:
         self._say(f'asked each time, as this cannot be kept: {why}', level=30)
 
     def before_the_first(self, kept: Kept, about: Mapping[str, Any], what: Any) -> None:
-        """Tell before anything is written what all of it will take, and what is lost."""
-        if str(what) in self._needs:
+        """Tell before anything is written what all of it will take, of each data set, and what is lost."""
+        of = str([what, *(about[key] for key in ('images', 'variants', 'pipeline'))])
+        if of in self._needs:
             return
-        self._needs[str(what)] = kept.bytes * about['images'] * about['variants']
+        self._needs[of] = kept.bytes * about['images'] * about['variants']
         free = shutil.disk_usage(self.folder).free
         need = sum(self._needs.values())
         short = '; the cache will end when the disk is full, the training will not' if need > free else ''
