@@ -42,6 +42,7 @@ class ModelTeacher(Teacher):
         image: The key in each data sample's ``metainfo`` of the image that this teacher is given instead of the student's:
             height x width (x channels), as many channels as it takes. One that lacks it is an error. ``'student'`` is the
             student's, also where the pipeline kept a larger one for another teacher.
+        fold_norms: Fold batch norms so in float32 too: faster, most on a CPU. Changes last digits.
         class_map: For every class of the student the teacher's that it is, by name or index: selects and orders the classes
             of a teacher that was trained on others. Softmax is then taken over the selected ones. ``None`` for a class
             that a detector does not know: RoI and dense heads are then compared over the classes that it knows alone.
@@ -66,6 +67,7 @@ class ModelTeacher(Teacher):
         channels_last: bool = False,
         input_scale: float = 1.0,
         image: str | None = None,
+        fold_norms: bool = False,
         class_map: Sequence[str | int | None] | None = None,
         datasets: Sequence[str] | None = None,
         compile: bool | Mapping[str, Any] = False,
@@ -81,6 +83,7 @@ class ModelTeacher(Teacher):
         self.dtype = PRECISIONS[precision]
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.trust_checkpoint = trust_checkpoint
+        self._folds_norms = fold_norms or self.dtype != torch.float32
         self._compiled = CompiledParts.of(compile)
         self._compile_options = compile
         model = self._loaded(checkpoint)
@@ -126,15 +129,15 @@ class ModelTeacher(Teacher):
     def _install(self, model: Any) -> None:
         """Freeze a model, fold and cast it, and look at it from now on."""
         model.requires_grad_(False).eval()
-        if self.dtype == torch.float32:
-            model.to(memory_format=self.memory_format)
-        else:
+        if self._folds_norms:
             self.view.norms = norms_of(model)
             fold(model, self.image_format.channels or 3)
-            model.to(self.dtype).to(memory_format=self.memory_format)
+        if self.dtype != torch.float32:
+            model.to(self.dtype)
             for module in model.modules():
                 if isinstance(module, NORMS):
                     module.float()
+        model.to(memory_format=self.memory_format)
         self.model = model
         self.view.look_at(model)
 

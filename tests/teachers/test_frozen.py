@@ -207,15 +207,16 @@ def question_of_all(student, prepared):
 
 
 @pytest.mark.parametrize('channels_last', [False, True])
-@pytest.mark.parametrize('precision', PRECISIONS)
-def test_every_precision_answers_in_plain_float32(precision, channels_last, tmp_path):
+@pytest.mark.parametrize('precision, fold_norms', [*((one, False) for one in PRECISIONS), ('fp32', True)])
+def test_every_precision_answers_in_plain_float32(precision, fold_norms, channels_last, tmp_path):
     _, prepared, pixels = student_batch()
     config = tiny.teacher_of(tiny.faster_rcnn({**OTHER_EYES, 'data_preprocessor.pad_size_divisor': 32}))
     exact = kddense.FrozenTeacher(**config)
     tiny.shake(exact.model)
     torch.save(exact.model.state_dict(), tmp_path / 'teacher.pth')
     config['checkpoint'] = str(tmp_path / 'teacher.pth')
-    teacher = kddense.FrozenTeacher(**config, precision=precision, channels_last=channels_last)
+    options = dict(precision=precision, channels_last=channels_last, fold_norms=fold_norms)
+    teacher = kddense.FrozenTeacher(**config, **options)
     question = question_of_all(None, prepared)
     expected, answer = (one.answer(question, Batch(**prepared, image_format=pixels)) for one in (exact, teacher))
     values = [*answer.taps['neck'], *answer.taps['rpn_head'][0], answer.opinions['roi'][0].logits]
@@ -349,9 +350,10 @@ def batch_norms(model):
     return sum(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
 
 
-def test_batch_norms_are_folded_in_low_precision_only():
+@pytest.mark.parametrize('options', [dict(precision='bf16'), dict(fold_norms=True)], ids=str)
+def test_batch_norms_are_folded_in_low_precision_and_where_asked(options):
     config = tiny.teacher_of(tiny.faster_rcnn(width=16))
-    plain, folded = kddense.FrozenTeacher(**config), kddense.FrozenTeacher(**config, precision='bf16')
+    plain, folded = kddense.FrozenTeacher(**config), kddense.FrozenTeacher(**config, **options)
     assert batch_norms(plain.model.backbone) > 0
     assert batch_norms(folded.model.backbone) == 0
     assert not any(parameter.requires_grad for parameter in folded.parameters())

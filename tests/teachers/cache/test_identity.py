@@ -140,3 +140,9 @@ def test_the_memory_format_in_which_a_teacher_computes_is_its_own():
     moved.to(memory_format=torch.channels_last)  # as kddense.ChannelsLastHook does
     identities = [one.identity()['teacher'] for one in (teacher, moved, last)]
     assert identities[0] != identities[1] == identities[2]
+
+
+def test_what_a_teacher_with_folded_norms_answers_is_its_own():
+    model = tiny.teacher_of(SEGMENTOR, 'mmseg')
+    plain, folded = (build_teacher(dict(model, fold_norms=fold), 'teacher') for fold in (False, True))
+    assert plain.identity()['weights'] != folded.identity()['weights']
