@@ -1,0 +1,18 @@
+"""Structured distillation for FCOS on BCCD with every tenth label: in each batch as many images without a label."""
+
+_base_ = [
+    '../skd/fcos_r18-w16_fpn_bccd_tenth.py',
+    '../_base_/recipes/skd_detection.py',
+    '../_base_/datasets/bccd_unlabelled.py',
+]
+
+_base_.distiller.objectives.holistic.discriminator = dict(channels=16)
+default_hooks = dict(unlabelled=_base_.unlabelled)
+model = dict(
+    student=_base_.model,
+    teacher=dict(
+        config='kddense::skd/fcos_lite2_fpn_bccd_tenth.py', checkpoint='work_dirs/bccd_tenth/teacher/epoch_12.pth'
+    ),
+    **_base_.distiller,
+)
+optim_wrapper = _base_.joint_optim_wrapper
