@@ -19,7 +19,7 @@ def parsed(options: Sequence[str]) -> dict[str, Any]:
 
 def with_options(config: Config, options: Mapping[str, Any]) -> Config:
     """Return the config, changed; what changes a teacher comes to nothing in a config that has none."""
-    plain = not is_distiller(config.model)
+    plain = not (config.get('model') and is_distiller(config.model))
     change_config(config, {key: one for key, one in options.items() if not (plain and _of_a_teacher(key))})
     return config
 

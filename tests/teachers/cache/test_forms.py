@@ -62,5 +62,5 @@ def test_int8_keeps_values_that_are_no_numbers(value, tmp_path, told):
     kept = keep(dict(taps=dict(a=maps)), 2, Form('int8'), torch.nn.Identity(), lambda kind: False)
     read, _ = restore(kept.records, torch.nn.Identity(), torch.device('cpu'))
     torch.testing.assert_close(read['taps']['a'], maps, rtol=0, atol=0.02, equal_nan=True)
-    Teller('teacher', tmp_path, Form('int8')).before_the_first(kept, dict(images=2, variants=1), 'a')
+    Teller('teacher', tmp_path, Form('int8')).before_the_first(kept, dict(images=2, variants=1, pipeline=''), 'a')
     assert any('the largest error is 0,' in one for one in told)
