@@ -271,7 +271,6 @@ model = dict(
     assert list(model.objectives) == ['rpn', 'roi', 'hint']
 
 
-@functools.cache
 @pytest.mark.parametrize('name', ['skd/fpn_r18-w16_camvid.py', 'mmseg::_base_/models/fpn_r50.py'])
 def test_a_miscount_of_the_parser_is_no_broken_config(name, monkeypatch):
     """CPython before 3.11.8 raises a SystemError where two threads parse at once; the config is as it is."""
@@ -290,6 +289,7 @@ def test_a_miscount_of_the_parser_is_no_broken_config(name, monkeypatch):
     assert len(calls) > 1
 
 
+@functools.cache
 def read(path: Path) -> Config:
     return Config.fromfile(path)
 

@@ -32,7 +32,7 @@ class Teller:
         self.name = name
         self.folder = folder
         self.form = form
-        self._needs: dict[str, int] = {}
+        self._needs: dict[tuple[Any, ...], int] = {}
         self._has_compared = False
 
     def found(self, records: int) -> None:
@@ -45,7 +45,7 @@ class Teller:
 
     def before_the_first(self, kept: Kept, about: Mapping[str, Any], what: Any) -> None:
         """Tell before anything is written what all of it will take, of each data set, and what is lost."""
-        of = str([what, *(about[key] for key in ('images', 'variants', 'pipeline'))])
+        of = (str(what), *(about[key] for key in ('images', 'variants', 'pipeline')))
         if of in self._needs:
             return
         self._needs[of] = kept.bytes * about['images'] * about['variants']
