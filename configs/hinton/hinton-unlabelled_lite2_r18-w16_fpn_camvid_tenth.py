@@ -1,9 +1,12 @@
 """Soft targets per pixel on CamVid with every tenth label: in each batch as many images without a label."""
 
-_base_ = ['../skd/fpn_r18-w16_camvid_tenth.py', '../_base_/recipes/hinton.py']
+_base_ = [
+    '../skd/fpn_r18-w16_camvid_tenth.py',
+    '../_base_/recipes/hinton.py',
+    '../_base_/datasets/camvid_unlabelled.py',
+]
 
-images = dict(type='BaseSegDataset', data_root='data/camvid/', data_prefix=dict(img_path='images/train'))
-default_hooks = dict(unlabelled=dict(type='kddense.UnlabelledImagesHook', ratio=1, dataset=images))
+default_hooks = dict(unlabelled=_base_.unlabelled)
 model = dict(
     student=_base_.model,
     teacher=dict(
