@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from kddense.apps.command_line import count, new_parser, number_above_0
-from kddense.configs import find_config, read_config_file
 from kddense.training.settings import steps_of
 
-from .options import parsed, with_options
+from .options import parsed, read_with
 from .timing import step_times, steps_that_fit
 
 
@@ -138,6 +137,6 @@ def same_time_steps(args: argparse.Namespace) -> int | None:
     ratios = [times['ratio'][config] for config in args.configs if config in times.get('ratio', {})]
     if not ratios:
         return None
-    config = with_options(read_config_file(find_config(args.plain), '--plain'), options)
+    config = read_with(args.plain, options, '--plain')
     steps, unit = steps_of(config)
     return steps_that_fit(steps, max(ratios), unit)

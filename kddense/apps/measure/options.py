@@ -8,13 +8,18 @@ from typing import Any
 from mmengine.config import Config, DictAction
 
 from kddense.apps.command_line import change_config
-from kddense.configs import is_distiller
+from kddense.configs import find_config, is_distiller, read_config_file
 
 
 def parsed(options: Sequence[str]) -> dict[str, Any]:
     """Return ``key=value`` options as a dict, values as mmengine reads them."""
     pairs = (option.partition('=') for option in options)
     return {key: DictAction._parse_iterable(value) for key, _, value in pairs}
+
+
+def read_with(path: str, options: Mapping[str, Any], key: str = '') -> Config:
+    """Return the config of a row, changed by the options of its table; ``key`` is the argument that names it."""
+    return with_options(read_config_file(find_config(path), key), options)
 
 
 def with_options(config: Config, options: Mapping[str, Any]) -> Config:

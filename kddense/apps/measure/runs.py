@@ -23,7 +23,7 @@ from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.settings import add_import, continue_bit_for_bit, setting_of, steps_of, stretched
 
-from .options import parsed, with_options
+from .options import parsed, read_with
 from .outcome import newest_metrics, parameters_in, scores_in, steps_done
 from .result import SAME_TIME, Result, read_result, this_machine, write_result
 from .shared_teacher import share_teacher
@@ -162,7 +162,7 @@ def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
 
 def _config(plan: Plan, job: Job) -> tuple[Config, str]:
     """Return what is trained, and the file of it in the run's folder, with all that the plan changes."""
-    config = with_options(read_config_file(find_config(job.config)), parsed(plan.options))
+    config = read_with(job.config, parsed(plan.options))
     config.merge_from_dict({'randomness.seed': job.seed})
     if job.role == SAME_TIME and plan.same_time_steps is not None:
         config = stretched(config, plan.same_time_steps)
@@ -198,7 +198,7 @@ def settings_digest(plan: Plan, job: Job) -> str:
 @cache
 def _digest(plan: Plan, job: Job) -> str:
     with patch.dict(os.environ, {STUDENT: STUDENT}):
-        config = with_options(read_config_file(find_config(job.config)), parsed(plan.options))
+        config = read_with(job.config, parsed(plan.options))
     text = json.dumps(config.to_dict(), sort_keys=True, default=str)
     others = [plan.same_time_steps if job.role == SAME_TIME else None, plan.channels_last, plan.variants]
     return hashlib.sha256(f'{text}{others}'.encode()).hexdigest()

@@ -12,12 +12,11 @@ import torch
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 
-from kddense.configs import find_config, read_config_file
 from kddense.pretrained import untrained, without_pretrained
 from kddense.report.costs import timed
 
 from .begun import begin, endless
-from .options import with_options
+from .options import read_with
 
 Step = Callable[[float], None]
 
@@ -68,7 +67,7 @@ def steps_that_fit(steps: int, ratio: float, unit: str) -> int:
 
 def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_last: bool) -> Step:
     """Return what takes one step of a config, as it is at that part (0 to 1) of its run."""
-    config = with_options(read_config_file(find_config(path)), options)
+    config = read_with(path, options)
     config.model = without_pretrained(config.model)  # random weights take the same time, and need no file
     if config.model.get('teacher'):
         config.model.teacher = untrained(config.model.teacher)

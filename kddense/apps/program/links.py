@@ -34,7 +34,7 @@ class Link:
         teacher: The name of the link that it learns from; or what a :class:`kddense.Distiller` takes as ``teacher``, where
             ``link='name'`` stands for the config and the last checkpoint of a link.
         options: Changes to the config, as after ``--cfg-options``. ``'{name.checkpoint}'``, ``'{name.config}'`` and
-            ``'{name.work_dir}'`` in a text stand for those of a link.
+            ``'{name.work_dir}'`` in a text stand for those of a link; its own ``work_dir`` too.
         seed: Of its random numbers. Where the programme has ``seeds``, a link without one runs once for each of them.
         seed_offset: Added to the seed of its random numbers; in tables it stays what it was. A generation that learns from
             another of the same seed begins with weights of its own by it.
@@ -195,7 +195,7 @@ def _link(name: str, written: Any, command: str) -> Link:
     _check_keys(written, where)
     arguments = {'command': command, **written}
     _check_command(arguments['command'], f'{where}.command' if 'command' in written else 'command')
-    needs = tuple(dict.fromkeys(_named_in(written)))
+    needs = tuple(dict.fromkeys(_named_in(written, name)))
     return Link(**arguments, name=name, row=row, has_own_seed=has_own_seed, needs=needs)
 
 
@@ -226,8 +226,8 @@ def _check_command(command: str, key: str) -> None:
             raise ConfigError(f': there is no {{{name}}}, only {", ".join(f"{{{one}}}" for one in FIELDS)}', key)
 
 
-def _named_in(written: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the names of the links that a link needs."""
+def _named_in(written: Mapping[str, Any], own: str) -> Iterator[str]:
+    """Yield the names of the links that a link needs; that it writes into its own ``work_dir`` makes it need none."""
     teacher = written.get('teacher')
     if isinstance(teacher, str):
         yield teacher
@@ -238,7 +238,7 @@ def _named_in(written: Mapping[str, Any]) -> Iterator[str]:
             yield node['link']
     for node in _nodes_of([written.get('options'), teacher]):
         if isinstance(node, str):
-            yield from (match[1] for match in REFERENCE.finditer(node))
+            yield from (match[1] for match in REFERENCE.finditer(node) if match[0] != f'{{{own}.work_dir}}')
 
 
 def _nodes_of(node: Any) -> Iterator[Any]:

@@ -186,6 +186,16 @@ def test_names_in_options_are_not_those_of_links(toy):
     assert link.options == dict(route={**hook, 'route': dict(folder='{teacher-3.work_dir}')})
 
 
+def test_a_link_may_name_its_own_folder_and_waits_for_nothing(toy):
+    links = dict(a=dict(config='student', options={'default_hooks.checkpoint.out_dir': '{a.work_dir}/kept'}))
+    programme = read_programme(str(toy.write(links, seeds=[3])))
+    assert programme.links['a-3'].needs == ()
+    versions = versions_of(programme, toy.folder / 'work')
+    versions['a-3'].write_config(versions)
+    written = Config.fromfile(versions['a-3'].folder / 'config/link.py', import_custom_modules=False)
+    assert written.default_hooks.checkpoint.out_dir == f'{versions["a-3"].folder}/kept'
+
+
 def test_an_offset_moves_the_random_numbers_and_not_the_pairs(toy):
     links = dict(a=dict(config='student'), b=dict(config='student', seed_offset=100))
     versions = versions_of(read_programme(str(toy.write(links, seeds=[0, 1]))), toy.folder)
@@ -320,6 +330,7 @@ BAD = [
     (dict(a=dict(config='student', seed='1')), "links.a.seed must be a whole number, got '1'"),
     (dict(a=dict(config='distilled', teacher='b')), "links.a: there is no link 'b'"),
     (dict(a=dict(config='distilled', options=dict(x='{c.work_dir}/iter_1.pth'))), "links.a: there is no link 'c'"),
+    (dict(a=dict(config='student', options=dict(load_from='{a.checkpoint}'))), 'a, which learns from a: a circle'),
     (
         dict(a=dict(config='distilled', teacher='b'), b=dict(config='distilled', teacher='a')),
         'a circle, of which no link can be the first',
