@@ -106,10 +106,15 @@ def hooks_in(config: Mapping[str, Any]) -> list[Any]:
     return [*(config.get('default_hooks') or {}).values(), *(config.get('custom_hooks') or [])]
 
 
+def hooks_of(config: Mapping[str, Any], name: str) -> list[Any]:
+    """Return those of a config's hooks that are of a type, with a scope or without."""
+    typed = [one for one in hooks_in(config) if isinstance(one, Mapping) and 'type' in one]
+    return [one for one in typed if name_of(one['type']) == name]
+
+
 def has_hook(config: Mapping[str, Any], name: str) -> bool:
-    """Tell whether one of a config's hooks is of a type, with a scope or without."""
-    types = [one['type'] for one in hooks_in(config) if isinstance(one, Mapping) and 'type' in one]
-    return name in map(name_of, types)
+    """Tell whether one of a config's hooks is of a type."""
+    return bool(hooks_of(config, name))
 
 
 def continue_bit_for_bit(config: Config) -> None:

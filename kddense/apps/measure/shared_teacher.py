@@ -14,7 +14,7 @@ from kddense.configs import is_distiller
 from kddense.errors import ConfigError
 from kddense.registry import name_of
 from kddense.teachers import is_one_teacher
-from kddense.training.settings import add_import, has_hook
+from kddense.training.settings import add_import, has_hook, hooks_of
 
 SAMPLERS = {
     'DefaultSampler': 'kddense.VariantSampler',
@@ -27,8 +27,9 @@ KEPT = ('CachedTeacher', 'VariantDataset', 'VariantSampler', 'InfiniteVariantSam
 def share_teacher(config: Config, variants: int, folder: Path) -> None:
     """Let a config draw so many variants of each image, and keep what its teachers say of them.
 
-    Runs of one folder share the variants and the answers. They differ in the student's first weights, in the order of the
-    images, and in what the configs differ in. A plain config's images are drawn in the same way, so that it can be compared.
+    Images without labels that a hook adds are drawn so too. Runs of one folder share the variants and the answers. They
+    differ in the student's first weights, in the order of the images, and in what the configs differ in. A plain config's
+    images are drawn in the same way, so that it can be compared.
 
     Args:
         config: A training config, changed in place.
@@ -47,11 +48,13 @@ def share_teacher(config: Config, variants: int, folder: Path) -> None:
         )
     sampler['type'] = SAMPLERS.get(name, f'kddense.{name}')
     loader.sampler = sampler
-    if name_of(loader.dataset.type) not in KEPT:
-        loader.dataset = dict(type='kddense.VariantDataset', variants=variants, dataset=loader.dataset)
+    drawn = [loader, *hooks_of(config, 'UnlabelledImagesHook')]
+    for one in drawn:
+        if name_of(one['dataset']['type']) not in KEPT:
+            one['dataset'] = dict(type='kddense.VariantDataset', variants=variants, dataset=one['dataset'])
     if is_distiller(config.model) and config.model.get('teacher'):
         places = (config, config.model, config.model.get('student') or {})
-        images = [loader.dataset, *(place.get('data_preprocessor') for place in places)]
+        images = [*(one['dataset'] for one in drawn), *(place.get('data_preprocessor') for place in places)]
         others = [CHANNELS_LAST] if has_hook(config, CHANNELS_LAST) else []
         config.model.teacher = _kept(config.model.teacher, images + others, folder)
     add_import(config)

@@ -41,6 +41,18 @@ def test_images_are_drawn_in_variants_and_answers_kept(sampler, expected, tmp_pa
     assert 'kddense' in config.custom_imports['imports']
 
 
+@pytest.mark.parametrize('place', ['custom_hooks', 'default_hooks'])
+def test_images_without_labels_are_drawn_in_variants_too(place, tmp_path):
+    config = config_of(TEACHER)
+    hook = dict(type='kddense.UnlabelledImagesHook', dataset=dict(type='Unlabelled'))
+    config[place] = [hook] if place == 'custom_hooks' else dict(unlabelled=hook, checkpoint=None)
+    share_teacher(config, 3, tmp_path)
+    (found,) = config.custom_hooks if place == 'custom_hooks' else [config.default_hooks.unlabelled]
+
+    assert found.dataset == dict(type='kddense.VariantDataset', variants=3, dataset=dict(type='Unlabelled'))
+    assert config.model.teacher.folder != shared(TEACHER, tmp_path=tmp_path).model.teacher.folder
+
+
 def test_a_folder_is_of_one_teacher_and_one_set_of_images(tmp_path):
     several = dict(
         large=TEACHER, other=dict(TEACHER, precision='bf16'), own=dict(type='kddense.ModuleTeacher', module='x')
