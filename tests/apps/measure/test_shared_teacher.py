@@ -113,8 +113,13 @@ def test_another_sampler_is_refused(tmp_path):
         shared(TEACHER, 'ClassAwareSampler', tmp_path=tmp_path)
 
 
-def test_the_second_student_asks_nothing(segmentor, tmp_path, monkeypatch, quick_processes):
+@pytest.mark.parametrize('without_labels', [False, True])
+def test_the_second_student_asks_nothing(segmentor, tmp_path, monkeypatch, quick_processes, without_labels):
     iterations = dict(train_cfg__max_iters=2, train_cfg__val_interval=3, train_dataloader__dataset__indices=2)
+    if without_labels:
+        images = dict(segmentor.plain().train_dataloader.dataset, indices=2)
+        del images['pipeline']
+        iterations['default_hooks__unlabelled'] = dict(type='kddense.UnlabelledImagesHook', dataset=images)
     segmentor.plain(**iterations).dump(tmp_path / 'plain.py')
     segmentor.distilled(**iterations).dump(tmp_path / 'distilled.py')
     monkeypatch.chdir(tmp_path)
