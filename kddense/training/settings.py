@@ -18,9 +18,13 @@ def setting_of(config: Config) -> dict[str, Any]:
         config: A training config of mmdet or mmseg.
 
     Returns:
-        ``train`` and ``test``: the annotation files, folders and sizes that each reads, and the images in a batch.
+        ``train`` and ``test``: the annotation files, folders and sizes that each reads, and the images in a batch; those
+        without labels that a hook adds are ``unlabelled``.
     """
-    return {'train': _side(config.get('train_dataloader') or {}), 'test': _side(config.get('test_dataloader') or {})}
+    train, test = (_side(config.get(f'{side}_dataloader') or {}) for side in ('train', 'test'))
+    for hook in hooks_of(config, 'UnlabelledImagesHook'):
+        train['unlabelled'] = round(hook.get('ratio', 1.0) * train.get('batch_size', 1))
+    return {'train': train, 'test': test}
 
 
 def _side(loader: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,16 @@ def test_how_many_plain_steps_fit(steps, ratio, unit, fit):
     assert steps_that_fit(steps, ratio, unit) == fit
 
 
+@pytest.mark.parametrize('place', ['custom_hooks', 'default_hooks'])
+def test_the_setting_tells_images_without_labels(place):
+    hook = dict(type='kddense.UnlabelledImagesHook', ratio=0.5, dataset=dict(type='Images'))
+    hooks = {place: [hook] if place == 'custom_hooks' else dict(unlabelled=hook, checkpoint=None)}
+
+    setting = setting_of(Config(dict(train_dataloader=dict(batch_size=4, dataset={}), **hooks)))
+
+    assert setting['train'] == dict(data=[], sizes=[], batch_size=4, unlabelled=2)
+
+
 def test_the_setting_names_data_and_sizes():
     loader = dict(
         batch_size=4,

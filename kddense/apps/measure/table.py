@@ -129,11 +129,18 @@ def _first_difference(first: Mapping[str, Any], other: Mapping[str, Any]) -> str
     if not first or not other:
         return None
     for side in ('test', 'train'):
-        for key in dict.fromkeys([*first.get(side, {}), *other.get(side, {})]):
-            ours, theirs = other.get(side, {}).get(key), first.get(side, {}).get(key)
+        mine, plain = other.get(side, {}), first.get(side, {})
+        same = {'unlabelled', 'batch_size'} if _in_place_of_labelled(mine, plain) else {'unlabelled'}
+        for key in (key for key in dict.fromkeys([*plain, *mine]) if key not in same):
+            ours, theirs = mine.get(key), plain.get(key)
             if ours != theirs:
                 return f"its {side}ing {key.replace('_', ' ')} is {_short(ours)}, the plain student's {_short(theirs)}"
     return None
+
+
+def _in_place_of_labelled(mine: Mapping[str, Any], plain: Mapping[str, Any]) -> bool:
+    """Tell whether batches are as large as the plain student's, with images without labels for the labelled ones."""
+    return mine.get('unlabelled', 0) > 0 and mine['batch_size'] + mine['unlabelled'] == plain.get('batch_size')
 
 
 def _short(value: Any) -> str:

@@ -114,6 +114,26 @@ def test_two_data_sets_or_sizes_make_no_table(change, said):
     assert table.contents['rows'][0]['seeds'] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ('batch', 'fits'),
+    [
+        (dict(batch_size=4, unlabelled=4), True),  # beside the labelled images
+        (dict(batch_size=2, unlabelled=2), True),  # in place of half of them
+        (dict(batch_size=2, unlabelled=4), False),
+        (dict(batch_size=2), False),
+    ],
+)
+def test_images_without_labels_may_stand_beside_labelled_ones_or_in_their_place(batch, fits):
+    def with_batch(results, batch):
+        return [replace(one, setting={**SETTING, 'train': {**SETTING['train'], **batch}}) for one in results]
+
+    table = make_table([*with_batch(PLAIN, dict(batch_size=4)), *with_batch(MINE, batch)])
+
+    assert bool(table.contents['rows']) == fits
+    if not fits:
+        assert "its training batch size is 2, the plain student's 4" in table.faults[0]
+
+
 def test_without_a_plain_student_nothing_is_compared():
     table = make_table(MINE)
 
