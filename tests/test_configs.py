@@ -181,9 +181,14 @@ class Untrained(dict):
 
     def __getitem__(self, name: str) -> Any:
         version = super().__getitem__(name)
-        version.write_config(self)
+
+        def told(what: str) -> str:
+            if what == 'config':
+                version.write_config(self)
+            return 'none.pth' if what == 'checkpoint' else version.told(what)
+
         return SimpleNamespace(
-            told=lambda what: 'none.pth' if what == 'checkpoint' else version.told(what),
+            told=told,
             link=version.link,
             config=version.config,
             minutes=lambda: 1.0,
