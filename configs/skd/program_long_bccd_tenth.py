@@ -1,4 +1,4 @@
-"""Few labels of BCCD and all its images, on a schedule twice as long, answers kept; and the plain student for longer still."""
+"""Few labels of BCCD and all its images, for twice as long, answers kept; and the plain student for longer still."""
 
 small = 'kddense::skd/fcos_r18-w16_fpn_bccd_tenth.py'
 chen = 'kddense::chen2017/chen-cached-unlabelled_lite2_r18-w16_fcos_fpn_bccd_tenth.py'
