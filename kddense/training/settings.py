@@ -22,8 +22,9 @@ def setting_of(config: Config) -> dict[str, Any]:
         without labels that a hook adds are ``unlabelled``.
     """
     train, test = (_side(config.get(f'{side}_dataloader') or {}) for side in ('train', 'test'))
-    for hook in hooks_of(config, 'UnlabelledImagesHook'):
-        train['unlabelled'] = round(hook.get('ratio', 1.0) * train.get('batch_size', 1))
+    added = hooks_of(config, 'UnlabelledImagesHook')
+    if added and 'batch_size' in train:
+        train['unlabelled'] = sum(round(hook.get('ratio', 1.0) * train['batch_size']) for hook in added)
     return {'train': train, 'test': test}
 
 

@@ -13,6 +13,7 @@ from kddense.compat import load_checkpoint
 from kddense.distiller.state import own_state, own_state_in
 from kddense.training.average_hook import KEY, averages_of
 from kddense.training.settings import steps_of
+from kddense.training.unlabelled import UnlabelledImagesHook
 
 
 def begin(runner: Runner, loader: DataLoader[Any]) -> int:
@@ -70,6 +71,17 @@ def _begin_averages(model: Any, saved: Mapping[str, Any]) -> None:
         else:
             teacher.check_is(model.student)
             teacher.begin(model.student)
+
+
+def with_added_images(runner: Runner, batches: Iterator[Any]) -> Iterator[Any]:
+    """Yield batches with the images without labels that the runner's hooks add in a training."""
+    hooks = [hook for hook in runner.hooks if isinstance(hook, UnlabelledImagesHook)]
+    for hook in hooks:
+        hook.before_train(runner)
+    for index, batch in enumerate(batches):
+        for hook in hooks:
+            hook.before_train_iter(runner, index, batch)
+        yield batch
 
 
 def endless(loader: DataLoader[Any]) -> Iterator[Any]:

@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from kddense.pretrained import untrained, without_pretrained
 from kddense.report.costs import timed
 
-from .begun import begin, endless
+from .begun import begin, endless, with_added_images
 from .options import read_with
 
 Step = Callable[[float], None]
@@ -26,7 +26,8 @@ def step_times(
 ) -> dict[str, Any]:
     """Time whole training steps, loading of images included, interleaved; weights do not matter and none are loaded.
 
-    The rounds are spread evenly over the run, as what a method costs may change with its schedule.
+    Images without labels that a hook adds are part of a step. The rounds are spread evenly over the run, as what a method
+    costs may change with its schedule.
 
     Args:
         configs: The plain student's first.
@@ -76,7 +77,7 @@ def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_las
     config.experiment_name = f'timing_{Path(path).stem}_{len(list(Path(work_dir).glob("timing/*")))}'
     runner = Runner.from_cfg(config)
     loader = runner.build_dataloader(config.train_dataloader)
-    batches = endless(loader)
+    batches = with_added_images(runner, endless(loader))
     iterations = begin(runner, loader)
     if channels_last:
         runner.model.to(memory_format=torch.channels_last)

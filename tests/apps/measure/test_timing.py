@@ -1,6 +1,6 @@
 """Step times that are taken in turns."""
 
-from kddense import FrozenTeacher
+from kddense import Distiller, FrozenTeacher
 from kddense.apps.measure import timing
 from kddense.apps.measure.timing import step_times
 
@@ -49,3 +49,23 @@ def test_objectives_know_the_data_set(segmentor, tmp_path):
     times = step_times([str(tmp_path / name) for name in ('plain.py', 'with_a_bank.py')], tmp_path, {}, rounds=1)
 
     assert len(times['ratio']) == 2
+
+
+def test_images_without_labels_are_part_of_a_step(segmentor, tmp_path, monkeypatch):
+    plain, distilled = segmentor.plain(), segmentor.distilled()
+    images = dict(plain.train_dataloader.dataset)
+    del images['pipeline']
+    distilled.custom_hooks = [dict(type='kddense.UnlabelledImagesHook', ratio=2, dataset=images)]
+    plain.dump(tmp_path / 'plain.py')
+    distilled.dump(tmp_path / 'distilled.py')
+    seen = []
+    loss = Distiller.loss
+
+    def noted(self, inputs, data_samples):
+        seen.append(len(inputs))
+        return loss(self, inputs, data_samples)
+
+    monkeypatch.setattr(Distiller, 'loss', noted)
+    step_times([str(tmp_path / name) for name in ('plain.py', 'distilled.py')], tmp_path, {}, rounds=1)
+
+    assert seen == [3 * plain.train_dataloader.batch_size] * 2
