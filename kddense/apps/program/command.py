@@ -4,7 +4,7 @@
 
 trains and tests every link in its own work_dir, and writes one page about all of them. What is done is not repeated, what
 was cut off goes on, and a link that was changed runs again, with all that hangs on it. ``--dry-run`` prints the plan,
-``--report-only`` reports what is done so far.
+``--report-only`` reports what is done so far, ``--links`` runs a part.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kddense.apps.measure.markdown import markdown
 from kddense.errors import ConfigError
 from kddense.training.checkpoints import find_checkpoint
 
-from .links import Programme, read_programme
+from .links import Programme, part_of, read_programme
 from .report import lines_of, table_of, write_page
 from .run import FailedError, run
 from .versions import Version, versions_of
@@ -40,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser(__doc__)
     parser.add_argument('programme', help='a Python config with `links`: a path, or package::path')
     parser.add_argument('--work-dir', type=Path, help='where everything goes; work_dirs/<programme> by default')
+    parser.add_argument(
+        '--links', nargs='+', help='run these alone, links or all seeds of one, and what they learn from'
+    )
     parser.add_argument('--jobs', type=count, default=1, help='how many links may run side by side')
     parser.add_argument('--dry-run', action='store_true', help='print what would be run, and why')
     parser.add_argument('--report-only', action='store_true', help='run nothing, report the links that are done')
@@ -51,15 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f": '{args.programme}' names no `plain`, so nothing is compared", '--json')
     work_dir = args.work_dir or Path('work_dirs') / programme.name
     versions = versions_of(programme, work_dir)
+    part = {name: versions[name] for name in part_of(programme, args.links)} if args.links else versions
     if args.dry_run:
-        for version in versions.values():
+        for version in part.values():
             print(_planned(version))
         return 0
     if args.report_only:
         _report(args, programme, versions, work_dir)
-        return 0 if all(one.is_done for one in versions.values()) else 1
+        return 0 if all(one.is_done for one in part.values()) else 1
     try:
-        run(versions, args.jobs, lambda text: print(text, flush=True))
+        run(part, args.jobs, lambda text: print(text, flush=True))
     except FailedError as error:
         write_page(programme.name, versions, work_dir)
         sys.exit(f'error: {error}')

@@ -134,6 +134,27 @@ def read_programme(file: str) -> Programme:
     )
 
 
+def part_of(programme: Programme, names: Sequence[str]) -> list[str]:
+    """Return the names of some links and of all that they learn from, in the programme's order.
+
+    Args:
+        programme: The programme.
+        names: Links, or rows: all seeds of one.
+
+    Raises:
+        ConfigError: If a name is that of neither.
+    """
+    wanted: set[str] = set()
+    known = {one for link in programme.links.values() for one in (link.name, link.row)}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f": there is no link '{name}'{nearest(name, sorted(known))}", '--links')
+        wanted.update(link.name for link in programme.links.values() if name in (link.name, link.row))
+    for link in reversed(list(programme.links.values())):
+        wanted.update(link.needs if link.name in wanted else ())
+    return [name for name in programme.links if name in wanted]
+
+
 def _for_each_seed(row: str, written: Mapping[str, Any], seeds: Any) -> Iterator[tuple[str, Any]]:
     """Yield a link once for each seed, by name: each learns from those of its own seed."""
     if seeds is None:

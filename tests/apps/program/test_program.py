@@ -10,7 +10,7 @@ import time
 import pytest
 from mmengine.config import Config
 
-from kddense.apps.program.links import read_programme
+from kddense.apps.program.links import part_of, read_programme
 from kddense.apps.program.run import run
 from kddense.apps.program.versions import versions_of
 
@@ -134,6 +134,32 @@ def test_what_is_done_so_far_is_reported_and_nothing_is_run(toy, capsys):
     assert 'the report is ' in capsys.readouterr().out
     assert 'plain-1' in (toy.folder / 'work/report.html').read_text(), 'named as missing'
     assert not versions['plain-1'].folder.exists()
+
+
+def test_a_part_is_run_with_what_it_learns_from_and_nothing_else(toy, capsys):
+    links = dict(teacher=dict(config='teacher', seed=0), plain=dict(config='student'))
+    links['assistant'] = dict(config='distilled', teacher='teacher')
+    links['student'] = dict(config='distilled', teacher='assistant')
+    links['longer'] = dict(config='student', same_time=['plain', 'student'])
+    file = toy.write(links, seeds=[0, 1], plain='plain')
+    programme = read_programme(str(file))
+    assert part_of(programme, ['student-1', 'teacher']) == ['teacher', 'assistant-1', 'student-1']
+    assert set(part_of(programme, ['student'])) == {
+        'teacher',
+        *(f'{row}-{seed}' for row in ('assistant', 'student') for seed in (0, 1)),
+    }
+    assert part_of(programme, ['longer-0'])[-1] == 'longer-0'
+    assert len(part_of(programme, ['longer-0'])) == 5
+    assert toy.run(file, 'work', '--links', 'plain-1') == 0
+    assert [path.name for path in (toy.folder / 'work').iterdir() if path.is_dir()] == ['plain-1']
+    assert toy.run(file, 'work', '--links', 'plain-1', '--report-only') == 0
+    capsys.readouterr()
+    assert toy.run(file, 'work', '--links', 'plain', '--dry-run') == 0
+    assert [line.partition(':')[0] for line in capsys.readouterr().out.splitlines()] == ['plain-0', 'plain-1']
+    with pytest.raises(
+        SystemExit, match=re.escape("--links: there is no link 'studnt'; the nearest names are 'student'")
+    ):
+        toy.run(file, 'work', '--links', 'studnt')
 
 
 def test_a_file_that_is_named_counts_by_what_is_in_it(toy):
