@@ -33,7 +33,7 @@ from kddense.apps.command_line import (
 )
 from kddense.configs import find_config, read_config_file
 
-from .begun import begin, endless, take_over
+from .begun import begin, endless, take_over, with_added_images
 
 SHARED = ('backbone.', 'neck.')
 
@@ -63,7 +63,7 @@ def gradient_shares(config: Config, student: str | None = None, batches: int = 4
 
 @contextmanager
 def ready_to_step(config: Config, student: str | None = None) -> Iterator[tuple[Any, Iterator[Any]]]:
-    """Context manager: a distiller in training mode, and training batches without end.
+    """Context manager: a distiller in training mode, and training batches without end, with the images that hooks add.
 
     Args:
         config: A training config whose model is a :class:`kddense.Distiller`.
@@ -84,7 +84,7 @@ def ready_to_step(config: Config, student: str | None = None) -> Iterator[tuple[
         loader = runner.build_dataloader(config.train_dataloader)
         begin(runner, loader)
         take_over(model, student)
-        yield model, endless(loader)
+        yield model, with_added_images(runner, endless(loader))
 
 
 def shares_of(model: Any, batch: Mapping[str, Any]) -> dict[str, dict[str, float]]:

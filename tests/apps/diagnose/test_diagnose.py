@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kddense.apps import diagnose as app
+from kddense.apps.diagnose.command import diagnose
 from kddense.apps.diagnose.figures import agreement, angle_of, calibration_error, explained_share, geometry
 from kddense.apps.diagnose.observer import Heard
 
@@ -79,6 +80,19 @@ def test_a_run_from_config_to_page(family, request, tmp_path, capsys):
     assert ('geometry' in figures) == (family == 'segmentor')
     assert 'one guess on' in capsys.readouterr().out
     assert '<h2>agreement</h2>' in (tmp_path / 'why.html').read_text()
+
+
+@pytest.mark.parametrize('family', ['segmentor', 'detector'])
+def test_images_without_labels_count_for_gradients_alone(family, request):
+    task = request.getfixturevalue(family)
+    config = task.distilled()
+    alone = diagnose(config, batches=1)
+    images = {key: one for key, one in config.train_dataloader.dataset.items() if key != 'pipeline'}
+    config.custom_hooks = [dict(type='kddense.UnlabelledImagesHook', dataset=images)]
+    beside = diagnose(config, batches=1)
+
+    assert 0 < beside['samples'] <= alone['samples']
+    assert set(beside['gradients']) == set(alone['gradients'])
 
 
 def test_one_of_several_teachers(segmentor, tmp_path, capsys):

@@ -66,6 +66,15 @@ def test_objectives_know_the_run(segmentor):
     assert gradient_shares(config, batches=3)['crd']['ratio'] > 0  # an empty bank gives none
 
 
+def test_batches_have_the_images_without_labels_that_a_hook_adds(segmentor):
+    config = segmentor.distilled()
+    images = {key: one for key, one in config.train_dataloader.dataset.items() if key != 'pipeline'}
+    config.custom_hooks = [dict(type='kddense.UnlabelledImagesHook', ratio=2, dataset=images)]
+
+    with ready_to_step(config) as (_, batches):
+        assert len(next(batches)['inputs']) == 3 * config.train_dataloader.batch_size
+
+
 def test_a_run_goes_on_where_its_checkpoint_left_it(segmentor, tmp_path):
     """Weights, connectors, averages of the student; what is of another model is refused, and batches have no end."""
     connector = dict(type='kddense.Connector')
