@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.config import Config
@@ -75,11 +75,11 @@ def steps_of(config: Config) -> tuple[int, str]:
 
 
 def stretched(config: Config, steps: int) -> Config:
-    """Return a copy that trains for so many steps, with its schedule stretched; a warm-up stays as long as it was.
+    """Return a copy that trains for so many steps, with its schedule stretched; a warm-up that fits stays as long as it was.
 
     Args:
         config: A training config.
-        steps: Iterations, or epochs, whichever its loop counts.
+        steps: Iterations, or epochs, whichever its loop counts. Schedules that count the other stay as they are.
     """
     config = copy.deepcopy(config)
     before, unit = steps_of(config)
@@ -92,18 +92,30 @@ def stretched(config: Config, steps: int) -> Config:
     schedulers = config.get('param_scheduler') or []
     groups = schedulers.values() if isinstance(schedulers, Mapping) else [schedulers]
     for group in groups:
-        for scheduler in group if isinstance(group, (list, tuple)) else [group]:
-            _stretch(scheduler, before, steps)
+        one_after_another = group if isinstance(group, (list, tuple)) else [group]
+        own = [one for one in one_after_another if one.get('by_epoch', True) == (unit == 'epochs')]
+        _stretch(own, before, steps)
     return config
 
 
-def _stretch(scheduler: dict[str, Any], before: int, after: int) -> None:
-    if scheduler.get('end') == before:
-        scheduler['end'] = after
-    if 'T_max' in scheduler and scheduler['T_max'] <= before:
-        scheduler['T_max'] = after - (before - scheduler['T_max'])
-    if 'milestones' in scheduler:
-        scheduler['milestones'] = [round(milestone * after / before) for milestone in scheduler['milestones']]
+def _stretch(schedulers: Sequence[dict[str, Any]], before: int, after: int) -> None:
+    """Stretch what counts the loop's steps, one after another."""
+    warm_ups = {one['end'] for one in schedulers if not one.get('begin') and one.get('end', before) < before}
+    kept = warm_ups if max(warm_ups, default=0) < after else set()
+
+    def place(step: int) -> int:
+        return step if step in kept or step > before else round(step * after / before)
+
+    for one in schedulers:
+        span = min(one.get('end', before), before) - one.get('begin', 0)
+        one.update({key: place(one[key]) for key in ('begin', 'end') if key in one})
+        new_span = min(one.get('end', after), after) - one.get('begin', 0)
+        for key in ('T_max', 'total_steps', 'step_size'):
+            if key in one:
+                one[key] = after if one[key] == before else max(1, round(one[key] * new_span / span))
+        for key in ('milestones', 'periods'):
+            if key in one:
+                one[key] = [max(1, round(length * after / before)) for length in one[key]]
 
 
 def hooks_in(config: Mapping[str, Any]) -> list[Any]:

@@ -1,7 +1,9 @@
 """What runs must share, and how a schedule is stretched."""
 
 import pytest
+import torch
 from mmengine.config import Config
+from mmengine.registry import PARAM_SCHEDULERS
 
 from kddense.apps.measure.timing import steps_that_fit
 from kddense.training.settings import setting_of, steps_of, stretched
@@ -49,9 +51,54 @@ def test_epochs_are_stretched_in_every_optimisers_schedule():
     assert (longer.param_scheduler.holistic.end, longer.param_scheduler.holistic.T_max) == (18, 18)
 
 
+SCHEDULES = [
+    # RTMDet's second half, and a warm-up of as many iterations as the loop has epochs
+    (
+        [
+            dict(type='LinearLR', by_epoch=False, begin=0, end=300),
+            dict(type='CosineAnnealingLR', begin=150, end=300, T_max=150),
+        ],
+        100,
+        [dict(begin=0, end=300), dict(begin=50, end=100, T_max=50)],
+    ),
+    (
+        [dict(type='LinearLR', begin=0, end=5), dict(type='CosineAnnealingLR', begin=5, end=300, T_max=295)],
+        600,
+        [dict(begin=0, end=5), dict(begin=5, end=600, T_max=595)],
+    ),
+    # a warm-up that does not fit
+    (
+        [dict(type='LinearLR', begin=0, end=60), dict(type='PolyLR', begin=60, end=300)],
+        50,
+        [dict(begin=0, end=10), dict(begin=10, end=50)],
+    ),
+    ([dict(type='OneCycleLR', eta_max=0.1, total_steps=300)], 600, [dict(total_steps=600)]),
+    ([dict(type='StepLR', step_size=100)], 150, [dict(step_size=50)]),
+    (
+        [dict(type='CosineRestartLR', periods=[100, 200], restart_weights=[1, 1], eta_min=0, end=300)],
+        600,
+        [dict(periods=[200, 400], end=600)],
+    ),
+]
+
+
+@pytest.mark.parametrize(('written', 'steps', 'expected'), SCHEDULES)
+def test_schedules_of_any_kind_are_stretched_and_still_fit(written, steps, expected):
+    config = Config(dict(train_cfg=dict(max_epochs=300), param_scheduler=written))
+
+    found = stretched(config, steps).param_scheduler
+
+    assert [{key: one[key] for key in wanted} for one, wanted in zip(found, expected, strict=True)] == expected
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    for one in found:
+        PARAM_SCHEDULERS.build(dict(one), default_args=dict(optimizer=optimizer))
+
+
 @pytest.mark.parametrize(
     ('steps', 'ratio', 'unit', 'fit'),
     [
+        (50, 1.1, 'epochs', 55),
+        (100, 1.09, 'iterations', 109),
         (600, 1.755, 'iterations', 1053),
         (8, 1.55, 'epochs', 13),
         (8, 1.5, 'epochs', 12),

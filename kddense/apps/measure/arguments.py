@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+
 from kddense.apps.command_line import count, new_parser, number_above_0
+from kddense.files import write_whole
 from kddense.training.settings import steps_of
 
 from .options import parsed, read_with
@@ -123,20 +127,36 @@ def command_of(args: argparse.Namespace) -> str:
 
 
 def same_time_steps(args: argparse.Namespace) -> int | None:
-    """Return how long the plain student trains in the time of the dearest config; each is timed once in a folder."""
+    """Return how long the plain student trains in the time of the dearest config.
+
+    Each is timed once in a folder, and again if it, the plain student's or the options have changed since.
+    """
     options = parsed(args.cfg_options)
+    plain = read_with(args.plain, options, '--plain')
     file = args.work_dir / 'step_times.json'
     times: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    missing = [config for config in args.configs if config not in times.get('ratio', {})]
+    digests = {one: _digest(plain, read_with(one, options), args.channels_last) for one in args.configs}
+    missing = [one for one, digest in digests.items() if not _is_timed(times, one, digest)]
     if missing and not args.report_only:
         args.work_dir.mkdir(parents=True, exist_ok=True)
         more = step_times([args.plain, *missing], args.work_dir, options, args.channels_last)
-        for key in ('seconds', 'ratio'):
-            times[key] = {**more[key], **times.get(key, {})}
-        file.write_text(json.dumps(times, indent=2) + '\n')
-    ratios = [times['ratio'][config] for config in args.configs if config in times.get('ratio', {})]
+        more['of'] = {one: digests[one] for one in missing}
+        for key in ('seconds', 'ratio', 'of'):
+            times[key] = {**times.get(key, {}), **more[key]}
+        write_whole(file, (json.dumps(times, indent=2) + '\n').encode())
+    ratios = [times['ratio'][one] for one, digest in digests.items() if _is_timed(times, one, digest)]
     if not ratios:
         return None
-    config = read_with(args.plain, options, '--plain')
-    steps, unit = steps_of(config)
+    steps, unit = steps_of(plain)
     return steps_that_fit(steps, max(ratios), unit)
+
+
+def _digest(plain: Config, config: Config, channels_last: bool) -> str:
+    """Return a digest of what two steps are compared of."""
+    parts = [plain.to_dict(), config.to_dict(), channels_last]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _is_timed(times: Mapping[str, Any], config: str, digest: str) -> bool:
+    """Tell whether a config was timed as it is now; a time from before that was noted is taken as it is."""
+    return config in times.get('ratio', {}) and times.get('of', {}).get(config, digest) == digest

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -36,7 +37,7 @@ from .arguments import command_of, parse, same_time_steps
 from .markdown import markdown, over_images
 from .outcome import scores_in
 from .result import Result, read_result
-from .runs import Job, Plan, done, other_settings, run
+from .runs import Job, NoStudentError, Plan, done, failed, note_settings, run
 from .table import Table, make_table, read_table
 from .tries import Try, choose, write_tries
 
@@ -74,41 +75,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         split=args.split,
         variants=args.share_teacher,
     )
-    failed: list[Job] = []
     if not args.report_only:
+        note_settings(plan)
         for job in plan.jobs():
-            if fault := other_settings(plan, job):
-                raise ConfigError(fault)
-        for job in plan.jobs():
-            _run(plan, job, failed)
-            _record(args, plan, teacher, tries, failed)
-    table = _record(args, plan, teacher, tries, failed)
+            _run(plan, job)
+            _record(args, plan, teacher, tries)
+    table = _record(args, plan, teacher, tries)
     if table is None:
         print('nothing is measured yet', file=sys.stderr)
         return 1
     print('\n'.join([markdown(table.contents), '', *over_images(table.contents)]).rstrip())
     _print_faults(table.faults)
-    return 0 if (table.contents['plain'] or table.contents['rows']) and not failed else 1
+    return 0 if (table.contents['plain'] or table.contents['rows']) and not failed(plan) else 1
 
 
-def _run(plan: Plan, job: Job, failed: list[Job]) -> None:
+def _run(plan: Plan, job: Job) -> None:
     """Run; of what fails the others go on, unless it is what they are compared with."""
     try:
         run(plan, job)
-    except subprocess.CalledProcessError as error:
-        script = Path(error.cmd[1]).name
-        told = f'{job.config}, seed {job.seed}: {script} failed with status {error.returncode}, for what stands above'
+    except (subprocess.CalledProcessError, NoStudentError) as error:
         if job.role == 'plain':
-            sys.exit(f'error: {told}')
-        print(f'{told}; the others go on', file=sys.stderr)
-        failed.append(job)
+            sys.exit(f'error: {_told(job, error)}')
+        print(f'{_told(job, error)}; the others go on', file=sys.stderr)
 
 
-def _record(
-    args: argparse.Namespace, plan: Plan, teacher: dict[str, Any] | None, tries: Sequence[Try], failed: Sequence[Job]
-) -> Table | None:
+def _told(job: Job, error: subprocess.CalledProcessError | NoStudentError) -> str:
+    if isinstance(error, NoStudentError):
+        return str(error)
+    script = Path(error.cmd[1]).name
+    return f'{job.config}, seed {job.seed}: {script} failed with status {error.returncode}, for what stands above'
+
+
+def _record(args: argparse.Namespace, plan: Plan, teacher: dict[str, Any] | None, tries: Sequence[Try]) -> Table | None:
     """Make the table of what is there, and write it."""
-    results, faults = done(plan, failed)
+    results, faults = done(plan)
     folders: dict[int, Path] = {index: plan.folder(_job(result)) for index, result in enumerate(results)}
     for file in args.add:
         try:
@@ -121,22 +121,13 @@ def _record(
         return None
     table = make_table(results, args.metric, [command_of(args)], folders, teacher)
     if tries:
-        faults += choose(table.contents, tries, args.seeds, [job.config for job in failed])
+        metric = table.contents['metric']
+        lost = [one.config for one in results if not math.isfinite(one.scores.get(metric, 0.0))]
+        faults += choose(table.contents, tries, args.seeds, [*(job.config for job in failed(plan)), *lost])
     table.faults[:0] = faults
     if args.json:
-        if args.json.exists():
-            keep_names(table.contents, read_table(args.json))
-        table.write(args.json)
+        table.write_over(args.json)
     return table
-
-
-def keep_names(contents: dict[str, Any], before: dict[str, Any]) -> None:
-    """Take over what a person wrote into the recorded table: titles of rows, and the teacher."""
-    titles = {row['config']: row['title'] for row in before['rows'] if 'title' in row}
-    for row in contents['rows']:
-        if row['config'] in titles:
-            row['title'] = titles[row['config']]
-    contents['teacher'] = contents['teacher'] or before.get('teacher')
 
 
 def _job(result: Result) -> Job:

@@ -42,7 +42,7 @@ def markdown(table: Mapping[str, Any]) -> str:
         'minutes',
     ]
     lines = [_line(heads), '|---' * len(heads) + '|']
-    for title, row in (('plain student', table['plain']), ('plain student, same time', table['plain_same_time'])):
+    for title, row in _plain_rows(table):
         if row:
             lines.append(_line([f'{title}{_size(row)}', *_measured(row, names), '', '', '', _minutes(row)]))
     for row in table['rows']:
@@ -66,6 +66,16 @@ def markdown(table: Mapping[str, Any]) -> str:
         scores = [f'{teacher["scores"][name]:.{digits(name)}f}' if name in teacher['scores'] else '' for name in names]
         lines.append(_line([f'teacher{_size(teacher)}', '1', *scores, '', '', '', '']))
     return '\n'.join(lines)
+
+
+def _plain_rows(table: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any] | None]]:
+    titles = {row['config']: _title(row, table.get('tries')) for row in table['rows']}
+    own = table.get('plain_same_time_of', {})
+    return [
+        ('plain student', table['plain']),
+        ('plain student, same time', table['plain_same_time']),
+        *((f'plain student, same time as {titles.get(config, config)}', row) for config, row in own.items()),
+    ]
 
 
 def over_images(table: Mapping[str, Any]) -> list[str]:

@@ -31,6 +31,7 @@ class Result:
         machine: Processor and PyTorch's version.
         commands: What was run.
         begins_from: The config whose student of the same seed it went on from; empty if it began as its config says.
+        time_of: Of a plain student with the same time: the row whose time it is; empty if it stands for all.
         images: The file with each test image's share of the metric, beside this one; empty if there is none.
     """
 
@@ -45,6 +46,7 @@ class Result:
     machine: str = ''
     commands: list[str] = field(default_factory=list)
     begins_from: str = ''
+    time_of: str = ''
     images: str = ''
 
     @property

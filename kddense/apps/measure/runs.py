@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,8 +18,10 @@ from mmengine.utils import get_installed_path
 
 from kddense.compat import load_checkpoint
 from kddense.configs import find_config, read_config_file
+from kddense.errors import ConfigError
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
+from kddense.training.runs import read_run
 from kddense.training.settings import add_import, continue_bit_for_bit, setting_of, steps_of, stretched
 
 from .options import parsed, read_with
@@ -29,6 +30,7 @@ from .result import SAME_TIME, Result, read_result, this_machine, write_result
 from .shared_teacher import share_teacher
 
 DONE = 'result.json'
+FAILED = 'failed.txt'  # in the folder of a run whose last start failed: why
 BEGUN = 'settings.sha256'  # of what a run was begun with: with other settings it is neither resumed nor taken for done
 STUDENT = 'STUDENT'  # in a config, {{$STUDENT:path}}: the checkpoint that a continued run begins with
 
@@ -90,18 +92,26 @@ class Plan:
         """Return the checkpoint that a run goes on from; ``None`` if it begins as its config says.
 
         Raises:
-            FileNotFoundError: If that student was not trained.
+            NoStudentError: If that student was not trained to its end.
         """
         if job.role != 'continued':
             return None
-        folder = self.folder(Job(self.then_from, 'plain', job.seed))
-        checkpoint = find_checkpoint(folder)
+        folder = self.student_folder(job)
+        checkpoint = find_checkpoint(folder) if (folder / DONE).exists() else None
         if checkpoint is None:
-            raise FileNotFoundError(
-                f'--then-from {self.then_from}: {folder} holds no checkpoint of seed {job.seed} to go on from; '
-                'name the config of --plain or one of --configs'
+            raise NoStudentError(
+                f'{job.config}, seed {job.seed}: {folder} holds no student of {self.then_from} that was trained to its '
+                'end, so there is nothing to go on from'
             )
         return checkpoint
+
+    def student_folder(self, job: Job) -> Path:
+        """Return where the run lies that a continued one goes on from."""
+        return self.folder(Job(self.then_from, 'plain', job.seed))
+
+
+class NoStudentError(FileNotFoundError):
+    """There is no trained student that a run could go on from."""
 
 
 @dataclass(frozen=True)
@@ -116,26 +126,39 @@ class Job:
 def run(plan: Plan, job: Job) -> Result:
     """Train and test once, and leave ``result.json`` in the run's folder; a run that was cut off is resumed.
 
+    One that fails leaves ``failed.txt``, until it is started again.
+
     Raises:
         subprocess.CalledProcessError: If a script failed.
+        NoStudentError: If it goes on from a student that was not trained to its end.
+        ConfigError: If the config, or one of its bases, was changed since the table's first look at it.
     """
     folder = plan.folder(job)
     if (folder / DONE).exists():
         return read_result(folder / DONE)
-    beginning = plan.beginning(job)
-    with patch.dict(os.environ, {STUDENT: str(beginning)} if beginning else {}):
-        result = _trained_and_tested(plan, job, folder)
+    (folder / FAILED).unlink(missing_ok=True)
+    try:
+        beginning = plan.beginning(job)
+        with patch.dict(os.environ, {STUDENT: str(beginning)} if beginning else {}):
+            result = _trained_and_tested(plan, job, folder)
+    except (subprocess.CalledProcessError, NoStudentError) as error:
+        write_whole(folder / FAILED, f'{error}\n'.encode())
+        raise
     write_result(result, folder / DONE)
     return result
 
 
 def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
+    if _read_digest(plan, _any_seed(job)) != _digest(plan, _any_seed(job)):
+        raise ConfigError(
+            f'{job.config}, or a base of it, was changed while the table was at work: call the same command again'
+        )
     folder.mkdir(parents=True, exist_ok=True)
     config, trained = _config(plan, job)
     write_whole(folder / BEGUN, settings_digest(plan, job).encode())
-    started = time.time()
     # With --resume and nothing to go on from, a config's load_from would be ignored.
     resume = ['--resume'] if find_checkpoint(folder) else []
+    started = time.time() - (_logged_seconds(folder) if resume else 0.0)
     commands = [_call(plan.package, 'train.py', trained, '--work-dir', folder, *resume)]
     seconds = time.time() - started
     checkpoint = find_checkpoint(folder)
@@ -160,6 +183,11 @@ def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
     )
 
 
+def _logged_seconds(folder: Path) -> float:
+    """Return how long the steps of earlier starts took, as far as that was logged."""
+    return 60 * (read_run(folder, folder.name).minutes or 0.0)
+
+
 def _config(plan: Plan, job: Job) -> tuple[Config, str]:
     """Return what is trained, and the file of it in the run's folder, with all that the plan changes."""
     config = read_with(job.config, parsed(plan.options))
@@ -174,6 +202,19 @@ def _config(plan: Plan, job: Job) -> tuple[Config, str]:
     file = str(plan.folder(job) / 'trained.py')
     config.dump(file)
     return config, file
+
+
+def note_settings(plan: Plan) -> None:
+    """Note what all configs of a table are before the first run, and refuse to go on with runs that were begun with others.
+
+    Raises:
+        ConfigError: If a run was.
+        FileNotFoundError: If there is no such config.
+    """
+    for job in plan.jobs():
+        _digest(plan, _any_seed(job))
+        if fault := other_settings(plan, job):
+            raise ConfigError(fault)
 
 
 def other_settings(plan: Plan, job: Job) -> str | None:
@@ -191,17 +232,30 @@ def other_settings(plan: Plan, job: Job) -> str | None:
 
 
 def settings_digest(plan: Plan, job: Job) -> str:
-    """Return a digest of a run's config with all that is changed in it, but for its seed and its places."""
-    return _digest(plan, replace(job, seed=0))
+    """Return a digest of a run's config with all that is changed in it, but for its seed and its places.
+
+    That of a run that goes on from a student is also of this student: trained anew, it is another beginning.
+    """
+    own = _digest(plan, _any_seed(job))
+    if job.role != 'continued':
+        return own
+    student = plan.student_folder(job) / DONE
+    return hashlib.sha256(own.encode() + (student.read_bytes() if student.exists() else b'')).hexdigest()
 
 
-@cache
-def _digest(plan: Plan, job: Job) -> str:
+def _any_seed(job: Job) -> Job:
+    return replace(job, seed=0)
+
+
+def _read_digest(plan: Plan, job: Job) -> str:
     with patch.dict(os.environ, {STUDENT: STUDENT}):
         config = read_with(job.config, parsed(plan.options))
     text = json.dumps(config.to_dict(), sort_keys=True, default=str)
     others = [plan.same_time_steps if job.role == SAME_TIME else None, plan.channels_last, plan.variants]
     return hashlib.sha256(f'{text}{others}'.encode()).hexdigest()
+
+
+_digest = cache(_read_digest)  # of the config as it is when the table first looks at it
 
 
 def use_channels_last(config: Config) -> None:
@@ -210,7 +264,12 @@ def use_channels_last(config: Config) -> None:
     config.custom_hooks = [*(config.get('custom_hooks') or []), dict(type='kddense.ChannelsLastHook')]
 
 
-def done(plan: Plan, failed: Sequence[Job] = ()) -> tuple[list[Result], list[str]]:
+def failed(plan: Plan) -> list[Job]:
+    """Return the runs whose last start failed."""
+    return [job for job in plan.jobs() if (plan.folder(job) / FAILED).exists()]
+
+
+def done(plan: Plan) -> tuple[list[Result], list[str]]:
     """Return the results that are there, and a sentence for each run that failed, was cut off or is not readable."""
     results, faults = [], []
     for job in plan.jobs():
@@ -223,7 +282,7 @@ def done(plan: Plan, failed: Sequence[Job] = ()) -> tuple[list[Result], list[str
                 results.append(read_result(file))
             except ValueError as error:
                 faults.append(str(error))
-        elif job in failed:
+        elif (file.parent / FAILED).exists():
             faults.append(
                 f'{job.config}, seed {job.seed}: failed, and is left out; mend it and call the same command again'
             )
@@ -262,7 +321,7 @@ def _tested(plan: Plan, job: Job, folder: Path) -> tuple[Config, str]:
     keeps = not isinstance(config.test_evaluator, list) and config.test_evaluator.get('type') == 'IoUMetric'
     if keeps:
         config.test_evaluator.update(type='kddense.ImageIoUMetric', file=str(folder / 'images.npz'))
-        config.custom_imports = dict(imports=['kddense'], allow_failed_imports=False)
+        add_import(config)
     if not keeps and plan.split == 'test':
         return config, file
     file = str(folder / 'tested.py')

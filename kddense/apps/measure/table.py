@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,25 @@ class Table:
         """Write it whole or not at all."""
         write_whole(path, (as_json(self.contents) + '\n').encode())
 
+    def write_over(self, path: Path) -> None:
+        """Write it in place of a recorded table, if there is one, and take over its rows' titles and its teacher.
+
+        Raises:
+            ValueError: If what is there is no table; it stays.
+        """
+        if path.exists():
+            _keep_names(self.contents, read_table(path))
+        self.write(path)
+
+
+def _keep_names(contents: dict[str, Any], before: Mapping[str, Any]) -> None:
+    """Take over what a person wrote into the recorded table: titles of rows, and the teacher."""
+    titles = {row['config']: row['title'] for row in before['rows'] if 'title' in row}
+    for row in contents['rows']:
+        if row['config'] in titles:
+            row['title'] = titles[row['config']]
+    contents['teacher'] = contents['teacher'] or before.get('teacher')
+
 
 def make_table(
     results: Sequence[Result],
@@ -41,8 +61,8 @@ def make_table(
     """Make a table of results, whichever machines they come from.
 
     What does not fit is left out, with a sentence each in ``faults``: results of other data, splits or sizes than the first
-    one's, of other steps than the plain student's (unless they go on from a trained one), without the metric, or of a seed
-    that has no plain run.
+    one's, of other steps than the plain student's (unless they go on from a trained one), without the metric or of NaN,
+    or of a seed that has no plain run.
 
     Args:
         results: Of one student.
@@ -57,17 +77,15 @@ def make_table(
         ``teacher``, ``rows``, ``machine``, ``commands``. A row has ``config``, ``metric``, ``seeds``, ``scores`` by seed,
         ``paired_mean`` and ``paired_ci95`` against the plain student, signed so that above 0 helps, ``verdict``, and the
         same again under ``same_time``, against the plain student that had as much time; ``steps`` are the first seed's, and
-        all under ``steps_by_seed`` where they differ.
+        all under ``steps_by_seed`` where they differ. Where rows have plain students of their own times, these stand under
+        ``plain_same_time_of``, by the row's config, and a row without one is compared with none.
     """
     faults: list[str] = []
     metric = metric or _metric_of(results)
     located = {id(result): (folders or {}).get(index) for index, result in enumerate(results)}
     kept = [result for result in _once(results, faults) if _fits(result, results, metric, faults)]
     plain, steps = _alike(kept, 'plain', faults)
-    if time_by_seed:
-        longer = {result.seed: result for result in kept if result.role == SAME_TIME}
-    else:
-        longer, _ = _alike(kept, SAME_TIME, faults)
+    longer = _longer(kept, time_by_seed, faults)
     rows = []
     for role, config in dict.fromkeys((result.role, result.config) for result in kept if result.role in COMPARED):
         own = {result.seed: result for result in kept if (result.role, result.config) == (role, config)}
@@ -77,14 +95,16 @@ def make_table(
             row = _row(own, metric)
             row.update(_against(plain, own, metric, located, faults, 'plain run'))
             what = 'run of the plain student with the same time'
-            row['same_time'] = _against(longer, own, metric, located, faults, what) if longer else None
+            base = longer.get(config, longer.get('', {}))
+            row['same_time'] = _against(base, own, metric, located, faults, what) if base else None
             rows.append(row)
     contents = {
         'metric': metric,
         'steps': steps,
         'setting': next((result.setting for result in kept), {}),
         'plain': _row(plain, metric) if plain else None,
-        'plain_same_time': _row(longer, metric) if longer else None,
+        'plain_same_time': _row(longer[''], metric) if longer.get('') else None,
+        **_times_of(longer, metric),
         'teacher': dict(teacher) if teacher else None,
         'rows': rows,
         'machine': '; '.join(dict.fromkeys(result.machine for result in kept if result.machine)),
@@ -95,6 +115,20 @@ def make_table(
     return Table(contents, faults)
 
 
+def _longer(results: Sequence[Result], by_seed: bool, faults: list[str]) -> dict[str, dict[int, Result]]:
+    """Return the plain students with the same time by seed, by the row whose time it is, ``''`` if it stands for all."""
+    found = {}
+    for row in dict.fromkeys(result.time_of for result in results if result.role == SAME_TIME):
+        own = [result for result in results if result.role == SAME_TIME and result.time_of == row]
+        found[row] = {result.seed: result for result in own} if by_seed else _alike(own, SAME_TIME, faults)[0]
+    return found
+
+
+def _times_of(longer: Mapping[str, Mapping[int, Result]], metric: str) -> dict[str, Any]:
+    found = {row: _row(by_seed, metric) for row, by_seed in longer.items() if row and by_seed}
+    return {'plain_same_time_of': found} if found else {}
+
+
 def _metric_of(results: Iterable[Result]) -> str:
     found = {name for result in results for name in result.scores}
     return next((name for name in METRICS if name in found), next(iter(sorted(found)), METRICS[0]))
@@ -102,9 +136,9 @@ def _metric_of(results: Iterable[Result]) -> str:
 
 def _once(results: Iterable[Result], faults: list[str]) -> list[Result]:
     """Leave out what was given twice; the first counts."""
-    kept: dict[tuple[str, str, int], Result] = {}
+    kept: dict[tuple[str, str, int, str], Result] = {}
     for result in results:
-        first = kept.setdefault((result.config, result.role, result.seed), result)
+        first = kept.setdefault((result.config, result.role, result.seed, result.time_of), result)
         if first is not result and first.scores != result.scores:
             faults.append(f'{result.label}: there are two results of this run that differ; the first one counts')
     return list(kept.values())
@@ -121,6 +155,9 @@ def _fits(result: Result, results: Sequence[Result], metric: str, faults: list[s
     if metric not in result.scores:
         has = ', '.join(result.scores) or 'no metric at all'
         faults.append(f"{result.label}: the metric '{metric}' is absent (it has {has}), so it is left out")
+        return False
+    if not math.isfinite(result.scores[metric]):
+        faults.append(f'{result.label}: its {metric} is {result.scores[metric]}, so it is left out')
         return False
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -62,8 +63,8 @@ def steps_that_fit(steps: int, ratio: float, unit: str) -> int:
 
     Epochs are rounded up, in the plain student's favour; iterations down.
     """
-    fit = steps * max(ratio, 1.0)
-    return int(fit) if unit == 'iterations' else -int(-fit // 1)
+    fit = round(steps * max(ratio, 1.0), 6)  # 50 times 1.1 is 55 and not a little more
+    return math.floor(fit) if unit == 'iterations' else math.ceil(fit)
 
 
 def _stepper(path: str, work_dir: Path, options: Mapping[str, Any], channels_last: bool) -> Step:

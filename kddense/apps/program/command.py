@@ -16,8 +16,9 @@ from pathlib import Path
 
 from mmengine.logging import MMLogger
 
-from kddense.apps.command_line import count, in_one_sentence, new_parser
+from kddense.apps.command_line import check_json, count, in_one_sentence, new_parser
 from kddense.apps.measure.markdown import markdown
+from kddense.apps.measure.table import read_table
 from kddense.errors import ConfigError
 from kddense.training.checkpoints import find_checkpoint
 
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     programme = read_programme(args.programme)
     if args.json and not programme.plain:
         raise ConfigError(f": '{args.programme}' names no `plain`, so nothing is compared", '--json')
+    check_json(args.json)
+    if args.json and args.json.exists():
+        read_table(args.json)  # before what takes long: another file is not written over
     work_dir = args.work_dir or Path('work_dirs') / programme.name
     versions = versions_of(programme, work_dir)
     part = {name: versions[name] for name in part_of(programme, args.links)} if args.links else versions
@@ -81,8 +85,8 @@ def _report(args: argparse.Namespace, programme: Programme, versions: Mapping[st
     if programme.plain:
         table = table_of(programme, versions, f'kddense program {args.programme}')
         print('\n'.join(['', markdown(table.contents), *table.faults]))
-        if args.json:
-            table.write(args.json)
+        if args.json and table.contents['plain']:
+            table.write_over(args.json)
     print(f'the report is {page}')
 
 

@@ -15,7 +15,7 @@ from kddense.report.figure import Figure
 from kddense.report.metrics import HEADLINES, Metric
 from kddense.training.settings import setting_of
 
-from .links import Programme
+from .links import Link, Programme
 from .versions import RESULT, Version
 
 PAGE = 'report.html'
@@ -71,11 +71,12 @@ def table_of(programme: Programme, links: Mapping[str, Version], command: str) -
     done = [(one, json.loads((one.folder / RESULT).read_text())) for one in links.values() if one.is_done]
     plain = {result['parameters'] for one, result in done if one.link.row == programme.plain}
     compared = [(one, result) for one, result in done if result['parameters'] in plain and result['scores']]
-    results = [_measured(one, result, programme.plain) for one, result in compared]
+    results = [_measured(one, result, programme) for one, result in compared]
     return make_table(results, commands=[command], time_by_seed=True)
 
 
-def _measured(version: Version, result: Mapping[str, Any], plain: str) -> Result:
+def _measured(version: Version, result: Mapping[str, Any], programme: Programme) -> Result:
+    plain = programme.plain
     role = 'plain, same time' if version.link.same_time else 'plain' if version.link.row == plain else 'distilled'
     return Result(
         config=plain if role.startswith('plain') else result['row'],
@@ -87,7 +88,16 @@ def _measured(version: Version, result: Mapping[str, Any], plain: str) -> Result
         parameters=result['parameters'],
         setting=setting_of(version.config),
         machine=this_machine(),
+        time_of=_time_of(version.link, programme),
     )
+
+
+def _time_of(link: Link, programme: Programme) -> str:
+    """Return the row whose time a link has; empty if all rows have one such link, or it has none."""
+    rows = {one.row for one in programme.links.values() if one.same_time}
+    if not link.same_time or len(rows) < 2:
+        return ''
+    return programme.links[link.same_time[1]].row
 
 
 def written(metric: Metric, result: Mapping[str, Any]) -> str:

@@ -280,6 +280,24 @@ def test_the_same_time_is_that_of_the_configs_at_hand(at_work, tmp_path):
     assert arguments.same_time_steps(args) == 3
 
 
+def test_a_step_is_timed_again_when_the_config_or_an_option_has_changed(at_work, tmp_path, monkeypatch):
+    timed = []
+
+    def times(configs, *others):
+        timed.append(configs)
+        return dict(seconds={}, ratio={'plain.py': 1.0, 'distilled.py': float(len(timed) + 1)}, rounds=8)
+
+    monkeypatch.setattr(arguments, 'step_times', times)
+
+    def steps(*changes):
+        return arguments.same_time_steps(arguments.parse([*COMMAND, '--work-dir', str(tmp_path), *changes], None))
+
+    assert [steps(), steps(), steps('--report-only')] == [4, 4, 4]
+    assert steps('--cfg-options', 'train_cfg.max_iters=2', 'train_dataloader.batch_size=16') == 6
+    assert steps('--report-only') is None, 'that time is of other batches'
+    assert timed == [['plain.py', 'distilled.py']] * 2
+
+
 def test_a_metric_that_no_run_has(at_work, capsys):
     assert main([*COMMAND, '--report-only', '--metric', 'mDice']) == 1
     assert "plain.py, seed 0: the metric 'mDice' is absent (it has " in capsys.readouterr().err

@@ -57,6 +57,25 @@ def test_the_row_with_the_same_time_is_paired_too():
     assert '-2.90 [-3.15, -2.65], harms' in markdown(table.contents)
 
 
+def test_rows_may_have_plain_students_of_their_own_times():
+    others = [replace(one, config='other.py', scores={'mIoU': one.scores['mIoU'] + 1}) for one in MINE]
+    third = [replace(one, config='third.py') for one in MINE]
+    longer = [result('plain, same time', seed, 41.0 + seed, steps=110, time_of='mine.py') for seed in (0, 1, 2)]
+    longer += [result('plain, same time', seed, 46.0 + seed, steps=300, time_of='other.py') for seed in (0, 1, 2)]
+
+    table = make_table([*PLAIN, *MINE, *others, *third, *longer], time_by_seed=True)
+
+    assert table.faults == []
+    found = {row['config']: row['same_time'] and row['same_time']['paired_mean'] for row in table.contents['rows']}
+    assert found == {'mine.py': pytest.approx(0.1), 'other.py': pytest.approx(-3.9), 'third.py': None}
+    assert table.contents['plain_same_time'] is None
+    assert {row: one['steps'] for row, one in table.contents['plain_same_time_of'].items()} == {
+        'mine.py': 110,
+        'other.py': 300,
+    }
+    assert '| plain student, same time as other, 1.5 M parameters | 3 | 47.00 ± 1.00 |' in markdown(table.contents)
+
+
 def test_a_missing_seed_of_a_pair_is_named_and_the_rest_shown():
     table = make_table([*PLAIN[:2], *MINE])
 
@@ -83,6 +102,13 @@ def test_what_goes_on_from_a_trained_student_may_be_shorter():
 
     assert table.faults == []
     assert [(row['steps'], row.get('begins_from')) for row in table.contents['rows']] == [(100, None), (25, 'plain.py')]
+
+
+def test_a_metric_that_is_no_number_is_named_and_compared_with_nothing():
+    table = make_table([*PLAIN, *MINE[:2], replace(MINE[2], scores=dict(mIoU=float('nan')))])
+
+    assert table.faults == ['mine.py, seed 2: its mIoU is nan, so it is left out']
+    assert table.contents['rows'][0]['seeds'] == [0, 1]
 
 
 def test_an_absent_metric_is_named():
