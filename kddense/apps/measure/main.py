@@ -35,9 +35,11 @@ from kddense.pretrained import without_pretrained
 
 from .arguments import command_of, parse, same_time_steps
 from .markdown import markdown, over_images
+from .noted import check_runs
 from .outcome import scores_in
+from .plan import Job, NoStudentError, Plan
 from .result import Result, read_result
-from .runs import Job, NoStudentError, Plan, done, failed, note_settings, run
+from .runs import done, failed, run
 from .table import Table, make_table, read_table
 from .tries import Try, choose, write_tries
 
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         variants=args.share_teacher,
     )
     if not args.report_only:
-        note_settings(plan)
+        check_runs(plan)
         for job in plan.jobs():
             _run(plan, job)
             _record(args, plan, teacher, tries)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,109 +15,17 @@ from mmengine.utils import get_installed_path
 
 from kddense.compat import load_checkpoint
 from kddense.configs import find_config, read_config_file
-from kddense.errors import ConfigError
 from kddense.files import write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.runs import read_run
 from kddense.training.settings import add_import, continue_bit_for_bit, setting_of, steps_of, stretched
 
+from .noted import note, other_settings
 from .options import parsed, read_with
 from .outcome import newest_metrics, parameters_in, scores_in, steps_done
+from .plan import DONE, FAILED, STUDENT, Job, NoStudentError, Plan
 from .result import SAME_TIME, Result, read_result, this_machine, write_result
 from .shared_teacher import share_teacher
-
-DONE = 'result.json'
-FAILED = 'failed.txt'  # in the folder of a run whose last start failed: why
-BEGUN = 'settings.sha256'  # of what a run was begun with: with other settings it is neither resumed nor taken for done
-STUDENT = 'STUDENT'  # in a config, {{$STUDENT:path}}: the checkpoint that a continued run begins with
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a table needs.
-
-    Attributes:
-        plain: The student's own config: the baseline, and what every checkpoint is tested with.
-        configs: Configs that distil into that student.
-        then: Configs that go on from a trained student, such as quantisation-aware training; theirs is ``$STUDENT``.
-            All are tested with the first.
-        then_from: The config whose students those are; one of the above.
-        seeds: Seeds of every row.
-        work_dir: Where runs go, ``<config>/seed_<seed>``.
-        package: Whose scripts run, ``'mmdet'`` or ``'mmseg'``.
-        options: ``key=value`` for every training.
-        channels_last: Whether students are trained in the channels-last memory format.
-        same_time_steps: How long the plain student trains in the row "plain, same time"; ``None`` for no such row.
-        split: What checkpoints are tested on, ``'test'`` or ``'val'``, the plain config's validation data.
-        variants: Of each image, where all runs share what the teachers say of them; ``None`` if each run asks its own.
-    """
-
-    plain: str
-    configs: tuple[str, ...]
-    seeds: tuple[int, ...]
-    work_dir: Path
-    package: str
-    then: tuple[str, ...] = ()
-    then_from: str = ''
-    options: tuple[str, ...] = ()
-    channels_last: bool = False
-    same_time_steps: int | None = None
-    split: str = 'test'
-    variants: int | None = None
-
-    def jobs(self) -> list[Job]:
-        """Return all runs, seed by seed, so that what is cut off leaves whole pairs."""
-        jobs = []
-        for seed in self.seeds:
-            jobs.append(Job(self.plain, 'plain', seed))
-            jobs += [Job(config, 'distilled', seed) for config in self.configs]
-            jobs += [Job(config, 'continued', seed) for config in self.then]
-            if self.same_time_steps:
-                jobs.append(Job(self.plain, SAME_TIME, seed))
-        return jobs
-
-    def folder(self, job: Job) -> Path:
-        stem = Path(job.config).stem
-        if job.role == SAME_TIME:
-            stem = f'{stem}_same-time-{self.same_time_steps}'
-        if job.role == 'continued':
-            stem = f'{stem}_from_{Path(self.then_from).stem}'
-        root = self.work_dir if self.split == 'test' else self.work_dir / self.split
-        return root / stem / f'seed_{job.seed}'
-
-    def beginning(self, job: Job) -> Path | None:
-        """Return the checkpoint that a run goes on from; ``None`` if it begins as its config says.
-
-        Raises:
-            NoStudentError: If that student was not trained to its end.
-        """
-        if job.role != 'continued':
-            return None
-        folder = self.student_folder(job)
-        checkpoint = find_checkpoint(folder) if (folder / DONE).exists() else None
-        if checkpoint is None:
-            raise NoStudentError(
-                f'{job.config}, seed {job.seed}: {folder} holds no student of {self.then_from} that was trained to its '
-                'end, so there is nothing to go on from'
-            )
-        return checkpoint
-
-    def student_folder(self, job: Job) -> Path:
-        """Return where the run lies that a continued one goes on from."""
-        return self.folder(Job(self.then_from, 'plain', job.seed))
-
-
-class NoStudentError(FileNotFoundError):
-    """There is no trained student that a run could go on from."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run: a config, what it is in the table, a seed."""
-
-    config: str
-    role: str
-    seed: int
 
 
 def run(plan: Plan, job: Job) -> Result:
@@ -149,13 +54,9 @@ def run(plan: Plan, job: Job) -> Result:
 
 
 def _trained_and_tested(plan: Plan, job: Job, folder: Path) -> Result:
-    if _read_digest(plan, _any_seed(job)) != _digest(plan, _any_seed(job)):
-        raise ConfigError(
-            f'{job.config}, or a base of it, was changed while the table was at work: call the same command again'
-        )
     folder.mkdir(parents=True, exist_ok=True)
+    note(plan, job, folder)
     config, trained = _config(plan, job)
-    write_whole(folder / BEGUN, settings_digest(plan, job).encode())
     # With --resume and nothing to go on from, a config's load_from would be ignored.
     resume = ['--resume'] if find_checkpoint(folder) else []
     started = time.time() - (_logged_seconds(folder) if resume else 0.0)
@@ -202,60 +103,6 @@ def _config(plan: Plan, job: Job) -> tuple[Config, str]:
     file = str(plan.folder(job) / 'trained.py')
     config.dump(file)
     return config, file
-
-
-def note_settings(plan: Plan) -> None:
-    """Note what all configs of a table are before the first run, and refuse to go on with runs that were begun with others.
-
-    Raises:
-        ConfigError: If a run was.
-        FileNotFoundError: If there is no such config.
-    """
-    for job in plan.jobs():
-        _digest(plan, _any_seed(job))
-        if fault := other_settings(plan, job):
-            raise ConfigError(fault)
-
-
-def other_settings(plan: Plan, job: Job) -> str | None:
-    """Return a sentence if a run was begun with other settings than its config and the options say now.
-
-    A run of before this was noted is taken as it is.
-    """
-    file = plan.folder(job) / BEGUN
-    if not file.exists() or file.read_text() == settings_digest(plan, job):
-        return None
-    return (
-        f'{job.config}, seed {job.seed}: {file.parent} was trained with other settings than the config and the options have '
-        'now; choose another --work-dir, or move the folder away'
-    )
-
-
-def settings_digest(plan: Plan, job: Job) -> str:
-    """Return a digest of a run's config with all that is changed in it, but for its seed and its places.
-
-    That of a run that goes on from a student is also of this student: trained anew, it is another beginning.
-    """
-    own = _digest(plan, _any_seed(job))
-    if job.role != 'continued':
-        return own
-    student = plan.student_folder(job) / DONE
-    return hashlib.sha256(own.encode() + (student.read_bytes() if student.exists() else b'')).hexdigest()
-
-
-def _any_seed(job: Job) -> Job:
-    return replace(job, seed=0)
-
-
-def _read_digest(plan: Plan, job: Job) -> str:
-    with patch.dict(os.environ, {STUDENT: STUDENT}):
-        config = read_with(job.config, parsed(plan.options))
-    text = json.dumps(config.to_dict(), sort_keys=True, default=str)
-    others = [plan.same_time_steps if job.role == SAME_TIME else None, plan.channels_last, plan.variants]
-    return hashlib.sha256(f'{text}{others}'.encode()).hexdigest()
-
-
-_digest = cache(_read_digest)  # of the config as it is when the table first looks at it
 
 
 def use_channels_last(config: Config) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from kddense.apps.measure import arguments, main, outcome, runs
+from kddense.apps.measure.plan import Job, Plan
 
 ROOT = Path(__file__).parents[3]
 
@@ -124,8 +125,8 @@ def test_a_config_that_starts_from_weights_does_so(begun, tmp_path, monkeypatch)
     monkeypatch.setattr(runs, '_call', call)
     with pytest.raises(KeyboardInterrupt):
         runs.run(
-            runs.Plan('plain.py', (), (0,), tmp_path / 'runs', 'mmdet'),
-            runs.Job(str(tmp_path / 'plain.py'), 'plain', 0),
+            Plan('plain.py', (), (0,), tmp_path / 'runs', 'mmdet'),
+            Job(str(tmp_path / 'plain.py'), 'plain', 0),
         )
     assert ('--resume' in called[0]) == begun
 

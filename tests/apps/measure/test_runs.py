@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from kddense.apps.measure import main, runs
+from kddense.apps.measure import main, noted, runs
 from kddense.apps.measure.result import read_result
 
 THEN = ['--configs', 'mine.py', '--then', 'then.py', '--then-from', 'mine.py']
@@ -49,7 +49,8 @@ class Scripts:
 def scripts(segmentor, tmp_path, monkeypatch) -> Scripts:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('STUDENT', raising=False)
-    runs._digest.cache_clear()
+    noted._digest.cache_clear()
+    noted._inputs.cache_clear()
     for name in ('plain', 'mine', 'then'):
         config = segmentor.plain(train_cfg__max_iters=4)
         config.test_evaluator = dict(type='Some')
@@ -83,6 +84,22 @@ def test_what_went_on_from_a_student_that_was_trained_anew_is_not_taken(scripts,
 
     with pytest.raises(SystemExit, match=r'then.py, seed 1: .* was trained with other settings than the config'):
         measure(*THEN)
+
+
+def test_what_learnt_from_another_teacher_is_not_taken(scripts, segmentor):
+    config = segmentor.distilled(train_cfg__max_iters=4)
+    config.model.teacher.checkpoint = 'teacher.pth'
+    config.dump('mine.py')
+    Path('teacher.pth').write_bytes(b'first')
+    assert measure('--configs', 'mine.py', seeds=('0',)) == 0
+    Path('teacher.pth').unlink()
+    noted._inputs.cache_clear()
+    assert measure('--configs', 'mine.py', seeds=('0',)) == 0, 'a file that is gone changes nothing'
+    Path('teacher.pth').write_bytes(b'second')
+    noted._inputs.cache_clear()
+
+    with pytest.raises(SystemExit, match='mine.py, seed 0: .* was trained with another teacher.pth than there is now'):
+        measure('--configs', 'mine.py')
 
 
 def test_a_failure_is_known_until_the_run_is_started_again(scripts, capsys):

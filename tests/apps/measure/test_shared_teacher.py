@@ -6,7 +6,8 @@ import pytest
 from mmengine.config import Config
 
 from kddense.apps.measure import main
-from kddense.apps.measure.runs import Job, Plan, run
+from kddense.apps.measure.plan import Job, Plan
+from kddense.apps.measure.runs import run
 from kddense.apps.measure.shared_teacher import share_teacher
 from kddense.errors import ConfigError
 
