@@ -113,7 +113,17 @@ class FeatureObjective(MapObjective):
                 f"tap '{self.tap}' has {own.shape[dim]} classes in the student and {other.shape[dim]} in the teacher; "
                 f'{type(self.loss).__name__} needs a teacher of the same classes'
             )
+        if own.shape[dim] == 1:
+            self._check_one_logit()
         return None
+
+    def _check_one_logit(self) -> None:
+        key = 'classes' if hasattr(self.loss, 'classes') else 'mode'
+        if getattr(self.loss, key, '') == 'softmax':
+            raise ValueError(
+                f"tap '{self.tap}' has one logit, of which a softmax is 1 whatever it is, so nothing would be learnt: "
+                f"set loss.{key}='sigmoid'"
+            )
 
     def compare(self, own: Tensor, other: Tensor) -> Tensor:
         return self.loss(own, other)

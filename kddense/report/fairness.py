@@ -7,29 +7,32 @@ from typing import Any
 
 from mmengine.config import Config
 
-from kddense.training.settings import setting_of, steps_of
+from kddense.training.settings import side_of, steps_of
 
 from .contents import Entrant
 
 
-def unequal(entrant: Entrant, plain: Entrant, longer_is_meant: bool = False) -> list[str]:
+def unequal(entrant: Entrant, plain: Entrant, longer_is_meant: bool = False, split: str = 'test') -> list[str]:
     """Return what a student has other than the plain student it is compared with, a clause each; none if that is fair.
 
     Args:
         entrant: The student.
         plain: The one it is compared with.
         longer_is_meant: Whether the plain student trains longer on purpose, for as much time: lengths are not compared.
+        split: The images that both are measured on, ``'val'`` or ``'test'``.
     """
     if entrant.run.config is None or plain.run.config is None:
         return ['whether both trained alike is not known, for want of a config']
     pair = entrant.run.config, plain.run.config
-    found = [*_unequal_models(entrant, plain), *_unequal_data(*pair), *_unequal_steps(*pair, longer_is_meant)]
+    found = [*_unequal_models(entrant, plain), *_unequal_data(*pair, split), *_unequal_steps(*pair, longer_is_meant)]
     seeds = [seed_of(one) for one in (entrant, plain)]
     if seeds[0] != seeds[1]:
         found.append(f'seed {seeds[0]} instead of {seeds[1]}')
     for one in (entrant, plain):
         if one.run.is_interrupted:
             found.append(f'{one.title} did not train to its end')
+    if entrant.logged != plain.logged:
+        found.append('figures of a log beside measured ones')
     return found
 
 
@@ -46,9 +49,9 @@ def _unequal_models(entrant: Entrant, plain: Entrant) -> Iterator[str]:
         yield f'other weights to start from: {starts[0]} instead of {starts[1]}'
 
 
-def _unequal_data(own: Config, plain: Config) -> Iterator[str]:
-    for side, name in (('train', 'training'), ('test', 'test')):
-        after, before = (setting_of(config)[side] for config in (own, plain))
+def _unequal_data(own: Config, plain: Config, split: str) -> Iterator[str]:
+    for side, name in (('train', 'training'), (split, 'validation' if split == 'val' else split)):
+        after, before = (side_of(config, side) for config in (own, plain))
         for key, what in (('data', 'data'), ('sizes', 'sizes')):
             if after[key] != before[key]:
                 instead = f'{_listed(after[key])} instead of {_listed(before[key])}'

@@ -70,12 +70,22 @@ def _resampled(entrant: Entrant) -> tuple[Draws, Draws]:
     return images.scores(times), images.by_class(times)
 
 
+def _images(entrant: Entrant) -> int | None:
+    scores = entrant.evaluation.image_scores if entrant.evaluation else None
+    return scores.images if scores else None
+
+
 def _compare(
     report: Report, entrant: Entrant, against: Entrant, resampled: Mapping[str, tuple[Draws, Draws]]
 ) -> Comparison:
-    found = Comparison(entrant, against, unequal(entrant, against, against.role == 'same time'))
+    found = Comparison(entrant, against, unequal(entrant, against, against.role == 'same time', report.split))
+    if entrant.logged != against.logged:  # of other images, it may be
+        found.gains.update({metric.key: Gain('') for metric in report.metrics})
+        return found
     fair = not found.unequal
     (own, own_classes), (other, other_classes) = (resampled[one.title] for one in (entrant, against))
+    if _images(entrant) != _images(against):  # no pairs
+        own, own_classes = {}, {}
     for metric in report.metrics:
         pair = against.metric(metric.key), entrant.metric(metric.key)
         found.gains[metric.key] = _gain(metric, pair, own.get(metric.key), other.get(metric.key), fair)

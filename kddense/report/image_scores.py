@@ -96,7 +96,9 @@ class BoxScores(ImageScores):
         count = len(coco.params.imgIds)
         runs = [coco.evalImgs[start : start + count] for start in range(0, len(coco.evalImgs), count)]
         found = [Detections.of(run, len(coco.params.iouThrs)) for run in runs]
-        detections = {size: found[index :: len(SIZES)] for index, size in enumerate(SIZES)}
+        in_order = sorted(metric.cat_ids)  # as COCOeval has them, where labels are in the order of the annotations
+        places = [len(SIZES) * in_order.index(one) for one in metric.cat_ids]
+        detections = {size: [found[place + index] for place in places] for index, size in enumerate(SIZES)}
         prefix = f'{metric.prefix}/bbox_' if metric.prefix else 'bbox_'
         return cls(detections, tuple(metric.dataset_meta['classes']), coco.params.iouThrs, prefix)
 

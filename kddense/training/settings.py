@@ -21,14 +21,16 @@ def setting_of(config: Config) -> dict[str, Any]:
         ``train`` and ``test``: the annotation files, folders and sizes that each reads, and the images in a batch; those
         without labels that a hook adds are ``unlabelled``.
     """
-    train, test = (_side(config.get(f'{side}_dataloader') or {}) for side in ('train', 'test'))
+    train, test = (side_of(config, side) for side in ('train', 'test'))
     added = hooks_of(config, 'UnlabelledImagesHook')
     if added and 'batch_size' in train:
         train['unlabelled'] = sum(round(hook.get('ratio', 1.0) * train['batch_size']) for hook in added)
     return {'train': train, 'test': test}
 
 
-def _side(loader: Mapping[str, Any]) -> dict[str, Any]:
+def side_of(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return what the loader of ``'train'``, ``'val'`` or ``'test'`` reads; see :func:`setting_of`."""
+    loader = config.get(f'{name}_dataloader') or {}
     side: dict[str, Any] = {'data': sorted(set(_places(loader))), 'sizes': list(_sizes(loader))}
     if 'batch_size' in loader:
         side['batch_size'] = loader['batch_size']

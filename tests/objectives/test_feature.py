@@ -133,6 +133,28 @@ def test_hinton_on_a_segmentors_logits(stock, head):
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    'loss, key',
+    [(dict(type='kddense.HintonLoss'), 'mode'), (dict(type='kddense.DISTLoss'), 'classes')],
+)
+def test_one_logit_has_no_softmax(loss, key):
+    models = [tiny.segmentor('pspnet_r50-d8', width=width) for width in (8, 16)]
+    for model in models:
+        heads = [model['decode_head'], model['auxiliary_head']]
+        for head in heads:
+            head.update(num_classes=2, out_channels=1, threshold=0.5)
+            head['loss_decode'] = dict(type='CrossEntropyLoss', use_sigmoid=True)
+    data = tiny.segmentation_data()
+    for sample in data['data_samples']:
+        sample.gt_sem_seg.data.clamp_(max=1)
+    objective = dict(tap='decode_head', loss=loss, connector=None)
+    with pytest.raises(ValueError, match=rf"tap 'decode_head' has one logit, .* set loss.{key}='sigmoid'"):
+        step(*models, objective, data, scope='mmseg')
+
+    _, found, _ = step(*models, dict(objective, loss={**loss, key: 'sigmoid'}), data, scope='mmseg')
+    assert found > 0
+
+
 def test_a_teacher_of_other_strides_is_resized_to():
     teacher = tiny.segmentor('pspnet_r50-d8', {'backbone.strides': (1, 2, 2, 1)}, width=16)
     objective = dict(tap='decode_head', loss=dict(type='kddense.HintonLoss'), resize='teacher')

@@ -77,6 +77,22 @@ def test_what_is_not_equal_is_named(changes, told):
     assert unequal(distilled(**changes), entrant()) == [told]
 
 
+def test_the_images_that_both_are_measured_on_are_compared():
+    own, plain = (entrant(val_dataloader=copy.deepcopy(LOADER)) for _ in range(2))
+    own.run.config.val_dataloader.dataset.ann_file = 'val.json'
+
+    assert unequal(own, plain, split='test') == []
+    assert unequal(own, plain, split='val') == [
+        'other data in validation: data/train/, data/val.json instead of data/train.json, data/train/'
+    ]
+
+
+def test_figures_of_a_log_are_not_compared_with_measured_ones():
+    own = entrant()
+    own.logged = True
+    assert unequal(own, entrant()) == ['figures of a log beside measured ones']
+
+
 def test_a_larger_student_is_told_with_its_size():
     (told,) = unequal(distilled(model__head__channels=96, parameters=3e6), entrant())
     assert told == 'another model (head.channels): 3.00 M parameters instead of 1.00 M parameters'

@@ -2,12 +2,15 @@
 
 import contextlib
 import io
+import json
 
 import numpy as np
 import pytest
+from mmdet.evaluation import CocoMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from kddense.report.image_scores import BoxScores
 from kddense.report.resampling import Detections, interval, iou_of, mean_over_classes, times_drawn
 
 IMAGES, CLASSES = 6, 2
@@ -107,3 +110,23 @@ def test_the_interval_leaves_out_five_in_a_hundred():
     assert interval(np.arange(1001.0)) == (25.0, 975.0)
     assert interval(np.array([np.nan, 1.0])) == (1.0, 1.0)
     assert interval(np.array([np.nan])) is None
+
+
+def test_classes_keep_their_names_whatever_their_order_in_the_annotations(tmp_path):
+    annotations = [
+        dict(id=number, image_id=1, category_id=number, bbox=[40.0 * number, 0.0, 20.0, 20.0], area=400.0, iscrowd=0)
+        for number in (1, 2)
+    ]
+    categories = [dict(id=2, name='b'), dict(id=1, name='a')]
+    images = [dict(id=1, width=200, height=200, file_name='1.png')]
+    file = tmp_path / 'truth.json'
+    file.write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+    metric = CocoMetric(ann_file=str(file), metric='bbox')
+    metric.dataset_meta = dict(classes=('b', 'a'))
+    metric.cat_ids = metric._coco_api.get_cat_ids(cat_names=metric.dataset_meta['classes'])
+    metric.img_ids = [1]
+    found = dict(img_id=1, bboxes=np.array([[80.0, 0, 100, 20]]), scores=np.array([0.9]), labels=np.array([0]))
+
+    by_class = BoxScores.of(metric, [found]).by_class(np.ones((1, 1)))
+
+    assert {name: float(value[0]) for name, value in by_class.items()} == {'b': 100.0, 'a': 0.0}

@@ -221,6 +221,11 @@ class Distillation:
                 f'the teacher is not tested: it knows {len(teacher.classes)} classes, the student {len(student.classes)}'
             )
             return {}
+        if teacher.class_map is not None and list(teacher.class_map) != list(range(len(teacher.class_map))):
+            self.say(
+                'the teacher is not tested: model.teacher.class_map says that its labels are not those of the student'
+            )
+            return {}
         metrics = tested(teacher.model, student.config, self.device, self.say, 'the teacher')
         if not metrics:  # mmdet's, where no box is found
             raise ValueError(

@@ -35,7 +35,7 @@ def measure_teacher_errors(config: Config, name: str | None = None, device: str 
     init_default_scope(config.get('default_scope', 'mmengine'))
     model = copy.deepcopy(config.model)
     name = _needing_errors(model.get('objectives') or {}, name)
-    model.objectives = {name: dict(model.objectives[name], error_range=RUNNING, percentile=None)}
+    model.objectives = {name: dict(model.objectives[name], error_range=RUNNING, percentile=None, weight=1.0)}
     distiller: Any = MODELS.build(model).to(device).eval()
     objective = distiller.objectives[name]
     errors: list[torch.Tensor] = []

@@ -122,6 +122,16 @@ def test_a_teacher_that_finds_nothing_is_told(distillation, detector, monkeypatc
         distillation(detector).prepare()
 
 
+def test_a_teacher_of_other_labels_is_not_tested_by_its_own(distillation, detector, monkeypatch):
+    monkeypatch.setattr(distillation_module, 'tested', lambda *_: {'coco/bbox_mAP': 0.0})
+    classes = range(len(detector.plain().train_dataloader.dataset.metainfo.classes))
+    made = distillation(detector, options={'model.teacher.class_map': [*classes][::-1]})
+    made.prepare()
+    assert any('is not tested: model.teacher.class_map says' in line for line in made.said)
+    with pytest.raises(ValueError, match='no better than chance'):
+        distillation(detector, options={'model.teacher.class_map': [*classes]}).prepare()
+
+
 @pytest.mark.parametrize('own, better', [(0.3, True), (0.5, False)])
 def test_the_teacher_must_beat_the_students_checkpoint(own, better, distillation, detector, tmp_path, monkeypatch):
     model = detector.build(detector.plain().model)

@@ -77,6 +77,14 @@ def test_every_image_counts_once(measured):
     assert measured.dataset.endswith('depth/train images/train')
 
 
+@pytest.mark.parametrize('weight', [dict(value=1.0, start=100), dict(value=1.0, start=0.5), dict(value=1.0, stop=0.5)])
+def test_when_an_objective_begins_does_not_matter(rooms, measured, weight):
+    for objective in rooms.model.objectives.values():
+        objective.weight = weight
+    torch.manual_seed(0)
+    assert measure_teacher_errors(rooms) == measured
+
+
 def test_the_config_is_left_as_it_was(rooms, measured):
     assert rooms.model.objectives.imitation.error_range == 'not measured yet.json'
     assert rooms.train_dataloader.sampler.type == 'InfiniteSampler'
