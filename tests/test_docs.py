@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -16,7 +15,7 @@ import yaml
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.model import BaseModel, ImgDataPreprocessor
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from PIL import Image
@@ -24,7 +23,12 @@ from selenium.webdriver.support.wait import WebDriverWait
 from torch import nn
 
 import kddense
+from kddense.apps.distill.quality import NOTHING_FOUND
 from kddense.apps.distill.writing import DISTILLED, PLAIN
+from kddense.apps.measure.markdown import gain
+from kddense.apps.measure.statistics import TOO_FEW
+from kddense.apps.measure.table import read_table
+from kddense.apps.program.links import read_programme
 from kddense.exchange import Batch, Question
 from kddense.registry import HOOKS, MODELS, TEACHERS, TRANSFORMS, VIEWS
 
@@ -56,6 +60,18 @@ def without_links(text: str) -> str:
     return re.sub(r'\[([^\]]+)\]\([^)]+\)', r'\1', text)
 
 
+def sections(page: Path) -> dict[str, str]:
+    """Return the text below each title, by its anchor."""
+    found: dict[str, str] = {}
+    name, in_code = '', False
+    for line in page.read_text().splitlines():
+        in_code ^= line.startswith('```')
+        title = None if in_code else re.match(r'#+ (.*)', line)
+        name = re.sub(r'[-\s]+', '-', re.sub(r'[^\w\s-]', '', title[1]).strip().lower()) if title else name
+        found[name] = found.get(name, '') + line + '\n'
+    return found
+
+
 def test_the_navigation_has_every_page_and_every_readme_once():
     listed = leaves(yaml.safe_load((ROOT / 'mkdocs.yml').read_text())['nav'])
     readmes = {f'configs/{path.parent.name}/README.md' for path in (ROOT / 'configs').glob('*/README.md')}
@@ -74,6 +90,18 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(found), target
 
 
+@pytest.mark.parametrize(
+    'page',
+    [ROOT / 'README.md', *PAGES, *sorted((ROOT / 'configs').glob('*/README.md'))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_no_table_is_cut_in_two(page):
+    """Rows behind an empty line have no header, and are shown as text."""
+    text = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for table in re.findall(r'(?:^\|.*\n)+', text, flags=re.MULTILINE):
+        assert re.match(r'.*\n\|(?:-+\|)+\n', table), table
+
+
 @pytest.mark.parametrize('page', PAGES, ids=NAMES)
 def test_the_files_and_classes_it_names_exist(page):
     text = page.read_text()
@@ -90,6 +118,29 @@ def test_the_files_and_classes_it_names_exist(page):
 
 # Rows of many tables; tests/apps/measure compares its numbers with the records.
 RESULTS = DOCS / 'results.md'
+RECORDS = sorted((ROOT / 'configs').glob('*/measured_*.json'))
+DATA = ('ade20k', 'bccd', 'camvid', 'cityscapes', 'coco', 'coco128', 'kitti', 'nyu', 'nyuv2')
+UNTRAINED = re.compile(r'\b(not|none|never|neither|nor)\b[^.]*\btrained\s+here', re.IGNORECASE)
+
+
+def programme_of(table: dict) -> str | None:
+    """Return the programme that made a table, if one did."""
+    made_by = re.match(r'kddense program (\S+)', table['commands'][0])
+    return made_by[1] if made_by else None
+
+
+def configs_of(table: dict) -> set[str]:
+    """Return the configs of a table's rows; where rows are links of a programme, those of the links."""
+    programme = programme_of(table)
+    rows = {row['config'] for row in table['rows']}
+    links = read_programme(str(ROOT / programme)).links.values() if programme else []
+    return rows | {link.config for link in links if link.row in rows}
+
+
+@pytest.fixture(scope='module')
+def measured() -> set[str]:
+    """The names of all configs of which a record has a row."""
+    return {Path(config).stem for record in RECORDS for config in configs_of(read_table(record))}
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if page != RESULTS], ids=lambda page: page.stem)
@@ -101,9 +152,7 @@ def test_measured_figures_stand_in_a_readme(page):
         assert row in measured, row
 
 
-@pytest.mark.parametrize(
-    'record', sorted((ROOT / 'configs').glob('*/measured_*.json')), ids=lambda one: one.parent.name + one.stem
-)
+@pytest.mark.parametrize('record', RECORDS, ids=lambda one: one.parent.name + one.stem)
 def test_the_page_of_a_measured_method_does_not_call_it_unmeasured(record):
     pages = [DOCS / 'methods' / f'{record.parent.name}.md', record.parent / 'README.md']
     for page in (one for one in pages if one.exists()):
@@ -111,10 +160,8 @@ def test_the_page_of_a_measured_method_does_not_call_it_unmeasured(record):
 
 
 @pytest.mark.parametrize('page', sorted((ROOT / 'configs').glob('*/README.md')), ids=lambda page: page.parent.name)
-def test_no_config_of_a_record_is_called_untrained(page):
-    """In the row of a table, or by its data set in a sentence."""
-    records = [json.loads(record.read_text()) for record in (ROOT / 'configs').glob('*/measured_*.json')]
-    measured = {Path(row['config']).stem for record in records for row in record['rows']}
+def test_no_config_of_a_record_is_called_untrained(page, measured):
+    """In the row of a table, or in a sentence: by its data set, or as one of all where the sentence names none."""
     own = measured & {path.stem for path in page.parent.glob('*.py')}
     text = page.read_text()
     for line in text.splitlines():
@@ -122,11 +169,90 @@ def test_no_config_of_a_record_is_called_untrained(page):
             named = {Path(name).stem for name in re.findall(r'\((\S+\.py)\), not measured', line)}
             assert not named & measured, line
     for sentence in re.split(r'(?<=[.:;])\s|\n\s*\n', text):
-        if 'not been trained here' in sentence:
-            said = {
-                name for name in ('bccd', 'camvid', 'nyuv2', 'coco128') if re.search(rf'\b{name}\b', sentence, re.I)
-            }
-            assert not [name for name in own for data in said if data in name], sentence
+        if re.search(UNTRAINED, sentence):
+            said = {name for name in DATA if re.search(rf'\b{name}\b', sentence, re.I)}
+            assert not [name for name in own if not said or said & set(re.split('[_-]', name))], sentence
+
+
+@pytest.mark.parametrize(
+    'sentence',
+    ['They have not been trained here', 'None of these configs has been\ntrained here', 'It was never trained here'],
+)
+def test_whatever_words_say_so_are_found(sentence):
+    assert re.search(UNTRAINED, sentence)
+    assert not re.search(UNTRAINED, 'The teacher was trained here once')
+
+
+@pytest.mark.parametrize('record', RECORDS, ids=lambda one: one.parent.name + one.stem)
+def test_a_page_tells_what_a_programme_gave(record):
+    """One gain of each record at least; tests/apps/measure sees to those that are of no programme."""
+    table = read_table(record)
+    gains = [gain(row, table['metric']) for row in table['rows'] if row['verdict'] != TOO_FEW]
+    if not programme_of(table) or not gains:
+        return
+    told = ''.join(page.read_text() for page in PAGES if page != RESULTS)
+    assert any(one in told for one in gains), f'no page but the results has one of {gains}'
+
+
+@pytest.mark.parametrize('page', [ROOT / 'README.md', RESULTS, DOCS / 'which-method.md'], ids=lambda page: page.stem)
+def test_a_page_that_tells_one_of_two_verdicts_tells_the_other(page):
+    """Where one config was measured twice in one way, and one run alone helps or harms."""
+    runs: dict[tuple[str, int], dict[str, str]] = {}
+    for record in RECORDS:
+        table = read_table(record)
+        for row in table['rows']:
+            if '/' in row['config'] and row['verdict'] != TOO_FEW and not row.get('begins_from'):
+                runs.setdefault((row['config'], row['steps']), {})[gain(row, table['metric'])] = row['verdict']
+    text = page.read_text()
+    for (config, _), verdicts in runs.items():
+        told = {one for one in verdicts if one in text}
+        assert not told or {verdicts[one] for one in told} == set(verdicts.values()), f'{config}: {verdicts}'
+
+
+def test_the_images_of_the_records_are_explained():
+    files = list(re.findall('`(data/[^`]+)`', sections(RESULTS)['the-data']))
+    for splits in set(re.findall(r'\{(.*?)\}', ' '.join(files))):
+        files += [name.replace(f'{{{splits}}}', split) for name in files for split in splits.split(',')]
+    for used in {name for record in RECORDS for name in read_table(record)['setting']['test']['data']}:
+        assert any(name.startswith(used) for name in files), used
+
+
+TEACHER = re.compile(r"'(work_dirs/[\w/]+)/\w+\.pth'")
+
+
+def inherited_in(config: Path) -> str:
+    """Return the text of a config and of those of the repository that it inherits."""
+    text = config.read_text()
+    bases = re.match(r".*?_base_ = (\[.*?\]|'.*?')", text, flags=re.DOTALL)
+    names = re.findall(r"'(\.{1,2}/.*?)'", bases[1]) if bases else []
+    return text + ''.join(inherited_in((config.parent / name).resolve()) for name in names)
+
+
+@pytest.mark.parametrize(
+    'page', [*sorted(DOCS.glob('methods/*.md')), DOCS / 'measure.md', DOCS / 'diagnose.md'], ids=lambda page: page.stem
+)
+def test_the_commands_say_where_their_teacher_is_trained(page):
+    """What a config loads must be there: a page links the commands that train it, and the images, above its own."""
+    above = ''
+    for block in re.split(r'(```bash\n.*?```)', page.read_text(), flags=re.DOTALL):
+        configs = [name for name in MENTIONED.findall(block) if block.startswith('```bash') and 'program_' not in name]
+        teachers = {folder for name in configs for folder in TEACHER.findall(inherited_in(ROOT / name))}
+        linked = re.findall(r'\]\(([^)#]*/README\.md)#([^)]+)\)', above)
+        trained = ''.join(sections(page.parent / path).get(anchor, '') for path, anchor in linked)
+        for folder in teachers:
+            assert re.search(rf'kddense train \S+ --work-dir {folder}\b', trained), folder
+        assert not teachers or 'results.md#the-data' in above
+        above += block
+
+
+def test_the_versions_of_both_pages_agree():
+    """Those of the table in README.md stand in the page on installation, as ``name version`` in its own table."""
+    table = sections(ROOT / 'README.md')['install'].replace(', compiled', '')
+    told = (DOCS / 'install.md').read_text().replace('`', '')
+    versions = re.findall(r'((?:onedl-)?mm[a-z]+(?:-lite)?) (\d[\w.]*(?: to \d[\w.]*)?)', table)
+    assert len(versions) == 10
+    for package, version in versions:
+        assert re.search(rf'\| (\S+ [^|]*)?{package} {version}\b', told), f'{package} {version}'
 
 
 def test_the_configs_of_the_pages_can_be_read(tmp_path, monkeypatch):
@@ -182,6 +308,33 @@ def test_the_lines_of_a_config_can_be_read(tmp_path):
     assert read['joint'].optim_wrapper == read['joint_named'].optim_wrapper
     read['named'].merge_from_dict({'model.objectives.2.hint.weight': 0.25})
     assert read['named'].model.objectives[2].hint.weight == 0.25
+
+
+def test_a_teacher_that_is_asked_once_builds(tmp_path, monkeypatch):
+    """Over a plain student, and over the quick start's config, which distils already."""
+    monkeypatch.chdir(tmp_path)
+    # Without a checkpoint the teacher would begin with weights of its backbone, from the network.
+    monkeypatch.setattr('kddense.teachers.frozen.pretrained_in', lambda model: False)
+    over_a_student, over_a_distiller, _ = blocks(DOCS / 'cache.md', 'python')
+    detector, *_ = blocks(DOCS / 'quick-start.md', 'python')
+    for name, text in dict(my_detector=detector, first=over_a_student, second=over_a_distiller).items():
+        (tmp_path / f'{name}.py').write_text(text)
+
+    for name in ('first', 'second'):
+        config = Config.fromfile(f'{name}.py')
+        config.model.teacher.checkpoint = None
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = MODELS.build(config.model)
+        (teacher,) = model.teachers.values()
+        assert isinstance(teacher, kddense.CachedTeacher)
+        assert set(model.objectives) == {'rpn', 'roi', 'hint'}
+        data = config.train_dataloader.dataset
+        assert (data.type, data.dataset.type) == ('kddense.VariantDataset', 'CocoDataset')
+        assert data.variants == config.model.teacher.variants
+
+
+def test_the_page_tells_what_chance_is():
+    assert f'Chance is a mAP of {NOTHING_FOUND},' in (DOCS / 'distill.md').read_text()
 
 
 def test_the_hook_of_unlabelled_images_builds():

@@ -35,7 +35,7 @@ HEADER = """# What is refused, and why
 
 Every architecture of mmdet, by one of its stock configs, with the kinds of knowledge that its heads serve and the
 sentence that a build stops with for the others of [its family](models.md), here for a student. Backbone and neck can be
-compared in all of them.
+compared in all of them but TridentNet, which can be a teacher, but no student.
 
 This page is written by a test: `KDDENSE_WRITE=1 pytest tests/views/test_model_walk.py`.
 
