@@ -35,6 +35,21 @@ OF_MANY = {bool: 'True or False', int: 'whole numbers', float: 'numbers', str: '
 UNIONS = (Union, types.UnionType)
 
 
+def check_pattern(pattern: str, key: str) -> None:
+    """Raise a :class:`ConfigError` unless a text is a regular expression.
+
+    Args:
+        pattern: The text.
+        key: The config key that holds it.
+    """
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(
+            f": '{pattern}' is no regular expression ({error}); in these '.*' stands for any text", key
+        ) from None
+
+
 def checked(kind: Any, place: str = '') -> Any:
     """Let a class check its options before its constructor runs, and name them where that refuses one.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _compat_pickle
 import functools
+import hashlib
 import os
 import pickle
 import re
@@ -211,12 +212,17 @@ _data_pickle = types.SimpleNamespace(
 
 
 def _download(url: str) -> Path:
-    """Return the local copy of ``url``, downloading it first if there is none."""
+    """Return the local copy of ``url``, downloading it first if there is none.
+
+    A name without a digest of the contents, such as ``model.safetensors``, is that of many files: the copy's has one of the
+    address.
+    """
     name = Path(urllib.parse.urlparse(url).path).name
-    file = Path(torch.hub.get_dir(), 'checkpoints', name)
+    digest = re.search(r'-([0-9a-f]{8,64})\.', name)
+    local = name if digest else f'{hashlib.sha256(url.encode()).hexdigest()[:8]}_{name}'
+    file = Path(torch.hub.get_dir(), 'checkpoints', local)
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        digest = re.search(r'-([0-9a-f]{8,64})\.', name)
         try:
             torch.hub.download_url_to_file(url, str(file), digest[1] if digest else None, progress=os.isatty(0))
         except (urllib.error.URLError, OSError) as error:

@@ -62,7 +62,10 @@ class WrappedDataset(Dataset):
         Raises:
             ConfigError: If its pipeline does not pack what it gives.
         """
-        results = self.dataset[index]
+        return self.as_packed(self.dataset[index])
+
+    def as_packed(self, results: Any) -> dict[str, Any]:
+        """Return what the other data set gave for an image, see :meth:`packed`."""
         if not isinstance(results, Mapping) or 'data_samples' not in results:
             raise ConfigError(
                 'gives no data samples: its last transform must pack them, and a data set that mixes images '

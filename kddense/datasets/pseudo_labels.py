@@ -90,6 +90,10 @@ class PseudoLabels(WrappedDataset):
                 boxes.labels, boxes.scores = boxes.labels % CLASSES, 1 - missing / (LEVELS - 1)
         return results
 
+    def get_cat_ids(self, index: int) -> list[int]:
+        """Return the classes of an image's boxes, as data sets that balance classes ask for them."""
+        return [label % CLASSES for label in self.dataset.get_cat_ids(index)]
+
     @staticmethod
     def plain(config: Mapping[str, Any], place: str) -> Plain:
         """Return the data set without this wrapper; see :class:`kddense.registry.Plain`."""

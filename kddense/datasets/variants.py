@@ -86,7 +86,7 @@ class VariantDataset(WrappedDataset):
     def drawn(self, index: int, variant: int, again: bool = False) -> dict[str, Any]:
         """Return one variant of one image; ``again`` if another one of the same image comes next."""
         with fixed_random_state(self.seed_of(index, variant), cuda=False):
-            results = self._decoded.draw(index, again)
+            results = self.as_packed(self._decoded.draw(index, again))
         results['data_samples'].set_metainfo({VARIANT: self._described(results, index, variant)})
         return results
 

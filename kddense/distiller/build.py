@@ -94,6 +94,7 @@ def check_run(
     names = _dataset_names(config) if any(teacher.datasets for teacher in teachers.values()) else []
     for teacher in teachers.values():
         teacher.check_datasets(names)
+        teacher.check_ready()
     for name, objective in objectives.items():
         if objective.trains_adversary and not objective.has_optimizer:
             raise ValueError(

@@ -17,6 +17,7 @@ from kddense.errors import ConfigError, within
 from kddense.exchange import Batch, ImageFormat
 from kddense.objectives import Objective
 from kddense.objectives.schedules import WeightSchedule, build_schedule
+from kddense.options import check_pattern
 from kddense.random_state import forked_random_state
 from kddense.registry import MODELS
 from kddense.teachers import Teacher
@@ -107,6 +108,8 @@ class Distiller(BaseModel):
         self.image_format = ImageFormat.of(built.data_preprocessor)
         self.student = built
         self.student_view = build_view(built, owner='student')
+        for name in task_weights or {}:
+            check_pattern(name, 'task_weights')
         self.task_weights = {
             name: build_schedule(weight, f'task_weights.{name}') for name, weight in (task_weights or {}).items()
         }
@@ -233,10 +236,9 @@ class Distiller(BaseModel):
     def named_parameters(self, prefix: str = '', recurse: bool = True, remove_duplicate: bool = True) -> Any:
         """Name the student's parameters as the plain student does: optimiser constructors go by these names."""
         for name, parameter in super().named_parameters(prefix, recurse, remove_duplicate):
-            yield (
-                name.replace(f'{prefix}.{STUDENT}' if prefix else STUDENT, f'{prefix}.' if prefix else '', 1),
-                parameter,
-            )
+            start = f'{prefix}.{STUDENT}' if prefix else STUDENT
+            plain = f'{prefix}.' if prefix else ''
+            yield (plain + name.removeprefix(start) if name.startswith(start) else name), parameter
 
     def __getattr__(self, name: str) -> Any:
         """Look up in the student what the distiller lacks: hooks of mmdet and mmseg reach for parts of the model."""

@@ -10,6 +10,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from kddense.errors import ConfigError
 from kddense.registry import TEACHERS
 
 from .frozen import FrozenTeacher
@@ -49,6 +50,15 @@ class AverageTeacher(FrozenTeacher):
             raise ValueError(f'{name}.momentum must be above 0 and at most 1, got {momentum}')
         super().__init__(config, None, name=name, image=image)
         self.momentum = momentum
+        self._has_begun = False
+
+    def check_ready(self) -> None:
+        if not self._has_begun:
+            raise ConfigError(
+                ' is an average that nobody moves: add default_hooks = '
+                "dict(average=dict(type='kddense.AverageTeacherHook'))",
+                self.name,
+            )
 
     def check_is(self, student: nn.Module) -> None:
         """Raise a ValueError unless it is of the student's architecture."""
@@ -62,7 +72,12 @@ class AverageTeacher(FrozenTeacher):
     @torch.no_grad()
     def begin(self, student: nn.Module) -> None:
         """Take over the student as it is."""
-        self.model.load_state_dict(student.state_dict())
+        self.go_on(student.state_dict())
+
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Take over an average that was saved."""
+        self.model.load_state_dict(state)
+        self._has_begun = True
 
     @torch.no_grad()
     def follow(self, student: nn.Module, iteration: int) -> None:

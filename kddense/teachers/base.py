@@ -88,6 +88,9 @@ class Teacher(nn.Module):
                 f'in train_dataloader and in hooks are called {", ".join(known)}'
             )
 
+    def check_ready(self) -> None:
+        """Raise a ValueError if, as the first step begins, it is not what it is meant to be."""
+
     def answer(self, question: Question, batch: Batch) -> Answer:
         """Run the parts that ``question`` asks about, on the images that the student sees.
 

@@ -28,6 +28,7 @@ from kddense.registry import TEACHERS
 from kddense.taps import map_tensors, tensors_of
 from kddense.views import ModelView
 
+from .average import AverageTeacher
 from .base import Teacher
 from .build import build_teacher
 from .member_weights import by_image, errors_of, weights_by_error
@@ -72,6 +73,11 @@ class EnsembleTeacher(Teacher):
             build_teacher(member, f'{name}.members[{index}]') for index, member in enumerate(members)
         )
         for index, member in enumerate(self._all):
+            if isinstance(member, AverageTeacher):
+                raise ValueError(
+                    f'{name}.members[{index}] follows the student, and is moved as a teacher of its own alone: give it a '
+                    'name beside the ensemble, and an objective of its own'
+                )
             if member.datasets is not None or member.view.known_classes is not None:
                 raise ValueError(
                     f'{name}.members[{index}] must speak of all images and classes, as its mean with the others is of all: '

@@ -49,7 +49,7 @@ class AverageTeacherHook(AddedHook):
             elif name not in self._resumed:
                 raise ValueError(f'the checkpoint that is resumed holds no average for the teacher {name}')
             else:
-                teacher.model.load_state_dict(self._resumed[name])
+                teacher.go_on(self._resumed[name])
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         for teacher in averages_of(runner.model).values():

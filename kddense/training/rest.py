@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from kddense.objectives.schedules import WeightSchedule
+from kddense.options import check_pattern
 from kddense.registry import HOOKS
 from kddense.taps import nearest
 
@@ -91,6 +92,7 @@ class RestHook(AddedHook):
 
 def _window(pattern: str, window: Mapping[str, Any]) -> WeightSchedule:
     where = f"parts['{pattern}'] of the RestHook"
+    check_pattern(pattern, 'parts of the RestHook')
     unknown = set(window) - {'start', 'stop'}
     if unknown:
         raise ValueError(f'{where} has no {", ".join(sorted(unknown))}, only start and stop')

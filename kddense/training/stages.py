@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 from kddense.distiller import Distiller
 from kddense.objectives.schedules import WeightSchedule
-from kddense.options import no_such_key
+from kddense.options import check_pattern, no_such_key
 from kddense.registry import HOOKS
 
 from .joint_optim import wrappers_in
@@ -107,4 +107,5 @@ def _yes_or_no(fresh: Any, where: str) -> bool:
 def _text(rest: Any, where: str) -> str:
     if not isinstance(rest, str):
         raise ValueError(f'{where}.rest must be a regular expression of paths in the student, got {rest!r}')
+    check_pattern(rest, f'{where}.rest')
     return rest

@@ -10,6 +10,7 @@ from torch import nn
 
 from kddense.distiller import Distiller
 from kddense.errors import ConfigError
+from kddense.options import check_pattern
 from kddense.taps import nearest
 from kddense.teachers import ModelTeacher
 
@@ -59,6 +60,7 @@ def _chosen(student: nn.Module, patterns: Sequence[str]) -> list[nn.Module]:
     modules = {path: module for path, module in student.named_modules() if path}
     found: dict[str, nn.Module] = {}
     for pattern in patterns:
+        check_pattern(pattern, f'{WHERE}.units')
         own = {path: module for path, module in modules.items() if re.fullmatch(pattern, path)}
         if not own:
             raise ConfigError(

@@ -110,8 +110,8 @@ class UnlabelledImagesHook(AddedHook):
         more = next(self._batches)
         for sample in more['data_samples']:
             mark_unlabelled(sample)
-        for key in data_batch:
-            data_batch[key].extend(more[key])
+        for key, values in more.items():  # a batch may hold more, such as a worker's random state
+            data_batch[key].extend(values)
 
 
 def _batch_size(loader: DataLoader) -> float:

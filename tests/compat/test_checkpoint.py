@@ -245,6 +245,14 @@ def test_an_address_is_downloaded_once(server):
         (folder / f'net-{digest}.pth').unlink(missing_ok=True)
 
 
+def test_addresses_of_one_file_name_are_two_files(server):
+    folder, address = server
+    for number, name in enumerate(('one', 'two')):
+        (folder / name).mkdir()
+        torch.save({'w': torch.tensor(number)}, folder / name / 'model.pth')
+    assert [load_checkpoint(f'{address}/{name}/model.pth')['w'].item() for name in ('one', 'two', 'one')] == [0, 1, 0]
+
+
 def test_addresses_that_fail(server):
     folder, address = server
     torch.save({'w': torch.arange(3)}, folder / 'net-01234567.pth')

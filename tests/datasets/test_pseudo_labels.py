@@ -66,6 +66,16 @@ def test_scores_follow_boxes_that_are_dropped(config):
     assert pairs == {(0, 0.25), (1, 0.875), (1, 1.0)}
 
 
+def test_classes_are_balanced_as_without_scores(config):
+    plain, scored = config(), dict(type='kddense.PseudoLabels', dataset=config())
+    own = [DATASETS.build(one).get_cat_ids(0) for one in (plain, scored)]
+    assert own == [[0, 1, 1]] * 2
+    balanced = [
+        DATASETS.build(dict(type='ClassBalancedDataset', dataset=one, oversample_thr=0.9)) for one in (plain, scored)
+    ]
+    assert balanced[0].repeat_indices == balanced[1].repeat_indices
+
+
 def test_within_others(config):
     """A name around it, mixed images inside of it."""
     named = NamedDataset(dict(type='kddense.PseudoLabels', dataset=config()), 'frames', classes=['b', 'c', 'a'])

@@ -249,6 +249,13 @@ def test_others_stand_inside(detector):
         next(iter(Runner.build_dataloader(config, seed=0)))
 
 
+def test_a_data_set_that_does_not_pack_is_told(detector):
+    detector._import()
+    dataset = dict(detector.plain().train_dataloader.dataset, pipeline=[])
+    with pytest.raises(ValueError, match='gives no data samples: its last transform must pack them'):
+        DATASETS.build(dict(type='kddense.VariantDataset', dataset=dataset))
+
+
 def test_one_variant_needs_no_sampler(detector):
     detector._import()
     dataset = DATASETS.build(dict(type='kddense.VariantDataset', dataset=detector.plain().train_dataloader.dataset))

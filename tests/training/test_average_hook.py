@@ -79,6 +79,30 @@ def test_weights_to_begin_with_are_no_state_to_resume():
     )
 
 
+def test_an_average_that_nobody_moves_is_refused_at_the_first_step():
+    model = distiller()
+    with pytest.raises(ValueError, match='^teacher is an average that nobody moves: add default_hooks = dict'):
+        plugins.train(model, DATA, steps=1)
+    AverageTeacherHook().before_train(run_of(model))
+    plugins.train(model, DATA, steps=1)
+
+
+def test_an_average_is_no_member_of_an_ensemble():
+    members = [average(), dict(config=dict(model=STUDENT, default_scope='mmseg'), checkpoint=None)]
+    with pytest.raises(
+        ValueError, match=r'teacher.members\[0\] follows the student, and is moved as a teacher of its own'
+    ):
+        tiny.build(
+            dict(
+                type='kddense.Distiller',
+                student=STUDENT,
+                teacher=dict(type='kddense.EnsembleTeacher', members=members),
+                objectives=SOFT,
+            ),
+            scope='mmseg',
+        )
+
+
 def test_bad_averages_are_one_sentence():
     with pytest.raises(ValueError, match='teacher.momentum must be above 0 and at most 1, got 0'):
         distiller(momentum=0)

@@ -129,6 +129,7 @@ def test_a_stage_with_a_fresh_optimiser_is_a_training_of_its_own():
         ([dict(until=8), dict(until=0.5), dict()], r'stages\[1\] of the StagesHook: from iteration 8 to 5'),
         ([dict(fresh_optimizer='yes')], r'stages\[0\] of the StagesHook.fresh_optimizer must be True or False'),
         ([dict(rest=3)], r'stages\[0\] of the StagesHook.rest must be a regular expression'),
+        ([dict(rest='*neck')], r"stages\[0\] of the StagesHook.rest: '\*neck' is no regular expression"),
         ([dict(rest='nekc')], "finds no part 'nekc' in the student"),
     ],
 )

@@ -441,6 +441,19 @@ def test_detectors_train_with_the_hook(batch_sampler, detector, frames, tmp_path
         assert step['losses']['distill.roi.loss_cls'] > 0
 
 
+def test_workers_that_stay_and_tell_their_random_state(detector, frames, tmp_path):
+    images = dict(type='kddense.UnlabelledImages', images=str(frames))
+    workers = dict(train_dataloader__num_workers=1, train_dataloader__persistent_workers=True)
+    config = detector.distilled(PYRAMID, train_cfg__max_epochs=1, **workers)
+    config.custom_hooks = [
+        dict(type='kddense.UnlabelledImagesHook', dataset=images),
+        dict(type='kddense.RandomStateHook'),
+    ]
+    config.val_cfg = config.val_dataloader = config.val_evaluator = None
+    _, steps = watched(detector, config, tmp_path)
+    assert {len(step['samples']) for step in steps} == {4}
+
+
 @pytest.mark.parametrize('student', ['pspnet_r50-d8', 'ocrnet_r50-d8'])
 def test_a_batch_may_be_wholly_unlabelled(student):
     """Then the student's own losses are zeros under their names that reach every weight, and objectives teach it."""

@@ -31,6 +31,7 @@ def begin(runner: Runner, loader: DataLoader[Any]) -> int:
     runner.message_hub.update_info('cfg', runner.cfg.pretty_text)
     runner.message_hub.update_info('max_iters', iterations)
     runner.model.init_weights()
+    _begin_averages(runner.model, {})
     return iterations
 
 
@@ -67,7 +68,7 @@ def _load(model: Any, state: Mapping[str, Any]) -> None:
 def _begin_averages(model: Any, saved: Mapping[str, Any]) -> None:
     for name, teacher in averages_of(model).items():
         if name in saved:
-            teacher.model.load_state_dict(saved[name])
+            teacher.go_on(saved[name])
         else:
             teacher.check_is(model.student)
             teacher.begin(model.student)

@@ -12,6 +12,7 @@ from torch import Tensor
 from kddense.connectors import match_size
 from kddense.exchange import Answer, ImageFormat
 from kddense.losses import attention_distance, gradient_distance
+from kddense.options import check_pattern
 from kddense.registry import MODELS
 from kddense.taps import tensors_of
 from kddense.views import ModelView
@@ -57,6 +58,7 @@ class GradientATObjective(Objective):
         super().__init__(weight=weight, teacher=teacher)
         self.tap = tap
         self.levels = levels
+        check_pattern(losses, 'losses')
         self.losses = losses
         self.student_taps = frozenset() if tap is None else frozenset({tap})
         self.question = f'{teacher_tap or tap or IMAGE} of {losses}'
