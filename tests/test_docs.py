@@ -26,8 +26,8 @@ import kddense
 from kddense.apps.distill.quality import NOTHING_FOUND
 from kddense.apps.distill.writing import DISTILLED, PLAIN
 from kddense.apps.measure.markdown import gain
+from kddense.apps.measure.recorded import read_table
 from kddense.apps.measure.statistics import TOO_FEW
-from kddense.apps.measure.table import read_table
 from kddense.apps.program.links import read_programme
 from kddense.exchange import Batch, Question
 from kddense.registry import HOOKS, MODELS, TEACHERS, TRANSFORMS, VIEWS

@@ -101,14 +101,19 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def option_fault(text: str) -> str:
+    """Return what is wrong with an option of ``--cfg-options``, the empty text if nothing."""
+    key, separator, _ = text.partition('=')
+    return '' if separator and key else f"must be key=value, got '{text}'"
+
+
 class ConfigOptions(DictAction):
     """mmengine's ``DictAction``; what is no ``key=value`` is told as other arguments are."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         for one in values:
-            key, separator, _ = one.partition('=')
-            if not separator or not key:
-                parser.error(f"argument {option_string}: must be key=value, got '{one}'")
+            if fault := option_fault(one):
+                parser.error(f'argument {option_string}: {fault}')
         super().__call__(parser, namespace, values, option_string)
 
 

@@ -22,7 +22,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 
 from kddense.apps.command_line import ConfigOptions, change_config, count, in_one_sentence, new_parser
-from kddense.apps.measure.gradients import ready_to_step, shares_of
+from kddense.apps.measure.gradients import distils, ready_to_step, shares_of
 from kddense.configs import find_config, read_config_file, teachers_in
 from kddense.distiller.written import objectives_of
 from kddense.files import write_whole
@@ -53,7 +53,7 @@ def diagnose(
         ValueError: If the model is no distiller, or has no classifier to compare.
     """
     config = copy.deepcopy(config)
-    if 'objectives' in config.model:
+    if distils(config):
         chosen = teacher or next(iter(teachers_in(config.model)), None)
         observer = dict(type='kddense.ClassObserver', teacher=chosen)
         config.model.objectives = {**objectives_of(config.model.objectives), NAME: observer}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kddense.apps.measure.markdown import SHORT, gain
-from kddense.apps.measure.table import read_table
+from kddense.apps.measure.recorded import read_table
 from kddense.configs import CONFIGS
 
 TWO_STAGE, ONE_STAGE, GFL, DETR, MASK_QUERIES, SEGMENTOR, DEPTH = FAMILIES = (

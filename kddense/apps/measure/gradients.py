@@ -72,7 +72,7 @@ def ready_to_step(config: Config, student: str | None = None) -> Iterator[tuple[
     Raises:
         ValueError: If the model is no distiller, or the checkpoint is of another student.
     """
-    if 'objectives' not in config.model:
+    if not distils(config):
         raise ValueError('model.objectives is missing: gradients are compared in a config that distils')
     with tempfile.TemporaryDirectory() as folder:
         config = copy.deepcopy(config)
@@ -85,6 +85,11 @@ def ready_to_step(config: Config, student: str | None = None) -> Iterator[tuple[
         begin(runner, loader)
         take_over(model, student)
         yield model, with_added_images(runner, endless(loader))
+
+
+def distils(config: Config) -> bool:
+    """Tell whether a config has objectives, whose gradients can be compared."""
+    return 'objectives' in (config.get('model') or {})
 
 
 def shares_of(model: Any, batch: Mapping[str, Any]) -> dict[str, dict[str, float]]:

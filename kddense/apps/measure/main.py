@@ -38,9 +38,10 @@ from .markdown import markdown, over_images
 from .noted import check_runs
 from .outcome import scores_in
 from .plan import Job, NoStudentError, Plan
+from .recorded import read_table
 from .result import Result, read_result
 from .runs import done, failed, run
-from .table import Table, make_table, read_table
+from .table import Table, make_table
 from .tries import Try, choose, write_tries
 
 

@@ -7,12 +7,20 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-from kddense.apps.command_line import change_config
+from kddense.apps.command_line import change_config, option_fault
 from kddense.configs import find_config, is_distiller, read_config_file
+from kddense.errors import ConfigError
 
 
 def parsed(options: Sequence[str]) -> dict[str, Any]:
-    """Return ``key=value`` options as a dict, values as mmengine reads them."""
+    """Return ``key=value`` options as a dict, values as mmengine reads them.
+
+    Raises:
+        ConfigError: If one is no ``key=value``.
+    """
+    for option in options:
+        if fault := option_fault(option):
+            raise ConfigError(f'argument --cfg-options: {fault}')
     pairs = (option.partition('=') for option in options)
     return {key: DictAction._parse_iterable(value) for key, _, value in pairs}
 

@@ -18,7 +18,7 @@ from mmengine.logging import MMLogger
 
 from kddense.apps.command_line import check_json, count, in_one_sentence, new_parser
 from kddense.apps.measure.markdown import markdown
-from kddense.apps.measure.table import read_table
+from kddense.apps.measure.recorded import read_table
 from kddense.errors import ConfigError
 from kddense.training.checkpoints import find_checkpoint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +14,11 @@ from mmengine.config import Config
 
 from kddense.configs import find_config, read_config_file
 from kddense.errors import ConfigError
-from kddense.options import faults, no_such_key
+from kddense.options import faults, no_such_key, shown
 from kddense.taps import nearest
 
 COMMAND = '{python} -m kddense {arguments}'
+ARGUMENTS = '{arguments}'
 FIELDS = ('python', 'arguments', 'name')
 RESULTS = ('checkpoint', 'config', 'work_dir')
 NAMING = ('teacher', 'same_time', 'ensemble')  # keys of a link that name others
@@ -216,6 +218,7 @@ def _link(name: str, written: Any, command: str) -> Link:
     _check_keys(written, where)
     arguments = {'command': command, **written}
     _check_command(arguments['command'], f'{where}.command' if 'command' in written else 'command')
+    _check_teacher(written.get('teacher'), f'{where}.teacher')
     needs = tuple(dict.fromkeys(_named_in(written, name)))
     return Link(**arguments, name=name, row=row, has_own_seed=has_own_seed, needs=needs)
 
@@ -240,11 +243,30 @@ def _check_keys(written: Mapping[str, Any], where: str) -> None:
 
 
 def _check_command(command: str, key: str) -> None:
-    if not isinstance(command, str) or '{arguments}' not in command.split():
-        raise ConfigError(f"must be a text with {{arguments}}, such as '{COMMAND}', got {command!r}", key)
-    for name in re.findall(r'\{(\w*)\}', command):
+    words = _words_of(command, key) if isinstance(command, str) else []
+    if {word for word in words if ARGUMENTS in word} != {ARGUMENTS}:
+        raise ConfigError(
+            f"must be a text with {ARGUMENTS} as a word of its own, such as '{COMMAND}', got {command!r}", key
+        )
+    for name in re.findall(r'\{(\w*)\}', ' '.join(words)):
         if name not in FIELDS:
             raise ConfigError(f': there is no {{{name}}}, only {", ".join(f"{{{one}}}" for one in FIELDS)}', key)
+
+
+def _words_of(command: str, key: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise ConfigError(f': {str(error).lower()} in {command!r}: add it', key) from None
+
+
+def _check_teacher(node: Any, key: str) -> None:
+    children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for name, child in children:
+        place = f'{key}.{name}' if isinstance(node, Mapping) else f'{key}[{name}]'
+        if name == 'link' and not isinstance(child, str):
+            raise ConfigError(f'must be the name of a link, got {shown(child)}', place)
+        _check_teacher(child, place)
 
 
 def _named_in(written: Mapping[str, Any], own: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from kddense.configs import find_config, plain_model, read_config_file
 from kddense.errors import ConfigError
-from kddense.options import no_such_key
+from kddense.options import fits, no_such_key, shown
 
 WIDTHS = (
     'channels',
@@ -66,6 +66,13 @@ def between(first: Mapping[str, Any], last: Mapping[str, Any], at: float, by: st
     moved = [one for one in differing if one[0].rpartition('.')[2].partition('[')[0] in chosen]
     if not moved:
         raise ConfigError(f'.between: the two models do not differ in {"size" if by == "both" else by}', where)
+    for key, one, other in moved:
+        if not _is_between(key, one, other):
+            raise ConfigError(
+                f'.between: {key} is {shown(one)} in the one and {shown(other)} in the other: there is nothing between; '
+                'name a config of your own',
+                where,
+            )
     config = Config(dict(model=copy.deepcopy(dict(first))))
     factors = _factors([pair for key, *ends in moved if not _is_depth(key) for pair in _pairs(*ends)], at)
     for key, one, other in moved:
@@ -110,6 +117,15 @@ def _is_depth(key: str) -> bool:
     return key.rpartition('.')[2] in DEPTHS
 
 
+def _is_between(key: str, one: Any, other: Any) -> bool:
+    """Tell whether there is something between two sizes: numbers, or lists of as many."""
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(_is_between(key, *pair) for pair in zip(one, other, strict=True))
+    if _is_depth(key):
+        return fits(one, float) and fits(other, float)
+    return all(fits(size, int) and size > 0 for size in (one, other))
+
+
 def _pairs(one: Any, other: Any) -> Iterator[tuple[int, int]]:
     """Yield the numbers of two sizes, which may be lists."""
     if isinstance(one, Sequence) and isinstance(other, Sequence) and len(one) == len(other):
@@ -147,7 +163,7 @@ def _widths(one: Any, other: Any, factors: Mapping[Fraction, Fraction]) -> Any:
 
 def _depths(model: Any, key: str, one: Any, other: Any, at: float) -> Any:
     if isinstance(one, Sequence) and isinstance(other, Sequence) and len(one) == len(other):
-        return [_depth(model, key, *pair, at) for pair in zip(one, other, strict=True)]
+        return [_depths(model, key, *pair, at) for pair in zip(one, other, strict=True)]
     return _depth(model, key, one, other, at)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kddense.files import write_whole
 from kddense.report.simple_page import scatter, write_page
 
+from .folder import study_in
 from .space import LIMITS, Search, config_of
 from .study import front
 
@@ -31,7 +33,7 @@ def write_results(study: Any, search: Search, folder: Path, name: str) -> list[s
     """
     done = [one for one in study.get_trials(deepcopy=False) if one.state.name == 'COMPLETE']
     if not done:
-        return ['no student within the limit came to its end']
+        return ['no student within the limit came to its end with a finite metric']
     cost = next(iter(search.limit)) if search.limit else LIMITS[0]
     rows = [dict(trial=one.number, choice=one.params, value=one.value, **one.user_attrs['costs']) for one in done]
     best = _front(rows, cost)
@@ -39,8 +41,11 @@ def write_results(study: Any, search: Search, folder: Path, name: str) -> list[s
         write_whole(folder / file, (json.dumps(contents, indent=2) + '\n').encode(), shared=True)
     config = config_of(search, study.best_trial.params, folder.name == 'taught', short=False)
     write_whole(folder / BEST, config.pretty_text.encode(), shared=True)
-    page = _write_page(search, folder.parent, cost, name)
-    lines = [f'the front by {cost}:']
+    shown = {kind: learns for kind, learns in SEARCHES.items() if _is_of(study_in(folder), folder.parent / kind)}
+    page = _write_page(search, folder.parent, shown, cost, name)
+    others = [folder.parent / kind for kind in SEARCHES if kind not in shown]
+    lines = [f'{one} holds a study of another space, config or schedule: {page} leaves it out' for one in others]
+    lines += [f'the front by {cost}:']
     lines += [f'  {one["value"]:.3f} at {one[cost]:.2f}: {one["choice"]}' for one in best]
     return [*lines, f'the best student is {folder / BEST}, to be trained in full; all are in {page}']
 
@@ -51,10 +56,15 @@ def _front(rows: list[dict[str, Any]], cost: str) -> list[dict[str, Any]]:
     return [rows[int(place)] for place in chosen]
 
 
-def _write_page(search: Search, work_dir: Path, cost: str, name: str) -> Path:
-    """Write the page about the searches that are there, with a teacher and without."""
+def _is_of(digest: str | None, folder: Path) -> bool:
+    """Tell whether a folder is of a study, as far as its note says."""
+    return study_in(folder) in (None, digest)
+
+
+def _write_page(search: Search, work_dir: Path, shown: Mapping[str, str], cost: str, name: str) -> Path:
+    """Write the page about those of the searches shown that are there, with a teacher and without."""
     found = {}
-    for kind, learns in SEARCHES.items():
+    for kind, learns in shown.items():
         file = work_dir / kind / STUDENTS
         if file.exists():
             found[learns] = json.loads(file.read_text())

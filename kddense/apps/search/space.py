@@ -8,7 +8,6 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
@@ -171,8 +170,3 @@ def _of_student(changes: Mapping[str, Any]) -> dict[str, Any]:
         for key, one in changes.items()
         if key.startswith(inner) or not key.startswith('model.')
     }
-
-
-def folder_of(work_dir: Path, chosen: Mapping[str, str]) -> Path:
-    """Return the folder of a choice's training: the same for whoever tries it."""
-    return work_dir / 'trials' / '_'.join(f'{name}-{chosen[name]}' for name in sorted(chosen))

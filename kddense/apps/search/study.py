@@ -19,7 +19,8 @@ from kddense.files import write_whole
 from kddense.report.metrics import Metric
 
 from . import trial as trials
-from .space import Search, config_of, folder_of
+from .folder import another_study, folder_of, take
+from .space import Search, config_of
 
 SPACE = 'search'
 TWINS = 'twins'
@@ -52,7 +53,7 @@ class Worker:
         """Return the study.
 
         Raises:
-            ConfigError: If it is of another space, or the database cannot be opened.
+            ConfigError: If it, or the folder, is of another space, or the database cannot be opened.
             ImportError: If Optuna is not installed.
         """
         optuna = _optuna()
@@ -69,21 +70,23 @@ class Worker:
             if not self.storage:
                 raise
             raise ConfigError(f': {sentence_of(error)}', f"--storage '{self.storage}'") from error
-        before = study.user_attrs.get(SPACE)
-        if before is None:
-            study.set_user_attr(SPACE, self.search.digest)
-        elif before != self.search.digest:
-            another = 'database with --storage' if self.storage else 'folder with --work-dir'
-            raise ConfigError(
-                f'{self.storage or self.work_dir} holds a study of another space, config or schedule: choose another '
-                f'{another}, what is there stays'
+        before, digest = study.user_attrs.get(SPACE), self.search.digest
+        if before not in (None, digest):
+            folder = 'folder with --work-dir'
+            raise another_study(
+                self.storage or self.work_dir,
+                f'database with --storage and another {folder}' if self.storage else folder,
             )
+        take(self.work_dir, digest, is_begun=before is not None)
+        if before is None:
+            study.set_user_attr(SPACE, digest)
         return study
 
     def work(self) -> Any:
         """Try students until the study is whole, those of others who are at work too; returns the study.
 
-        No student is tried twice. One over the limit costs no training and does not count.
+        No student is tried twice. One over the limit costs no training and does not count; one whose metric is not finite
+        counts, and has no value.
         """
         optuna = _optuna()
         study = self.open()
@@ -114,7 +117,7 @@ class Worker:
                 chosen = {name: draw.choice(list(choices)) for name, choices in self.search.space.items()}
             study.enqueue_trial(chosen)
             return
-        folder = folder_of(self.work_dir, chosen)
+        folder = folder_of(self.work_dir, study.user_attrs[SPACE], chosen)
         folder.mkdir(parents=True, exist_ok=True)
         lock = locked(folder / LOCK)
         if lock is None:  # another worker is at the same student: try another
@@ -135,10 +138,9 @@ class Worker:
         except Exception as error:  # choices are changes to any config, and may break it in any way
             study.tell(trial, state=_State('FAIL'))
             raise ConfigError(f'trial {trial.number} ({_words(chosen)}) failed: {sentence_of(error)}') from error
-        if value is None:
+        if value is None or math.isnan(value):  # Optuna takes NaN for a failure, and what failed is tried again
             study.tell(trial, state=_State('PRUNED'))
-            why = 'ended early' if self._is_trained(trial) else 'over the limit, not trained'
-            self.say(f'trial {trial.number}: {_words(chosen)}: {why}')
+            self.say(f'trial {trial.number}: {_words(chosen)}: {self._why_without(trial, value)}')
             return
         study.tell(trial, value)
         self.say(f'trial {trial.number}: {_words(chosen)}: {value:.3f}')
@@ -154,14 +156,24 @@ class Worker:
             return None
 
         def told(step: int, metrics: dict[str, float]) -> bool:
-            trial.report(_weighed(_signed(metrics, self.search.metric), factor), step)
+            trial.report(self._score(metrics, factor), step)
             return bool(trial.should_prune())
 
         metrics = trials.train(config, folder, told, lock)
         if metrics is None:
             return None
         trial.set_user_attr('metrics', metrics)
-        return _weighed(_signed(metrics, self.search.metric), factor)
+        return self._score(metrics, factor)
+
+    def _score(self, metrics: dict[str, float], factor: float) -> float:
+        """Return what a student comes to, NaN if that is not finite: an infinite value would be the best of all."""
+        value = _weighed(_signed(metrics, self.search.metric), factor)
+        return value if math.isfinite(value) else math.nan
+
+    def _why_without(self, trial: Any, value: float | None) -> str:
+        if value is not None:
+            return 'its metric is not finite'
+        return 'ended early' if self._is_trained(trial) else 'over the limit, not trained'
 
     def _is_trained(self, trial: Any) -> bool:
         costs = trial.user_attrs.get('costs')

@@ -119,3 +119,9 @@ def test_a_plain_config_is_refused(segmentor, tmp_path):
     segmentor.plain().dump(tmp_path / 'plain.py')
     with pytest.raises(SystemExit, match='gradients are compared in a config that distils'):
         app.main([str(tmp_path / 'plain.py')])
+
+
+def test_a_config_without_a_model_ends_in_one_sentence(tmp_path):
+    (tmp_path / 'none.py').write_text('train_cfg = dict(max_iters=4)\n')
+    with pytest.raises(SystemExit, match=r'^error: model.objectives is missing: gradients are compared in'):
+        app.main([str(tmp_path / 'none.py')])

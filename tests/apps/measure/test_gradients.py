@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from kddense.apps.measure import gradients
 from kddense.apps.measure.gradients import gradient_shares, grouped, ready_to_step
 
 ROOT = Path(__file__).parents[3]
@@ -55,6 +56,12 @@ def test_the_ratio_grows_with_the_weight_and_the_cosine_does_not(shares):
 def test_a_plain_student_has_no_terms(structured):
     with pytest.raises(ValueError, match=r'model.objectives is missing'):
         gradient_shares(structured.plain())
+
+
+def test_a_config_without_a_model_ends_in_one_sentence(tmp_path):
+    (tmp_path / 'none.py').write_text('train_cfg = dict(max_iters=4)\n')
+    with pytest.raises(SystemExit, match=r'^error: model.objectives is missing: gradients are compared in'):
+        gradients.main([str(tmp_path / 'none.py')])
 
 
 def test_objectives_know_the_run(segmentor):

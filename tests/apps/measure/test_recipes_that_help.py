@@ -9,8 +9,8 @@ import pytest
 
 from kddense.apps.distill.choice import FAMILIES
 from kddense.apps.distill.choices import choose
+from kddense.apps.measure.recorded import read_table
 from kddense.apps.measure.statistics import HARMS, HELPS, TOO_FEW
-from kddense.apps.measure.table import read_table
 from kddense.configs import recipe_names
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,8 @@ import pytest
 
 from kddense.apps.measure import main
 from kddense.apps.measure.markdown import digits, gain, scores_of, spread
+from kddense.apps.measure.recorded import read_table
 from kddense.apps.measure.statistics import TOO_FEW, paired_interval, sign_of, verdict
-from kddense.apps.measure.table import read_table
 from kddense.apps.program.links import read_programme
 
 ROOT = Path(__file__).parents[3]

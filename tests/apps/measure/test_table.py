@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from kddense.apps.measure.markdown import markdown, over_images
+from kddense.apps.measure.recorded import as_json, read_table
 from kddense.apps.measure.result import Result, read_result, write_result
-from kddense.apps.measure.table import as_json, make_table, read_table
+from kddense.apps.measure.table import make_table
 
 SETTING = dict(train=dict(data=['data/a/train'], sizes=['Resize 64x64']), test=dict(data=['data/a/test'], sizes=[]))
 

@@ -136,6 +136,55 @@ def test_what_is_done_so_far_is_reported_and_nothing_is_run(toy, capsys):
     assert not versions['plain-1'].folder.exists()
 
 
+def measured(toy, file, scores):
+    """Play the results of links: a score and how long each was trained."""
+    versions = versions_of(read_programme(str(file)), toy.folder / 'work')
+    for name, (score, steps) in scores.items():
+        link = versions[name].link
+        result = dict(link=name, row=link.row, learns_from=[], config='x', seed=link.seed, commands=[], minutes=1.0)
+        versions[name].folder.mkdir(parents=True)
+        text = json.dumps(result | dict(steps=steps, scores=dict(mIoU=score), parameters=3))
+        (versions[name].folder / 'result.json').write_text(text)
+
+
+def test_each_row_has_the_plain_student_of_its_own_time(toy):
+    links = dict(plain=dict(config='student'))
+    links |= {name: dict(config='distilled', options=dict(note=name)) for name in ('soft', 'structured')}
+    links['longer'] = dict(config='student', same_time=['plain', 'soft'])
+    links['longer_still'] = dict(config='student', same_time=['plain', 'structured'])
+    file = toy.write(links, seeds=[0], plain='plain')
+    scores = {'plain-0': (50.0, 4), 'soft-0': (52.0, 4), 'structured-0': (54.0, 4)}
+    measured(toy, file, {**scores, 'longer-0': (51.0, 5), 'longer_still-0': (56.0, 9)})
+
+    assert toy.run(file, 'work', '--report-only', '--json', 'measured.json') == 0
+
+    table = json.loads((toy.folder / 'measured.json').read_text())
+    assert {row['config']: row['same_time']['paired_mean'] for row in table['rows']} == {
+        'soft': 1.0,
+        'structured': -2.0,
+    }
+
+
+def test_a_recorded_table_keeps_its_names_and_no_other_file_is_written_over(toy):
+    links = dict(plain=dict(config='student'), student=dict(config='distilled'))
+    file = toy.write(links, seeds=[0], plain='plain')
+    (toy.folder / 'notes.txt').write_text('mine')
+    with pytest.raises(SystemExit, match='notes.txt is no JSON'):
+        toy.run(file, 'work', '--report-only', '--json', 'notes.txt')
+    assert (toy.folder / 'notes.txt').read_text() == 'mine'
+
+    assert toy.run(file, 'work', '--report-only', '--json', 'measured.json') == 1
+    assert not (toy.folder / 'measured.json').exists(), 'nothing is measured yet'
+
+    measured(toy, file, {'plain-0': (50.0, 4), 'student-0': (52.0, 4)})
+    assert toy.run(file, 'work', '--report-only', '--json', 'measured.json') == 0
+    table = json.loads((toy.folder / 'measured.json').read_text())
+    table['rows'][0]['title'] = 'Mine'
+    (toy.folder / 'measured.json').write_text(json.dumps(table))
+    assert toy.run(file, 'work', '--report-only', '--json', 'measured.json') == 0
+    assert json.loads((toy.folder / 'measured.json').read_text())['rows'][0]['title'] == 'Mine'
+
+
 def test_a_part_is_run_with_what_it_learns_from_and_nothing_else(toy, capsys):
     links = dict(teacher=dict(config='teacher', seed=0), plain=dict(config='student'))
     links['assistant'] = dict(config='distilled', teacher='teacher')
@@ -364,6 +413,27 @@ BAD = [
     (dict(a=dict(config='student', teacher='b'), b=dict(config='teacher')), "links.a.teacher: '"),
     (dict(a=dict(config='nowhere')), "links.a.config: there is no file '"),
     (dict(a=dict(config='student', command='srun kddense')), 'links.a.command must be a text with {arguments}'),
+    (
+        dict(a=dict(config='student', command="bash -c 'true && {python} -m kddense {arguments} --launcher none'")),
+        'links.a.command must be a text with {arguments} as a word of its own, such as ',
+    ),
+    (
+        dict(a=dict(config='student', command='bash -c "run {arguments}" {arguments}')),
+        'links.a.command must be a text with {arguments} as a word of its own, such as ',
+    ),
+    (
+        dict(a=dict(config='student', command="bash -c 'run {arguments}")),
+        'links.a.command: no closing quotation in "bash -c \'run {arguments}": add it',
+    ),
+    (
+        dict(a=dict(config='distilled', teacher=dict(link=['a', 'b']))),
+        "links.a.teacher.link must be the name of a link, got ['a', 'b']",
+    ),
+    (dict(a=dict(config='distilled', teacher=dict(link=5))), 'links.a.teacher.link must be the name of a link, got 5'),
+    (
+        dict(a=dict(config='distilled', teacher=dict(one=dict(members=[dict(link=None)])))),
+        'links.a.teacher.one.members[0].link must be the name of a link, got None',
+    ),
     (dict(a=dict(config='student', command='{nodes} {arguments}')), 'links.a.command: there is no {nodes}, only '),
     (dict(a=dict(config='student', same_time=['a'])), 'links.a.same_time must name two links'),
     (dict(a=dict(config='student', student=dict(between=['x']))), 'links.a.student.between must be two configs'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from kddense.apps.program.sizes import between, resized
+from kddense.errors import ConfigError
 from kddense.registry import MODELS
 
 from ...helpers import tiny
@@ -61,6 +62,36 @@ def test_bad_sizes_are_one_sentence(written, sentence):
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         resized(written, 'student')
     assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'key, one, other, by, shown',
+    [
+        (
+            'neck.in_channels',
+            [8, 16, 32],
+            [8, 16, 32, 64],
+            'width',
+            '[8, 16, 32] in the one and [8, 16, 32, 64] in the other',
+        ),
+        ('neck.in_channels', [8, 16], 8, 'width', '[8, 16] in the one and 8 in the other'),
+        ('neck.out_channels', 8, None, 'width', '8 in the one and None in the other'),
+        ('neck.out_channels', 8, 0, 'width', '8 in the one and 0 in the other'),
+        ('backbone.depths', [2, 2], [2, 2, 6], 'depth', '[2, 2] in the one and [2, 2, 6] in the other'),
+        ('backbone.depth', 'small', 'large', 'both', "'small' in the one and 'large' in the other"),
+    ],
+)
+def test_sizes_of_two_structures_have_nothing_between(key, one, other, by, shown):
+    part, name = key.split('.')
+    with pytest.raises(ConfigError) as error:
+        between({part: {name: one}}, {part: {name: other}}, 0.5, by, 'links.a.student')
+    assert str(error.value).startswith(f'links.a.student.between: {key} is {shown}: there is nothing between')
+
+
+def test_lists_of_sizes_have_each_size_between():
+    found = between(dict(neck=dict(in_channels=[8, 16])), dict(neck=dict(in_channels=(32, 64))), 0.5, 'width')
+    assert found == dict(neck=dict(in_channels=[16, 32]))
+    assert between(dict(a=dict(num_convs=0)), dict(a=dict(num_convs=4)), 0.5, 'depth') == dict(a=dict(num_convs=2))
 
 
 def test_two_architectures_have_nothing_between():

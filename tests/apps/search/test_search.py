@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import re
@@ -17,13 +18,15 @@ from kddense.apps import search as app
 from kddense.apps.program.process import locked
 from kddense.apps.search import study as studies
 from kddense.apps.search import trial as trials
+from kddense.apps.search.folder import folder_of, study_in
 from kddense.apps.search.page import write_results
-from kddense.apps.search.space import config_of, folder_of, read_search
+from kddense.apps.search.space import config_of, read_search
 from kddense.apps.search.study import Worker, front, reward
 
 from ...helpers.processes import PATIENCE
 
 pytest.importorskip('optuna')
+REAL_TRAIN = trials.train
 SPACE = dict(
     width={str(width): {'student.backbone.base_channels': width} for width in (8, 16)},
     rate={str(rate): {'optim_wrapper.optimizer.lr': rate} for rate in (0.01, 0.02, 0.03)},
@@ -239,7 +242,7 @@ def test_a_worker_that_is_gone_is_replaced(search, quick, tmp_path):
     study = first.open()
     lost = study.ask()
     chosen = {name: lost.suggest_categorical(name, list(choices)) for name, choices in SPACE.items()}
-    folder = folder_of(tmp_path / 'out', chosen)
+    folder = folder_of(tmp_path / 'out', first.search.digest, chosen)
     folder.mkdir(parents=True)
     lost.set_user_attr('folder', str(folder))
     done = [one for one in worker(file, tmp_path / 'out').work().get_trials() if one.state.name == 'COMPLETE']
@@ -316,12 +319,120 @@ def test_another_config_behind_the_same_name_is_another_space(search, quick, tmp
     with pytest.raises(ValueError, match='choose another folder with --work-dir'):
         worker(search(trials=1), tmp_path / 'out').open()
     database = f'sqlite:///{tmp_path / "study.db"}'
-    worker(search(trials=1), tmp_path / 'out', storage=database).open()
-    with pytest.raises(ValueError, match='choose another database with --storage'):
-        worker(search(trials=1, steps=6), tmp_path / 'out', storage=database).open()
+    worker(search(trials=1), tmp_path / 'other', storage=database).open()
+    with pytest.raises(ValueError, match='choose another database with --storage and another folder with --work-dir'):
+        worker(search(trials=1, steps=6), tmp_path / 'third', storage=database).open()
+    assert not (tmp_path / 'third').exists()
     with pytest.raises(ValueError, match="--storage 'nowhere:///x'") as error:
-        worker(search(trials=1), tmp_path / 'out', storage='nowhere:///x').open()
+        worker(search(trials=1), tmp_path / 'other', storage='nowhere:///x').open()
     assert '\n' not in str(error.value)
+
+
+def test_another_database_takes_nothing_of_the_folder_of_another_study(search, quick, tmp_path):
+    """Neither is its own study's record needed for that."""
+    out = tmp_path / 'out'
+    assert app.main([search(trials=12), '--work-dir', str(out)]) == 0
+    (out / 'taught/study.log').unlink()
+    quick.clear()
+    before = contents_of(out)
+    changed = [search(trials=12, steps=6), '--storage', f'sqlite:///{tmp_path / "study.db"}']
+    with pytest.raises(
+        SystemExit, match='taught holds a study of another space.*: choose another folder with --work-dir'
+    ):
+        app.main([*changed, '--work-dir', str(out)])
+    assert contents_of(out) == before
+    assert app.main([*changed, '--work-dir', str(tmp_path / 'other')]) == 0
+    assert quick, 'trained, and not taken from there'
+    assert contents_of(out) == before
+
+
+def contents_of(folder):
+    return {file: file.read_bytes() for file in folder.rglob('*') if file.is_file()}
+
+
+def test_a_study_whose_record_is_gone_takes_what_it_trained(search, tmp_path, monkeypatch, quick):
+    monkeypatch.setattr(trials, 'train', REAL_TRAIN)
+    one = worker(search(trials=1, space=dict(rate={'0.01': {}})), tmp_path / 'out')
+    result = folder_of(tmp_path / 'out', one.search.digest, dict(rate='0.01')) / 'result.json'
+    one.open()
+    result.parent.mkdir(parents=True)
+    result.write_text('{"mIoU": 42.0}')
+    (tmp_path / 'out/study.log').unlink()
+    assert one.work().best_value == 42.0
+
+
+def test_two_studies_never_train_in_one_folder(search, quick, tmp_path):
+    """Even if the note was deleted: trials lie in a folder of their study."""
+    one = worker(search(trials=6), tmp_path / 'out')
+    one.work()
+    first, other = set(quick), worker(search(trials=6, steps=6), tmp_path / 'out', storage=f'sqlite:///{tmp_path}/a.db')
+    assert {folder.parent.name for folder in first} == {study_in(tmp_path / 'out')} == {one.search.digest}
+    (tmp_path / 'out/study.txt').write_text(other.search.digest)
+    quick.clear()
+    other.work()
+    assert len(quick) == 6
+    assert not first & set(quick)
+
+
+def test_a_folder_of_a_version_that_wrote_no_note(search, quick, tmp_path):
+    """A study that was begun there goes on, a new one takes nothing of unknown trials."""
+    file, database = search(trials=2), f'sqlite:///{tmp_path / "study.db"}'
+    worker(file, tmp_path / 'out').work()
+    (tmp_path / 'out/study.txt').unlink()
+    quick.clear()
+    with pytest.raises(ValueError, match='out holds trials, and nothing says of which study: choose another folder'):
+        worker(file, tmp_path / 'out', storage=database).work()
+    worker(file, tmp_path / 'out').work()
+    assert not quick, 'what is done is not repeated'
+    assert study_in(tmp_path / 'out') == read_search(file).digest
+    with pytest.raises(ValueError, match='holds a study of another space'):
+        worker(search(trials=2, steps=6), tmp_path / 'out', storage=database).work()
+
+
+def test_the_page_leaves_out_a_search_of_another_study(search, quick, tmp_path, capsys):
+    out = ['--work-dir', str(tmp_path / 'out')]
+    app.main([search(trials=4), *out])
+    taught = contents_of(tmp_path / 'out/taught')
+    app.main([search(trials=4, steps=6), *out, '--without-teacher'])
+    assert f'{tmp_path}/out/taught holds a study of another space' in capsys.readouterr().out
+    page = (tmp_path / 'out/report.html').read_text()
+    assert page.count('<td>alone</td>') == 4
+    assert 'with the teacher' not in page
+    assert contents_of(tmp_path / 'out/taught') == taught
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), float('-inf')])
+def test_a_metric_that_is_not_finite_counts_as_tried(search, quick, tmp_path, monkeypatch, value):
+    """Optuna takes NaN for a failure: the student would be asked for again for ever."""
+    trained = []
+
+    def train(config, folder, told, lock):
+        assert folder not in trained, 'tried again'
+        trained.append(folder)
+        metrics = dict(mIoU=value if folder.name == 'rate-0.02' else 1.0)
+        told(1, metrics)
+        return metrics
+
+    monkeypatch.setattr(trials, 'train', train)
+    said = []
+    one = Worker(read_search(search(trials=9, space=dict(rate=SPACE['rate']))), tmp_path / 'out', say=said.append)
+    study = one.work()
+    assert len(trained) == 3
+    assert {one.params['rate'] for one in study.get_trials() if one.state.name == 'COMPLETE'} == {'0.01', '0.03'}
+    assert study.best_value == 1.0
+    assert sum('rate 0.02: its metric is not finite' in line for line in said) == 1
+
+
+def test_a_search_without_one_finite_metric_ends(search, quick, tmp_path, monkeypatch, capsys):
+    def train(config, folder, told, lock):
+        assert folder not in quick, 'tried again'
+        quick.append(folder)
+        return dict(mIoU=math.nan)
+
+    monkeypatch.setattr(trials, 'train', train)
+    assert app.main([search(trials=2), '--work-dir', str(tmp_path / 'out')]) == 0
+    assert len(quick) == 2
+    assert 'no student within the limit came to its end with a finite metric' in capsys.readouterr().out
 
 
 def test_what_cannot_be_built_is_one_sentence_and_not_at_work(search, quick, tmp_path, monkeypatch):
@@ -336,7 +447,7 @@ def test_a_real_student_is_trained_and_goes_on(search, tmp_path, quick_processes
     found = worker(search(trials=1, space=dict(rate=SPACE['rate'])), tmp_path / 'out').work().best_trial
     assert 0 <= found.value <= 100
     assert found.user_attrs['costs']['parameters'] > 0
-    (folder,) = (tmp_path / 'out/trials').iterdir()
+    (folder,) = (tmp_path / 'out/trials').glob('*/*')
     assert (folder / 'iter_4.pth').exists()
     assert json.loads((folder / 'result.json').read_text())['mIoU'] == found.value
 
@@ -376,7 +487,7 @@ def test_two_trainings_never_share_a_folder(search, quick, tmp_path, monkeypatch
     study = worker(file, tmp_path / 'out').open()
     lost = study.ask()
     chosen = {name: lost.suggest_categorical(name, list(choices)) for name, choices in SPACE.items()}
-    folder = folder_of(tmp_path / 'out', chosen)
+    folder = folder_of(tmp_path / 'out', read_search(file).digest, chosen)
     folder.mkdir(parents=True)
     lost.set_user_attr('folder', str(folder))
     orphan = subprocess.Popen(['sleep', '3'], pass_fds=[(lock := locked(folder / 'lock')).fileno()])
