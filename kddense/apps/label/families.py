@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from kddense.errors import ConfigError
-from kddense.views import is_a
+from kddense.views import build_view, is_a
 
 from .thresholds import LEVELS, least_level, least_score, matched
 
 IGNORED = 255  # in maps of labels
 DEEPEST = 65535  # the greatest level of 16 bits
 LEVELS_PER_METRE = 1000
+QUERY_HEADS = ('MaskFormerHead', 'SideAdapterCLIPHead')  # Mask2Former's is derived from the first
 Thresholds = Mapping[str, float | None]  # by class; None leaves it out
+Shares = Callable[[Tensor], Tensor]  # from what a segmentor predicts of all classes, (C, H, W), to scores of 0..1
+SOFTMAX: Shares = functools.partial(torch.softmax, dim=0)
+CLAMPED: Shares = functools.partial(torch.clamp, min=0, max=1)
 
 
 class Family:
@@ -137,19 +142,25 @@ class Boxes(Family):
 
 
 class Pixels(Family):
-    """A class for every pixel, 255 where none is sure enough, and the score of each in 8 bits."""
+    """A class for every pixel, 255 where none is sure enough, and the score of each in 8 bits.
+
+    Args:
+        classes: Their names.
+        shares: Makes scores of 0..1 of the ``seg_logits`` of several channels; a softmax by default.
+    """
 
     folder, suffix = 'labels', '.png'
 
-    def __init__(self, classes: Sequence[str]) -> None:
+    def __init__(self, classes: Sequence[str], shares: Shares = SOFTMAX) -> None:
         if len(classes) > IGNORED:
             raise ConfigError(
                 f'names {len(classes)} classes: label maps have 8 bits and hold {IGNORED}', 'test_dataloader.dataset'
             )
         super().__init__(classes)
+        self.shares = shares
 
     def files(self, sample: Any, name: str, thresholds: Thresholds) -> dict[str, bytes]:
-        labels, levels = _classified(sample)
+        labels, levels = self._classified(sample)
         least = np.array([_level_of(thresholds[key]) for key in self.classes])
         kept = np.where(levels >= least[labels], labels, IGNORED)
         return {
@@ -169,7 +180,7 @@ class Pixels(Family):
     def choose(self, samples: Iterable[tuple[Any, Any]], precision: float) -> dict[str, float | None]:
         counts = np.zeros((2, len(self.classes), LEVELS), np.int64)
         for sample, true in samples:
-            labels, levels = _classified(sample)
+            labels, levels = self._classified(sample)
             if labels.shape != true.shape:
                 raise ConfigError(
                     f': its labels are of {true.shape} and the predictions of {labels.shape}: load annotations after Resize',
@@ -181,6 +192,15 @@ class Pixels(Family):
         return {
             name: None if level is None else level / LEVELS for name, level in zip(self.classes, found, strict=True)
         }
+
+    def _classified(self, sample: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the class of each pixel, and the level of its score, ``(H, W)`` each."""
+        said = sample.seg_logits.data.float()
+        labels = sample.pred_sem_seg.data[0].long()
+        # Of one channel mmseg keeps what its sigmoid made of the logits, under their name.
+        shares = torch.cat((1 - said, said)) if len(said) == 1 else self.shares(said)
+        score = shares.gather(0, labels[None])[0]
+        return labels.cpu().numpy(), (score * LEVELS).long().clamp(max=LEVELS - 1).cpu().numpy()
 
 
 class Depths(Family):
@@ -240,7 +260,15 @@ def family_of(model: nn.Module, classes: Sequence[str] | None, depth_levels: int
         raise ConfigError(
             'names no classes: labels need names; set metainfo=dict(classes=…) there', 'test_dataloader.dataset'
         )
-    return kind(classes)
+    return Pixels(classes, _shares_of(model)) if kind is Pixels else kind(classes)
+
+
+def _shares_of(segmentor: nn.Module) -> Shares:
+    """Return what makes scores of 0..1 of the ``seg_logits`` of a segmentor, of several channels."""
+    head = getattr(segmentor, 'decode_head', None)
+    if any(is_a(head, name) for name in QUERY_HEADS):  # they sum softmax times sigmoid over their queries
+        return CLAMPED
+    return torch.sigmoid if build_view(segmentor, 'model').is_sigmoid('pixels') else SOFTMAX
 
 
 def _outcome(found: Any, true: Sequence[Mapping[str, Any]]) -> np.ndarray:
@@ -248,25 +276,14 @@ def _outcome(found: Any, true: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
     boxes = np.array([one['bbox'] for one in true], np.float32).reshape(-1, 4)
     ignored = np.array([bool(one.get('ignore_flag')) for one in true], bool)
-    overlaps = bbox_overlaps(found.bboxes.astype(np.float32), boxes) if len(boxes) else np.zeros((len(found), 0))
+    overlaps = bbox_overlaps(found.bboxes, boxes)
+    overlaps[:, ignored] = bbox_overlaps(found.bboxes, boxes[ignored], mode='iof')
     return matched(overlaps, found.scores, ignored)
 
 
 def _level_of(threshold: float | None) -> int:
     """Return the least level of a class; one beyond all levels leaves it out."""
     return LEVELS if threshold is None else min(round(threshold * LEVELS), LEVELS - 1)
-
-
-def _classified(sample: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the class of each pixel, and the level of its score, ``(H, W)`` each."""
-    logits = sample.seg_logits.data.float()
-    labels = sample.pred_sem_seg.data[0].long()
-    if len(logits) == 1:  # one score, by a sigmoid
-        share = logits[0].sigmoid()
-        score = torch.where(labels == 1, share, 1 - share)
-    else:
-        score = logits.softmax(0).gather(0, labels[None])[0]
-    return labels.cpu().numpy(), (score * LEVELS).long().clamp(max=LEVELS - 1).cpu().numpy()
 
 
 def _encoded(mask: np.ndarray) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from .families import Family
 
 RUN, THRESHOLDS = 'run.json', 'thresholds.json'
 UNREADABLE = 'unreadable'
+CONTENTS = ('records', 'labels', 'scores', 'depth', 'annotations.json', UNREADABLE)  # what is written after RUN
 
 
 class LabelFolder:
@@ -25,15 +26,22 @@ class LabelFolder:
         identity: What decides the labels, as short texts by name.
 
     Raises:
-        ConfigError: If it holds labels of another model, or by other options.
+        ConfigError: If it holds labels of another model, or by other options, or files that are not ours under their names.
     """
 
     def __init__(self, path: Path, family: Family, identity: Mapping[str, str]) -> None:
         self.path = path
         self.family = family
         self.identity = dict(identity)
+        # Looked for before RUN is, which is written before them: another shard may begin just now.
+        there = [name for name in CONTENTS if (path / name).exists()]
         before = self._json(RUN, 'name another folder')
         self._is_new = before is None
+        if before is None and there:
+            raise ConfigError(
+                f"'{path}' holds something else, {there[0]} without a {RUN} that says whose it is: name another folder",
+                '--out',
+            )
         if before not in (None, self.identity):
             other = [key for key in {**self.identity, **before} if before.get(key) != self.identity.get(key)]
             raise ConfigError(

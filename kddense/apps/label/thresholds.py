@@ -42,24 +42,25 @@ def least_level(total: np.ndarray, right: np.ndarray, precision: float) -> int |
 
 
 def matched(overlaps: np.ndarray, scores: Sequence[float], ignored: np.ndarray, least: float = 0.5) -> np.ndarray:
-    """Pair the boxes of one class with the true ones, those of great scores first, each true one once.
+    """Pair the boxes of one class with the true ones, those of great scores first, each true one once, as COCO does.
 
     Args:
-        overlaps: Intersection over union, shape ``(predicted, true)``.
+        overlaps: Shape ``(predicted, true)``: intersection over union; with those to be ignored, which hold many, over the
+            predicted box.
         scores: Of the predicted.
-        ignored: Which of the true are to be ignored, boolean.
+        ignored: Which of the true are to be ignored, boolean; they pair with what found no other, any number of times.
         least: The overlap from which on two are a pair.
 
     Returns:
         For each predicted one 1 if it is right, 0 if not, -1 if it is of one to be ignored.
     """
     outcome = np.zeros(len(scores), int)
-    free = np.ones(overlaps.shape[1], bool)
+    near, free = overlaps >= least, ~ignored
     for index in np.argsort(-np.asarray(scores), kind='stable'):
-        candidates = np.where(free | ignored, overlaps[index], -1.0)
-        best = int(candidates.argmax()) if candidates.size else -1
-        if best < 0 or candidates[best] < least:
-            continue
-        outcome[index] = -1 if ignored[best] else 1
-        free[best] = False
+        candidates = np.flatnonzero(near[index] & free)
+        if len(candidates):
+            free[candidates[overlaps[index, candidates].argmax()]] = False
+            outcome[index] = 1
+        elif (near[index] & ignored).any():
+            outcome[index] = -1
     return outcome

@@ -208,15 +208,22 @@ def _is_complete(target: Path, scenes: StreetScenes) -> bool:
         if found == _as_dict(scenes):
             return True
         if found is not None:
-            raise ValueError(
-                f'{target} holds street scenes of other settings ({_difference(found, _as_dict(scenes))}): '
-                'delete it or choose another folder'
-            )
+            raise _in_the_way(target, found, scenes)
         if not any(target.iterdir()):
             return False
     if target.exists():
-        raise ValueError(f'{target} is in the way and was not generated here: delete it or choose another folder')
+        raise _in_the_way(target, None, scenes)
     return False
+
+
+def _in_the_way(folder: Path, found: dict[str, Any] | None, scenes: StreetScenes) -> ValueError:
+    """Return the error about a folder of other scenes, whose settings were found, or of something else."""
+    what = (
+        'is in the way and was not generated here'
+        if found is None
+        else f'holds street scenes of other settings ({_difference(found, _as_dict(scenes))})'
+    )
+    return ValueError(f'{folder} {what}: delete it or choose another folder')
 
 
 def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
@@ -229,9 +236,9 @@ def _prepare(partial: Path, scenes: StreetScenes) -> None:
     found = _settings_in(partial / _SETTINGS) or _settings_in(partial / MANIFEST)
     if partial.exists() and found != _as_dict(scenes):
         entries = {entry.name for entry in partial.iterdir()} if partial.is_dir() else {partial.name}
-        if found is None and not all(name.startswith(_SETTINGS) for name in entries):
-            raise ValueError(f'{partial} is in the way and was not generated here: delete it or choose another folder')
-        shutil.rmtree(partial)
+        if not all(name.startswith(_SETTINGS) for name in entries):
+            raise _in_the_way(partial, found, scenes)
+        shutil.rmtree(partial)  # cut off before its first image
     _write(partial / _SETTINGS, json.dumps(_as_dict(scenes)).encode())
 
 

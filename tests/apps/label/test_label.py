@@ -16,6 +16,8 @@ import torch
 from PIL import Image
 
 from kddense.apps.label import main
+from kddense.apps.label.families import Depths
+from kddense.apps.label.folder import LabelFolder
 from kddense.datasets.image_files import find_images
 
 TASKS = ('detector', 'segmentor', 'depth')
@@ -260,6 +262,47 @@ def test_a_run_that_could_not_choose_leaves_the_folder_free(models, frames, tmp_
         with pytest.raises(SystemExit, match=f'^error: .*{sentence}'):
             label(models, 'detector', frames, tmp_path / 'labels', *options, change)
     assert label(models, 'detector', frames, tmp_path / 'labels', '--threshold', '0.3') == 0
+
+
+@pytest.mark.parametrize(
+    'task, own',
+    [('detector', 'annotations.json'), ('segmentor', 'labels/a/1.png'), ('depth', 'unreadable/a/1.png')],
+)
+def test_a_folder_that_is_not_its_own_is_left_alone(models, frames, task, own, tmp_path):
+    out = tmp_path / 'mine'
+    (out / own).parent.mkdir(parents=True)
+    (out / own).write_bytes(b'by hand')
+    (out / 'thresholds.json').write_text('{}')  # alone it may be of a run that was killed before its first image
+    sentence = (
+        rf"^error: --out '.*mine' holds something else, {own.split('/')[0]} without a run.json .*: name another folder$"
+    )
+    with pytest.raises(SystemExit, match=sentence):
+        label(models, task, frames, out)
+    assert contents(out) == {own: b'by hand', 'thresholds.json': b'{}'}
+
+
+def test_chosen_scores_alone_are_no_other_folder(models, frames, tmp_path):
+    """They are written first: by a run that was killed then, or a shard that began a moment ago."""
+    (tmp_path / 'labels').mkdir()
+    (tmp_path / 'labels' / 'thresholds.json').write_text('{"classes": {}}')
+    assert label(models, 'depth', frames / 'a/1.png', tmp_path / 'labels') == 0
+
+
+def test_a_shard_may_begin_while_another_does(tmp_path, monkeypatch):
+    """Labels that appear between its looks at the folder are not taken for somebody else's."""
+    exists, identity = Path.exists, dict(weights='some')
+
+    def other_begins(path):
+        found = exists(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, 'exists', exists)
+            other = LabelFolder(tmp_path, Depths(), identity)
+            other.thresholds(lambda: dict(classes={}))
+            other.keep({'depth/1.png': b''})
+        return found
+
+    monkeypatch.setattr(Path, 'exists', other_begins)
+    assert LabelFolder(tmp_path, Depths(), identity).is_done('1.png')
 
 
 @pytest.mark.parametrize('name, mend', [('thresholds', 'remove it'), ('run', 'name another folder')])

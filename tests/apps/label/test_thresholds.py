@@ -53,3 +53,8 @@ def test_boxes_of_crowds_count_neither_way():
     outcome = matched(np.array([[0.9, 0.0], [0.8, 0.0], [0.0, 0.1]]), [0.9, 0.8, 0.7], np.array([True, False]))
     assert outcome.tolist() == [-1, -1, 0]
     assert matched(np.zeros((2, 0)), [0.3, 0.4], np.zeros(0, bool)).tolist() == [0, 0]
+
+
+def test_a_free_true_box_goes_before_a_crowd_that_overlaps_more():
+    outcome = matched(np.array([[0.9, 0.6], [0.9, 0.7]]), [0.9, 0.8], np.array([True, False]))
+    assert outcome.tolist() == [1, -1]

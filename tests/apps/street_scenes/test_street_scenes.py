@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import hashlib
 import itertools
@@ -417,9 +418,26 @@ class TestInterruption:
         self.SCENES.write(tmp_path / 'scenes', processes=1)
         assert digest_of(tmp_path / 'scenes') == digest_of(folder)
 
-    def test_other_settings_start_afresh(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize('change, other', [('train', 1), ('seed', 9)])
+    def test_images_of_other_settings_are_not_thrown_away(self, tmp_path, monkeypatch, change, other):
+        begun = StreetScenes(**{**SMALL, 'val': 1})
         with monkeypatch.context() as patch:
             patch.setattr(StreetScenes, '_finish', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                begun.write(tmp_path / 'scenes', processes=1)
+        before = digest_of(tmp_path)
+        mistyped = dataclasses.replace(begun, **{change: other})
+        differing = rf'\({change} {getattr(begun, change)} instead of {other}\)'
+        with pytest.raises(
+            ValueError, match=rf'scenes.partial holds street scenes of other settings {differing}: delete it'
+        ):
+            mistyped.write(tmp_path / 'scenes', processes=1)
+        assert digest_of(tmp_path) == before
+        assert len(list((tmp_path / 'scenes.partial').rglob('*_leftImg8bit.png'))) == 4
+
+    def test_other_settings_start_afresh_where_no_image_was_written(self, tmp_path, monkeypatch):
+        with monkeypatch.context() as patch:
+            patch.setattr(StreetScenes, '_write_image', lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
             with pytest.raises(KeyboardInterrupt):
                 StreetScenes(**SMALL, seed=9).write(tmp_path / 'scenes', processes=1)
         self.SCENES.write(tmp_path / 'scenes', processes=1)
