@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import torch
+from mmengine import dist
+from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from kddense.exchange import MaskQueryOpinion, Question, ViewError
@@ -17,7 +20,7 @@ from ._boxes import differing
 from ._models import is_a, is_unlabelled, owner_of
 from .base import ModelView
 from .segmentor import SegmentorView
-from .unlabelled import DetectorView, check_kinds, without_any_label
+from .unlabelled import DetectorView, check_kinds, counting_nothing, without_any_label
 from .whole_run import layers_in, of_whole_images
 
 KIND = 'mask_queries'
@@ -150,10 +153,21 @@ class MaskSegmentorView(MaskQueryView, SegmentorView):
     def check_images(self, data_samples: Sequence[Any], kinds: Iterable[str]) -> None:
         check_kinds(self, data_samples, kinds)
 
+    def _blank(self, data_samples: Sequence[Any]) -> None:
+        """Give labels that count nowhere to images without any."""
+        device = next(self.model.parameters()).device
+        for sample in data_samples:
+            if 'gt_sem_seg' not in sample:
+                labels = torch.full((1, *sample.metainfo['img_shape'][:2]), self.head.ignore_index, device=device)
+                sample.gt_sem_seg = PixelData(data=labels)
+
     @contextmanager
     def without_labels(self, data_samples: Sequence[Any], kinds: Iterable[str] = ()) -> Iterator[None]:
         if data_samples and all(map(is_unlabelled, data_samples)):
-            with without_any_label(self.model):
+            alone = dist.get_world_size() == 1
+            if not alone:  # other processes wait for the head, which looks at the labels of every image
+                self._blank(data_samples)
+            with without_any_label(self.model) if alone else counting_nothing(self.model):
                 yield
             return
         if any(map(is_unlabelled, data_samples)):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
 import numpy as np
+from mmengine import dist
 from torch import Tensor, nn
 
 from kddense.datasets.unlabelled import no_boxes
@@ -112,8 +113,24 @@ class DetectorView(ModelView):
             check_labels(data_samples, self.owner, self.model)
             yield
             return
-        with without_any_label(self.model):
+        with self.nothing_counts(data_samples):
             yield
+
+    def nothing_counts(self, data_samples: Sequence[Any]) -> AbstractContextManager[None]:
+        """Return a context manager in which the own losses are zeros, and processes wait for each other as often as ever."""
+        if dist.get_world_size() == 1:
+            return without_any_label(self.model)
+        self._blank(data_samples)
+        give_masks(data_samples)
+        return counting_nothing(self.model)
+
+    def _blank(self, data_samples: Sequence[Any]) -> None:
+        """Give a ground truth of no boxes to images without any: some detectors and heads look at that of every image."""
+        device = next(self.model.parameters()).device
+        for sample in filter(is_unlabelled, data_samples):
+            for name in ('gt_instances', 'ignored_instances'):
+                if 'labels' not in sample.get(name, ()):
+                    setattr(sample, name, no_boxes(device))
 
 
 class LabelledHeadsView(DetectorView):
@@ -144,7 +161,7 @@ class LabelledHeadsView(DetectorView):
     def without_labels(self, data_samples: Sequence[Any], kinds: Iterable[str] = ()) -> Iterator[None]:
         labelled = [index for index, sample in enumerate(data_samples) if not is_unlabelled(sample)]
         self._blank(data_samples)
-        if data_samples and not labelled and not kinds:
+        if data_samples and not labelled and not kinds and dist.get_world_size() == 1:
             with super().without_labels(data_samples):
                 yield
             return
@@ -158,14 +175,6 @@ class LabelledHeadsView(DetectorView):
                 if not labelled:
                     stack.enter_context(counting_nothing(self.model))
             yield
-
-    def _blank(self, data_samples: Sequence[Any]) -> None:
-        """Give a ground truth of no boxes to images without any: some detectors and heads look at that of every image."""
-        device = next(self.model.parameters()).device
-        for sample in filter(is_unlabelled, data_samples):
-            for name in ('gt_instances', 'ignored_instances'):
-                if 'labels' not in sample.get(name, ()):
-                    setattr(sample, name, no_boxes(device))
 
     def samples_behind(self, data_samples: Sequence[Any], counting: list[int], kinds: Iterable[str]) -> list[Any]:
         """Return the data samples that are known to the losses in which some images count."""

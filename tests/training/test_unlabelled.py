@@ -407,6 +407,19 @@ def test_a_batch_of_a_detector_may_be_wholly_unlabelled(name):
     assert not any(one.grad.any() for name, one in weights.items() if '_head' in name)
 
 
+@pytest.mark.parametrize('name', list(DETECTORS))
+def test_heads_speak_without_any_label_where_other_processes_wait(name, monkeypatch):
+    """Their losses are means over all processes: one that skipped them would be waited for."""
+    monkeypatch.setattr('mmengine.dist.get_world_size', lambda *_: 2)
+    model = tiny.distiller(DETECTORS[name](), DETECTORS[name](width=12), PYRAMID)
+    losses = tiny.step(model, detection_without_labels(2, 0, 1))
+    own = {key: tiny.total({key: value}) for key, value in losses.items() if 'loss' in key and 'distill' not in key}
+    assert {key for key in own if 'cls' in key}, 'the heads were asked'
+    assert set(map(float, own.values())) == {0.0}
+    tiny.total(losses).backward()
+    assert not [key for key, one in model.student.named_parameters() if one.requires_grad and one.grad is None]
+
+
 OTHERS = {
     'detr': lambda: transformers.detr('dab'),
     'mask2former': mask_models.mask2former,
@@ -422,6 +435,16 @@ def test_a_batch_of_other_detectors_is_wholly_unlabelled_or_not_at_all(name):
     assert any(one.grad.any() for name, one in weights.items() if name.startswith('backbone') and one.requires_grad)
     with pytest.raises(ValueError, match=r'^student \(\w+\) cannot learn from unlabelled images beside labelled ones'):
         tiny.step(model, detection_without_labels(2, 1))
+
+
+@pytest.mark.parametrize('name', list(OTHERS))
+def test_other_detectors_wait_for_other_processes_too(name, monkeypatch):
+    monkeypatch.setattr('mmengine.dist.get_world_size', lambda *_: 2)
+    model = tiny.distiller(OTHERS[name](), OTHERS[name](), HINT)
+    losses = tiny.step(model, detection_without_labels(2, 0, 1))
+    own = {key: tiny.total({key: value}) for key, value in losses.items() if 'loss' in key and 'distill' not in key}
+    assert len(own) > 1, 'the heads were asked'
+    assert set(map(float, own.values())) == {0.0}
 
 
 @pytest.mark.parametrize('batch_sampler', [None, dict(type='mmdet.AspectRatioBatchSampler')])
@@ -481,6 +504,17 @@ def test_a_batch_of_masks_or_depth_may_be_wholly_unlabelled(name):
     weights = dict(model.student.named_parameters())
     assert not [key for key, one in weights.items() if one.requires_grad and one.grad is None]
     assert weights['backbone.layer1.0.conv1.weight'].grad.any()
+
+
+def test_mask_heads_of_segmentors_wait_for_other_processes(monkeypatch):
+    monkeypatch.setattr('mmengine.dist.get_world_size', lambda *_: 2)
+    model = tiny.distiller(mask_models.mask_segmentor(), mask_models.mask_segmentor(), HINT, scope='mmseg')
+    data = without_labels(tiny.segmentation_data(), 0, 1)
+    for sample in data['data_samples']:
+        del sample.gt_sem_seg
+    losses = tiny.step(model, data)
+    assert any('loss_mask' in key for key in losses), 'the head was asked'
+    assert [key for key, value in losses.items() if 'loss' in key and value != 0] == ['distill.hint.loss']
 
 
 @pytest.mark.parametrize('name, loss', [('encnet', 'decode.loss_ce'), ('ocrnet', 'decode_1.loss_ce')])
