@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kddense.teachers.cache import Form
+from kddense.teachers.cache.forms import unpack
 from kddense.teachers.cache.telling import Teller
 
 from ...helpers.caching import cached, change_values, data_of, model_of, train
@@ -49,3 +50,23 @@ def test_a_number_and_no_number_differ(numbers, tmp_path):
     teller.compare([fresh, stored], [fresh, stored])
     with pytest.raises(ValueError, match="holds answers that are not this teacher's"):
         teller.compare([fresh * 0 + 1, fresh], [fresh * 0 + 1, stored])
+
+
+@pytest.mark.parametrize('noise', [1e-5, 1e-4])
+def test_rounding_that_moves_a_class_out_of_the_likeliest_is_told(noise, tmp_path, told):
+    """Two logits that are nearly equal change places at the edge of those that are kept: few of all."""
+    form, generator = Form('top_k', classes=5), torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 19, 64, 64, generator=generator)
+    rounded = logits * (1 + noise * torch.randn(logits.shape, generator=generator))
+
+    def read(values):
+        spec, images = form.pack(values, sigmoid=False)
+        return unpack(spec, images, pin=False)
+
+    teller = Teller('teacher', tmp_path, form)
+    teller.compare([read(rounded)], [read(logits)])
+    assert len([one for one in told if 'not bit for bit one without the cache' in one]) == 1
+    with pytest.raises(ValueError, match="holds answers that are not this teacher's"):
+        teller.compare([read(torch.randn(2, 19, 64, 64, generator=generator))], [read(logits)])
+    with pytest.raises(ValueError, match="holds answers that are not this teacher's"):
+        teller.compare([read(logits * 0.9)], [read(logits)])
