@@ -166,6 +166,8 @@ class LabelledHeadsView(DetectorView):
                 yield
             return
         counting = labelled or list(range(len(data_samples)))[:1]  # one stands in for the others, and counts 0
+        if not labelled:
+            give_masks(data_samples)
         with ExitStack() as stack:
             samples = self.samples_behind(data_samples, counting, kinds)
             stack.enter_context(self.of_labelled_classes(samples))

@@ -10,12 +10,15 @@ import subprocess
 import pytest
 import torch
 from mmengine.logging import MessageHub
+from mmengine.structures import InstanceData
 
 from kddense.compat import load_checkpoint
 from kddense.objectives._shared_numbers import SharedNumbers
 
 from ..helpers.processes import PATIENCE, SCRIPTS
 from ..helpers.scripts.two_processes import STEP
+
+WAITING = ('one_stage', 'query_detector', 'mask_detector', 'mask_segmentor')  # whose heads average over processes
 
 
 def without_chance(task):
@@ -65,6 +68,26 @@ def objectives_with_one_waiting(task):
 def batch_of(task, size=4):
     batch = task.batch([0, 1, 2, 3][:size])
     return {key: list(values) for key, values in batch.items()}
+
+
+def without_labels(task):
+    """Return a job of features alone in which the second process gets no image with labels."""
+    hint = dict(type='kddense.FeatureObjective', tap='backbone', levels=[-1])
+    config = task.distilled(dict(hint=hint))
+    distiller, batch = task.build(config.model), batch_of(task)
+    for sample in batch['data_samples'][1::2]:
+        sample.set_metainfo(dict(unlabelled=True))
+        if task.package == 'mmdet':
+            sample.gt_instances = InstanceData()
+        else:
+            del sample.gt_sem_seg
+    return dict(
+        package=task.package,
+        model=config.model.to_dict(),
+        student=distiller.student.state_dict(),
+        objectives=distiller.objectives.state_dict(),
+        batch=batch,
+    )
 
 
 def mean_gradients(distiller, batch, parts=1):
@@ -122,6 +145,7 @@ def folder(tasks, distillers, python, tmp_path_factory):
         )
         for name, (config, distiller) in distillers.items()
     }
+    jobs |= {f'{name}, one without labels': without_labels(tasks[name]) for name in WAITING}
     (folder / 'jobs.pkl').write_bytes(pickle.dumps(jobs))
     training = tasks['detector'].distilled(train_cfg__max_epochs=2, train_dataloader__batch_size=1)
     training.launcher, training.log_level = 'pytorch', 'ERROR'
@@ -169,6 +193,15 @@ def test_every_parameter_has_a_part_in_the_loss_of_masks(name, distillers, folde
     assert found.keys() == {key for key, value in distiller.named_parameters() if value.requires_grad}
     assert all(value.isfinite().all() for value in found.values())
     assert all(found[key].any() for key in found if key.startswith('objectives.hint.'))
+
+
+@pytest.mark.parametrize('name', WAITING)
+def test_a_process_without_any_label_is_waited_for_by_none(name, folder):
+    """Heads that average over processes would wait for it, or meet another of its messages."""
+    found = load_checkpoint(folder / 'gradients.pth')[f'{name}, one without labels']
+    assert all(value.isfinite().all() for value in found.values() if value is not None)
+    assert any(value.any() for key, value in found.items() if '_head' in key and value is not None)
+    assert any(value.any() for key, value in found.items() if key.startswith('objectives.hint.'))
 
 
 def test_each_process_resumes_its_own_random_numbers(folder):
