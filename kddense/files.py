@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 from mmengine.fileio import LocalBackend, register_backend
 
@@ -59,6 +61,11 @@ def file_digest(file: Path) -> str:
         while part := opened.read(2**20):
             digest.update(part)
     return digest.hexdigest()
+
+
+def value_digest(value: Any) -> str:
+    """Return the SHA-256 of a value of plain data, such as a config's contents; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -46,7 +46,7 @@ def check_pattern(pattern: str, key: str) -> None:
         re.compile(pattern)
     except re.error as error:
         raise ConfigError(
-            f": '{pattern}' is no regular expression ({error}); in these '.*' stands for any text", key
+            f": '{pattern}' is no regular expression: {error}; in these '.*' stands for any text", key
         ) from None
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
+from kddense.options import check_pattern
 from kddense.taps import nearest
 
 from .activations import ActivationQuantiser
@@ -71,10 +72,8 @@ def _skipped(model: nn.Module, layers: Mapping[str, nn.Module], skip: Iterable[s
     left: set[str] = set()
     paths = [path for path, _ in model.named_modules() if path]
     for pattern in skip:
-        try:
-            found = {path for path in paths if re.fullmatch(pattern, path)}
-        except re.error as error:
-            raise ValueError(f"skip: '{pattern}' is no regular expression: {error}") from error
+        check_pattern(pattern, 'skip')
+        found = {path for path in paths if re.fullmatch(pattern, path)}
         within = {path for path in layers if any(part in found for part in _parts(path))}
         if not within:
             raise ValueError(

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from mmengine import dist
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
@@ -20,7 +19,7 @@ from ._boxes import differing
 from ._models import is_a, is_unlabelled, owner_of
 from .base import ModelView
 from .segmentor import SegmentorView
-from .unlabelled import DetectorView, check_kinds, counting_nothing, without_any_label
+from .unlabelled import DetectorView, check_kinds, nothing_counts
 from .whole_run import layers_in, of_whole_images
 
 KIND = 'mask_queries'
@@ -164,10 +163,7 @@ class MaskSegmentorView(MaskQueryView, SegmentorView):
     @contextmanager
     def without_labels(self, data_samples: Sequence[Any], kinds: Iterable[str] = ()) -> Iterator[None]:
         if data_samples and all(map(is_unlabelled, data_samples)):
-            alone = dist.get_world_size() == 1
-            if not alone:  # other processes wait for the head, which looks at the labels of every image
-                self._blank(data_samples)
-            with without_any_label(self.model) if alone else counting_nothing(self.model):
+            with nothing_counts(self.model, lambda: self._blank(data_samples)):
                 yield
             return
         if any(map(is_unlabelled, data_samples)):

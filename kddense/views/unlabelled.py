@@ -86,6 +86,19 @@ def counting_nothing(model: Any) -> Iterator[None]:
         yield
 
 
+def nothing_counts(model: Any, blank: Callable[[], None]) -> AbstractContextManager[None]:
+    """Return a context manager in which the model's own loss is 0, of a batch in which no image has labels.
+
+    Args:
+        model: The model.
+        blank: Gives the images blank labels: of several processes others wait for the heads, which look at them.
+    """
+    if dist.get_world_size() == 1:
+        return without_any_label(model)
+    blank()
+    return counting_nothing(model)
+
+
 def _touch(model: Any) -> Tensor:
     return sum(0 * weight.float().sum() for weight in model.parameters())
 
@@ -113,16 +126,12 @@ class DetectorView(ModelView):
             check_labels(data_samples, self.owner, self.model)
             yield
             return
-        with self.nothing_counts(data_samples):
+        with nothing_counts(self.model, lambda: self._blank_all(data_samples)):
             yield
 
-    def nothing_counts(self, data_samples: Sequence[Any]) -> AbstractContextManager[None]:
-        """Return a context manager in which the own losses are zeros, and processes wait for each other as often as ever."""
-        if dist.get_world_size() == 1:
-            return without_any_label(self.model)
+    def _blank_all(self, data_samples: Sequence[Any]) -> None:
         self._blank(data_samples)
         give_masks(data_samples)
-        return counting_nothing(self.model)
 
     def _blank(self, data_samples: Sequence[Any]) -> None:
         """Give a ground truth of no boxes to images without any: some detectors and heads look at that of every image."""

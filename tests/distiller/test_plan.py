@@ -122,7 +122,7 @@ def test_an_idle_objective_reaches_its_parameters_with_zeros():
 
 
 def test_a_pattern_that_is_none_is_told_as_the_model_is_built():
-    with pytest.raises(ValueError, match=r"^task_weights: '\*.loss_ce' is no regular expression \(nothing to repeat"):
+    with pytest.raises(ValueError, match=r"^task_weights: '\*.loss_ce' is no regular expression: nothing to repeat"):
         tiny.distiller(tiny.faster_rcnn(), tiny.faster_rcnn(), {}, task_weights={'*.loss_ce': 0.5})
     gradient = dict(type='kddense.GradientATObjective', tap='neck', losses='*rpn')
     with pytest.raises(ValueError, match=r"objectives.at.losses: '\*rpn' is no regular expression"):

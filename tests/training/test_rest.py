@@ -102,7 +102,7 @@ def test_a_trunk_may_rest_while_the_head_learns():
         ({'neck': dict(stop=0.5)}, "finds no part 'neck' in the student"),
         ({'decode_heat': dict()}, "the nearest names are 'decode_head'"),
         ({'.*head': dict(until=3)}, r"parts\['\.\*head'\] of the RestHook has no until, only start and stop"),
-        ({'*head': dict()}, r"^parts of the RestHook: '\*head' is no regular expression \(nothing to repeat"),
+        ({'*head': dict()}, r"^parts of the RestHook: '\*head' is no regular expression: nothing to repeat"),
         ({'.*head': dict(stop=1.5)}, 'must lie between 0 and 1'),
         (
             {'.*head': dict(start=20)},

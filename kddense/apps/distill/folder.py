@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kddense.apps.demo.training import read_state, write_state
+from kddense.files import value_digest
 
 STATE = 'distill.json'
 
@@ -80,4 +79,4 @@ class Folder:
 
 def digest(value: Any) -> str:
     """Return a short name of a value, such as a config's contents, that another value does not have."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return value_digest(value)[:12]

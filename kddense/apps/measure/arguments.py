@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from mmengine.config import Config
 
 from kddense.apps.command_line import count, new_parser, number_above_0
-from kddense.files import write_whole
+from kddense.files import value_digest, write_whole
 from kddense.training.settings import steps_of
 
 from .options import parsed, read_with
@@ -153,8 +152,7 @@ def same_time_steps(args: argparse.Namespace) -> int | None:
 
 def _digest(plain: Config, config: Config, channels_last: bool) -> str:
     """Return a digest of what two steps are compared of."""
-    parts = [plain.to_dict(), config.to_dict(), channels_last]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return value_digest([plain.to_dict(), config.to_dict(), channels_last])
 
 
 def _is_timed(times: Mapping[str, Any], config: str, digest: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from mmengine.config import Config
 from kddense.apps.measure.timing import steps_that_fit
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError, within
-from kddense.files import write_whole
+from kddense.files import value_digest, write_whole
 from kddense.training.checkpoints import find_checkpoint
 from kddense.training.inputs import inputs_in
 from kddense.training.settings import continue_bit_for_bit, steps_of, stretched
@@ -177,4 +176,4 @@ def _digest(config: Config, needs: Mapping[str, str], same_time: Sequence[str]) 
     """Return a digest of a config, of the files that it names, and of the links that it needs."""
     contents = config.to_dict()
     parts = [contents, dict(inputs_in(contents)), needs, *([list(same_time)] if same_time else [])]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
+    return value_digest(parts)[:10]

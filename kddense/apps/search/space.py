@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from mmengine.config import Config
 from kddense.apps.command_line import change_config
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError, within
+from kddense.files import value_digest
 from kddense.options import faults
 from kddense.training.inputs import inputs_in
 from kddense.training.settings import continue_bit_for_bit, stretched
@@ -83,7 +82,7 @@ class Search:
             self.seed,
             self.options,
         ]
-        return hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return value_digest(own)[:12]
 
 
 def read_search(file: str, options: Mapping[str, Any] | None = None) -> Search:
