@@ -153,6 +153,11 @@ class _EnsembleView(ModelView):
                 f'{self.owner} is an ensemble, and what its members say of queries has no mean, each has its own: give the '
                 'objective one of them as its teacher'
             )
+        if len({member.is_sigmoid(kind) for member in self.members}) > 1:
+            raise ViewError(
+                f"{self.owner} is an ensemble, and of '{kind}' some members have sigmoid and some softmax classes, which have "
+                'no mean: give the objective one of them as its teacher'
+            )
         if self.by_error and (kind not in WEIGHTED or (self.is_sigmoid(kind) and kind != 'rpn')):
             raise ViewError(
                 f"{self.owner}.by='error' weights softmax classes of pixels and RoIs, and features; what a head says of "

@@ -141,3 +141,15 @@ def test_what_cannot_be_weighted_is_told():
     config = dict(type='kddense.Distiller', student=STUDENT, teacher=wrong, objectives={})
     with pytest.raises(ValueError, match="by must be one of 'mean', 'error', got 'best'"):
         tiny.build(config, scope='mmseg')
+
+
+def test_sigmoid_and_softmax_classes_have_no_mean():
+    """Whoever comes first: the mean of the one kind says nothing of the other."""
+    sigmoid = tiny.segmentor('pspnet_r50-d8', {'decode_head.loss_decode.use_sigmoid': True}, width=16)
+    members = [tiny.teacher_of(one, 'mmseg') for one in (WIDE[0], sigmoid)]
+    for mixed in (members, members[::-1]):
+        teacher = dict(type='kddense.EnsembleTeacher', members=mixed)
+        objectives = dict(o=dict(type='kddense.PixelWiseObjective'))
+        config = dict(type='kddense.Distiller', student=STUDENT, teacher=teacher, objectives=objectives)
+        with pytest.raises(ValueError, match="of 'pixels' some members have sigmoid and some softmax classes"):
+            tiny.build(config, scope='mmseg')
