@@ -155,8 +155,8 @@ class _EnsembleView(ModelView):
             )
         if len({member.is_sigmoid(kind) for member in self.members}) > 1:
             raise ViewError(
-                f"{self.owner} is an ensemble, and of '{kind}' some members have sigmoid and some softmax classes, which have "
-                'no mean: give the objective one of them as its teacher'
+                f"{self.owner} is an ensemble, and of '{kind}' some members have sigmoid and some softmax classes, which "
+                'have no mean: give the objective one of them as its teacher'
             )
         if self.by_error and (kind not in WEIGHTED or (self.is_sigmoid(kind) and kind != 'rpn')):
             raise ViewError(
