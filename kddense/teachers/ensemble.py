@@ -85,9 +85,7 @@ class EnsembleTeacher(Teacher):
                 )
         self.view = _EnsembleView([member.view for member in self._all], name, by == 'error')
         if by == 'error':
-            self.unkept = (
-                'its members count by their errors, which depend on labels; but each of its members may keep its own'
-            )
+            self.unkept = 'its members count by their errors, which depend on labels; but each member may keep its own'
         self.classes = self._all[0].classes
         self.class_map = self._all[0].class_map
 
@@ -154,10 +152,8 @@ class _EnsembleView(ModelView):
                 'objective one of them as its teacher'
             )
         if len({member.is_sigmoid(kind) for member in self.members}) > 1:
-            raise ViewError(
-                f"{self.owner} is an ensemble, and of '{kind}' some members have sigmoid and some softmax classes, which "
-                'have no mean: give the objective one of them as its teacher'
-            )
+            no_mean = 'sigmoid and softmax classes, which have no mean: give the objective one of them as its teacher'
+            raise ViewError(f"{self.owner} is an ensemble, and of '{kind}' its members have {no_mean}")
         if self.by_error and (kind not in WEIGHTED or (self.is_sigmoid(kind) and kind != 'rpn')):
             raise ViewError(
                 f"{self.owner}.by='error' weights softmax classes of pixels and RoIs, and features; what a head says of "

@@ -151,5 +151,5 @@ def test_sigmoid_and_softmax_classes_have_no_mean():
         teacher = dict(type='kddense.EnsembleTeacher', members=mixed)
         objectives = dict(o=dict(type='kddense.PixelWiseObjective'))
         config = dict(type='kddense.Distiller', student=STUDENT, teacher=teacher, objectives=objectives)
-        with pytest.raises(ValueError, match="of 'pixels' some members have sigmoid and some softmax classes"):
+        with pytest.raises(ValueError, match="of 'pixels' its members have sigmoid and softmax classes"):
             tiny.build(config, scope='mmseg')
