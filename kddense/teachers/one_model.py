@@ -142,8 +142,7 @@ class ModelTeacher(Teacher):
         self.view.look_at(model)
 
     def identity(self) -> dict[str, str]:
-        memory_format = torch.channels_last if _is_channels_last(self.model) else self.memory_format
-        options = (self.input_scale, self.class_map, self.dtype, memory_format, self.images.key, self.image_format)
+        options = (self.input_scale, self.class_map, self.dtype, self._format_now(), self.images.key, self.image_format)
         about = f'{type(self).__name__} {options} {self._compile_options} {self.model_text()}'
         return dict(weights=hash_of(self.model.state_dict()), teacher=hash_of({about: torch.zeros(0)}))
 
@@ -152,8 +151,13 @@ class ModelTeacher(Teacher):
         return repr(self.model)
 
     def load(self, checkpoint: str) -> None:
-        place = next(self.model.parameters()).device
+        place, memory_format = next(self.model.parameters()).device, self._format_now()
         self._install(self._loaded(checkpoint).to(place))
+        self.model.to(memory_format=memory_format)
+
+    def _format_now(self) -> torch.memory_format:
+        """Return the memory format that it computes in: :class:`kddense.ChannelsLastHook` moves teachers too."""
+        return torch.channels_last if _is_channels_last(self.model) else self.memory_format
 
     def check_images(self, student: ImageFormat) -> None:
         own, other = self.image_format.channels, student.channels
@@ -242,7 +246,7 @@ class ModelTeacher(Teacher):
 
 
 def _is_channels_last(model: nn.Module) -> bool:
-    """Tell in which memory format a model computes: :class:`kddense.ChannelsLastHook` moves teachers too, and last bits."""
+    """Tell whether a model's weights are in the channels-last format; last bits of what it computes depend on it."""
     return any(
         one.dim() == 4 and not one.is_contiguous() and one.is_contiguous(memory_format=torch.channels_last)
         for one in model.parameters()

@@ -398,3 +398,13 @@ def test_folding_heads_and_necks_leaves_shared_convolutions_alone():
         for model, value in zip((shared, alone), expected, strict=True):
             torch.testing.assert_close(model(x), value)
     assert (batch_norms(shared), batch_norms(alone)) == (2, 0)
+
+
+def test_a_teacher_that_a_hook_moved_loads_other_weights_in_its_format(tmp_path):
+    teacher = kddense.FrozenTeacher(**tiny.teacher_of(tiny.faster_rcnn()))
+    torch.save(dict(state_dict=teacher.model.state_dict(), meta={}), tmp_path / 'anchor.pth')
+    teacher.to(memory_format=torch.channels_last)  # as kddense.ChannelsLastHook does
+    teacher.load(str(tmp_path / 'anchor.pth'))
+    weight = teacher.model.backbone.conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert not weight.is_contiguous()
