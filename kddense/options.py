@@ -127,6 +127,12 @@ def options_of(kind: type) -> dict[str, inspect.Parameter]:
     return found
 
 
+def default_of(kind: type, name: str) -> Any:
+    """Return what an option of a class is where a config does not name it; ``None`` if it has no default."""
+    option = options_of(kind).get(name)
+    return None if option is None or option.default is NO_DEFAULT else option.default
+
+
 def _takes_any(kind: type) -> bool:
     """Tell whether a class passes options on to something that it does not derive from."""
     for base in kind.__mro__:

@@ -9,10 +9,11 @@ from fractions import Fraction
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import MODELS, Registry
 
 from kddense.configs import find_config, plain_model, read_config_file
 from kddense.errors import ConfigError
-from kddense.options import fits, no_such_key, shown
+from kddense.options import default_of, fits, no_such_key, shown
 
 WIDTHS = (
     'channels',
@@ -36,14 +37,14 @@ def resized(written: str | Mapping[str, Any], where: str) -> dict[str, Any]:
             are taken between, ``'width'`` (channels), ``'depth'`` or ``'both'``; the other ones are A's. Channels lie
             between on a logarithmic scale, the narrowest ones on multiples of 8 (of their greatest common divisor, if that
             is smaller; of 4 and so on, where only the ends' own would be left), the others in proportion; depths of a
-            backbone that has only some are the nearest of those.
+            backbone that has only some are the nearest of those. A size that one config leaves to its class is the class's.
         where: The config key that messages name.
 
     Raises:
         ConfigError: If the two models are of different structures, or equal.
     """
     if isinstance(written, str):
-        return _model_of(written, where)
+        return _model_of(_config_of(written, where))
     known = ('between', 'at', 'by')
     for key in written:
         if key not in known:
@@ -55,8 +56,11 @@ def resized(written: str | Mapping[str, Any], where: str) -> dict[str, Any]:
         raise ConfigError(f'.at must be a number from 0 to 1, got {at!r}', where)
     if by not in ('width', 'depth', 'both'):
         raise ConfigError(f".by must be 'width', 'depth' or 'both', got {by!r}", where)
-    first, last = (_model_of(one, f'{where}.between') for one in ends)
-    return between(first, last, at, by, where)
+    configs = [_config_of(one, f'{where}.between') for one in ends]
+    first, last = map(_model_of, configs)
+    with MODELS.switch_scope_and_registry(configs[0].get('default_scope')) as registry:
+        ends = _with_sizes_of(last, first, registry), _with_sizes_of(first, last, registry)
+    return between(*ends, at, by, where)
 
 
 def between(first: Mapping[str, Any], last: Mapping[str, Any], at: float, by: str, where: str = '') -> dict[str, Any]:
@@ -68,9 +72,10 @@ def between(first: Mapping[str, Any], last: Mapping[str, Any], at: float, by: st
         raise ConfigError(f'.between: the two models do not differ in {"size" if by == "both" else by}', where)
     for key, one, other in moved:
         if not _is_between(key, one, other):
+            advice = 'name a config of your own' if None not in (one, other) else 'write it in both'
             raise ConfigError(
                 f'.between: {key} is {shown(one)} in the one and {shown(other)} in the other: there is nothing between; '
-                'name a config of your own',
+                f'{advice}',
                 where,
             )
     config = Config(dict(model=copy.deepcopy(dict(first))))
@@ -84,11 +89,28 @@ def between(first: Mapping[str, Any], last: Mapping[str, Any], at: float, by: st
     return config.model.to_dict()
 
 
-def _model_of(file: str, where: str) -> dict[str, Any]:
+def _config_of(file: str, where: str) -> Config:
     config = read_config_file(find_config(file), where)
     if 'model' not in config:
         raise ConfigError(f": '{file}' holds no model", where)
+    return config
+
+
+def _model_of(config: Config) -> dict[str, Any]:
     return Config(plain_model(config)).to_dict()
+
+
+def _with_sizes_of(other: Any, model: Any, registry: Registry) -> Any:
+    """Return a model that names all sizes that the other one does: what its parts have where their config is silent."""
+    if _is_list_of_dicts(model) and _is_list_of_dicts(other) and len(model) == len(other):
+        return [_with_sizes_of(*pair, registry) for pair in zip(other, model, strict=True)]
+    if not isinstance(model, Mapping) or not isinstance(other, Mapping):
+        return model
+    filled = {name: _with_sizes_of(other.get(name), one, registry) for name, one in model.items()}
+    for name in (other.keys() - model.keys()) & {*WIDTHS, *DEPTHS}:
+        kind = registry.get(str(model.get('type')))
+        filled[name] = default_of(kind, name) if kind else None
+    return filled
 
 
 def _differences(first: Any, last: Any, key: str, where: str) -> Iterator[tuple[str, Any, Any]]:

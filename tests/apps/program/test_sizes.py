@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
+from mmengine.config import Config
 
 from kddense.apps.program.sizes import between, resized
 from kddense.errors import ConfigError
@@ -86,6 +89,43 @@ def test_sizes_of_two_structures_have_nothing_between(key, one, other, by, shown
     with pytest.raises(ConfigError) as error:
         between({part: {name: one}}, {part: {name: other}}, 0.5, by, 'links.a.student')
     assert str(error.value).startswith(f'links.a.student.between: {key} is {shown}: there is nothing between')
+
+
+def written(folder, scope='mmseg', **models):
+    """Write configs, and return their paths."""
+    for name, model in models.items():
+        Config(dict(default_scope=scope, model=model)).dump(folder / f'{name}.py')
+    return [str(folder / f'{name}.py') for name in models]
+
+
+def without(config, *keys):
+    config = copy.deepcopy(config)
+    for key in keys:
+        part, name = key.split('.')
+        config[part].pop(name)
+    return config
+
+
+@pytest.mark.parametrize('at', [0.5, 0.75])
+@pytest.mark.parametrize('silent', ['wide', 'narrow'])
+def test_a_size_that_one_config_leaves_to_its_class_counts(silent, at, tmp_path):
+    """mmseg's own configs do not write the 64 base channels of a ResNet."""
+    wide, narrow = tiny.segmentor('pspnet_r50-d8', width=64), NARROW
+    expected = between(wide, narrow, at, 'width')
+    shorter = without(wide, 'backbone.base_channels')
+    models = dict(a=shorter, b=narrow) if silent == 'wide' else dict(a=narrow, b=shorter)
+    found = resized(dict(between=written(tmp_path, **models), at=at if silent == 'wide' else 1 - at), 'student')
+    assert found['backbone']['base_channels'] == expected['backbone']['base_channels'] < 64
+    assert found['decode_head']['in_channels'] == expected['decode_head']['in_channels']
+    tiny.build(found, scope='mmseg')
+
+
+def test_a_size_without_a_default_is_to_be_written_in_both(tmp_path):
+    model = tiny.faster_rcnn()
+    narrow = tiny.edit(model, {'backbone.stem_channels': 8})
+    sentence = 'student.between: backbone.stem_channels is None in the one and 8 in the other: .* write it in both'
+    with pytest.raises(ConfigError, match=sentence):
+        resized(dict(between=written(tmp_path, a=model, b=narrow, scope='mmdet')), 'student')
 
 
 def test_lists_of_sizes_have_each_size_between():
