@@ -124,6 +124,14 @@ def sentence_of(error: BaseException) -> str:
     return line if len(line) <= LONGEST else f'{line[:LONGEST]}…'
 
 
+def in_worker(error: BaseException) -> str:
+    """Return the message of an error; of one that a worker of a data loader raised, without its traceback."""
+    text = str(error).strip()
+    if not re.match(r'Caught \w+ in DataLoader worker process', text):
+        return text
+    return text.splitlines()[-1].strip().partition(': ')[2] or text
+
+
 def _of_kind(error: Exception, key: str, fault: str) -> Exception:
     for kind in (FileNotFoundError, ImportError):
         if isinstance(error, kind):

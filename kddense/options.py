@@ -7,6 +7,7 @@ no number and a text no list of texts. Type checkers that are published decide t
 from __future__ import annotations
 
 import collections.abc
+import difflib
 import functools
 import inspect
 import math
@@ -104,6 +105,22 @@ def check_options(kind: type, args: Sequence[Any], options: Mapping[str, Any], o
 def no_such_key(name: str, known: typing.Iterable[str]) -> str:
     """Return the fault of a key that there is not, with those that there are."""
     return f" has no key '{name}', only {', '.join(sorted(known)) or 'none'}{nearest(name, known)}"
+
+
+def check_no_misspelling(written: typing.Iterable[str], known: Sequence[str]) -> None:
+    """Check the names that a config file sets at its top, where it may have names of its own too.
+
+    Args:
+        written: They.
+        known: Those that have a meaning.
+
+    Raises:
+        ConfigError: If one is nearly one of those.
+    """
+    for name in written:
+        near = difflib.get_close_matches(name, known, 1, 0.85)
+        if name not in known and near:
+            raise ConfigError(f" has no meaning: is '{near[0]}' meant? Else choose another name", name)
 
 
 @functools.cache

@@ -4,7 +4,10 @@ small, soft = 'kddense::skd/fcos_r18-w16_fpn_bccd.py', 'kddense::takd/takd_lite2
 width = {'backbone.base_channels': 32, 'neck.in_channels': [32, 64, 128, 256]}
 taught_best = {'neck.out_channels': 96, 'bbox_head.in_channels': 96, 'bbox_head.feat_channels': 96, **width}
 alone_best = {
-    **{'neck.out_channels': 64, 'bbox_head.in_channels': 64, 'bbox_head.feat_channels': 64, 'backbone.depth': 34},
+    'neck.out_channels': 64,
+    'bbox_head.in_channels': 64,
+    'bbox_head.feat_channels': 64,
+    'backbone.depth': 34,
     **width,
 }
 plainly, distilled = [

@@ -17,7 +17,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from kddense.configs import find_config, read_config_file
-from kddense.errors import ConfigError, is_of_config, told, within
+from kddense.errors import ConfigError, in_worker, is_of_config, told, within
 
 from .needed import check_packages
 from .noise import QuietRunner, ignore_known_warnings
@@ -44,7 +44,7 @@ def in_one_sentence(config: Any = None) -> Iterator[None]:
     try:
         yield
     except (ConfigError, OSError, ImportError) as error:
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {in_worker(error)}')
     except Exception as error:
         if not is_of_config(error):
             raise

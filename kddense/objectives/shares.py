@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +42,14 @@ class GradientShare(nn.Module):
         super().__init__()
         self.every = every
         self.on = on
+        self.is_held = False
         self._is_known = False
         self.register_buffer('ratio', torch.zeros(()))  # norm of the task's gradient by that of the objective's
 
     def is_due(self, iteration: int) -> bool:
         """Tell whether to measure in an iteration: each so many, and as long as nothing is known."""
+        if self.is_held:
+            return False
         self._is_known = self._is_known or bool(self.ratio > 0)
         return not self._is_known or iteration % self.every == 0
 
@@ -86,6 +90,7 @@ class AgreementStop(nn.Module):
         self.patience = patience
         self.every = every
         self.on = on
+        self.is_held = False
         self.register_buffer('times', torch.zeros((), dtype=torch.long))
         self._has_stopped: bool | None = None  # not known: to look waits for the GPU
 
@@ -101,7 +106,7 @@ class AgreementStop(nn.Module):
 
     def is_due(self, iteration: int) -> bool:
         """Tell whether to measure in an iteration."""
-        return iteration % self.every == 0
+        return not self.is_held and iteration % self.every == 0
 
     @torch.no_grad()
     def note(self, own: Sequence[Tensor | None], task: Sequence[Tensor | None]) -> Tensor:
@@ -173,6 +178,24 @@ def square_of(gradients: Sequence[Tensor | None]) -> Tensor:
     return torch.stack(squares).sum() if squares else torch.zeros(())
 
 
+@contextmanager
+def nothing_measured(objectives: nn.Module) -> Iterator[None]:
+    """Context manager: weights that set themselves stay as they are; one of which nothing is known yet is its share."""
+    found = [one for one in objectives.modules() if isinstance(one, (GradientShare, AgreementStop))]
+    unknown = [one for one in found if isinstance(one, GradientShare) and not one.ratio > 0]
+    try:
+        for one in found:
+            one.is_held = True
+        for one in unknown:
+            one.ratio.fill_(1)
+        yield
+    finally:
+        for one in found:
+            one.is_held = False
+        for one in unknown:
+            one.ratio.zero_()
+
+
 @dataclass(frozen=True)
 class Weight:
     """What a config gives as a weight.
@@ -214,6 +237,8 @@ def build_weight(weight: float | str | Mapping[str, Any] | WeightSchedule) -> We
     if isinstance(options.get('value'), str):
         options['value'] = _percentage(options['value'], alone)
         share = GradientShare(every, on)
+    if 'patience' in own and 'stop_below' not in own:
+        raise ValueError('weight.patience is how long to wait for weight.stop_below: set that too')
     stop = _stop(own, every, on) if 'stop_below' in own else None
     schedule = build_schedule(options)
     return Weight(schedule) if schedule.is_off else Weight(schedule, share, stop)

@@ -82,15 +82,17 @@ def take_weights(
     own = model.state_dict()
     reshaped = [key for key in own if key in weights and weights[key].shape != own[key].shape]
     shapes = [f'{key} {tuple(weights.pop(key).shape)} for {tuple(own[key].shape)}' for key in reshaped]
-    loaded = model.load_state_dict(weights, strict=False)
+    where, kind = f"{name}.checkpoint '{checkpoint}'", type(model).__name__
+    other = f'{where} is of another architecture than {name}.{described_by} ({kind}): '
+    try:
+        loaded = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # mmdet's one-stage detectors take a region proposal network for their own head
+        raise ValueError(f'{other}{len(weights)} weights, such as {next(iter(weights), "none")}, do not fit') from error
     missing = [key for key in loaded.missing_keys if key not in reshaped and not _is_count(key)]
     faults = {'missing': missing, 'unexpected': list(loaded.unexpected_keys), 'of another shape': shapes}
     if any(faults.values()):
-        raise ValueError(
-            f"{name}.checkpoint '{checkpoint}' is of another architecture than {name}.{described_by} "
-            f'({type(model).__name__}): ' + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys)
-        )
-    check_finite(model, f"{name}.checkpoint '{checkpoint}'")
+        raise ValueError(other + '; '.join(_count(kind, keys) for kind, keys in faults.items() if keys))
+    check_finite(model, where)
     meta = contents.get('meta') or {}
     return class_names((meta.get('dataset_meta') or {}).get('classes') or meta.get('CLASSES'))
 

@@ -3,6 +3,7 @@
 import pytest
 
 from kddense.apps import benchmark, export, report, teacher_errors, test, train
+from kddense.apps.command_line import in_one_sentence
 from kddense.apps.measure import gradients
 
 NO_RUN = "model = dict(type='mmdet.FasterRCNN', backbone=dict(type='ResNet', depth=18))\n"
@@ -61,3 +62,13 @@ def test_a_bad_argument(command, arguments, expected, folder, capsys):
     assert 'Traceback' not in said
     left = [path for path in sorted(folder.rglob('*')) if path not in before and 'work_dirs' not in path.parts]
     assert left == []
+
+
+def test_what_a_worker_of_a_data_loader_could_not_read_is_one_sentence():
+    text = (
+        'Caught FileNotFoundError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n'
+        '  File "worker.py", line 3, in loop\nFileNotFoundError: [Errno 2] No such file or directory: \'gone.jpg\'\n'
+    )
+    with pytest.raises(SystemExit) as ended, in_one_sentence():
+        raise FileNotFoundError(text)
+    assert ended.value.code == "error: [Errno 2] No such file or directory: 'gone.jpg'"

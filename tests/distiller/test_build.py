@@ -106,6 +106,14 @@ def test_a_checkpoint_of_another_architecture(checkpoints):
     assert re.search(r'10 keys missing \(neck.fpn_convs.4.conv.weight, .*16 keys unexpected \(roi_head', other)
 
 
+def test_a_two_stage_checkpoint_for_a_one_stage_teacher(checkpoints):
+    """mmdet takes a region proposal network for the head of a one-stage detector, and torch refuses the shapes then."""
+    path = str(checkpoints / 'good.pth')
+    said = complaint(teacher=dict(tiny.teacher_of(tiny.single_stage('fcos', width=16)), checkpoint=path))
+    assert said.startswith(f"teacher.checkpoint '{path}' is of another architecture than teacher.config (FCOS): ")
+    assert len(said) < 400
+
+
 # --- the teacher's arguments ----------------------------------------------------------------------------------------------
 
 

@@ -76,6 +76,7 @@ def test_cosines_in_a_row():
         (dict(stop_below=2), 'weight.stop_below must be a cosine, from -1 to 1, got 2'),
         (dict(stop_below=0.0, patience=0), 'weight.patience must be a whole number of at least 1, got 0'),
         (dict(patience=2), 'patience'),
+        (dict(value='10%', patience=2), 'weight.patience is how long to wait for weight.stop_below: set that too'),
     ],
 )
 def test_bad_stops_name_the_key(weight, sentence):
@@ -84,7 +85,7 @@ def test_bad_stops_name_the_key(weight, sentence):
             dict(
                 type='kddense.Distiller',
                 student=STUDENT,
-                objectives=dict(o=dict(type='kddense.WithTheTask', weight=dict(value=1.0, **weight))),
+                objectives=dict(o=dict(type='kddense.WithTheTask', weight=dict(value=1.0) | weight)),
             ),
             scope='mmseg',
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -118,7 +119,8 @@ def test_the_learning_rate_restarts(train, teacher):
 @pytest.mark.parametrize('how', ['equal', 'greedy'])
 @pytest.mark.parametrize('until', [5, 8], ids=['between', 'at a switch'])
 def test_a_resumed_route_goes_on_bit_for_bit(train, teacher, how, until, tmp_path):
-    route = dict(folder=str(teacher), anchors=3, how=how, batches=1, delta=0.99)
+    of_greedy = dict(batches=1, delta=0.99) if how == 'greedy' else {}
+    route = dict(folder=str(teacher), anchors=3, how=how, **of_greedy)
     whole = train(route, 'whole', restart=True)
     train(route, 'broken', restart=True, until=until)
     resumed = train(route, 'broken', resume=True, restart=True)
@@ -209,6 +211,28 @@ def test_what_is_measured_changes_nothing(train, teacher):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize('weight', ['10%', dict(value=1.0, stop_below=1.0, patience=2, every=4)])
+@pytest.mark.parametrize('until', [3, 4])
+def test_distances_are_measured_with_weights_that_stay(train, teacher, weight, until):
+    """Whether or not the iteration is one in which they would be measured anew."""
+    from kddense.training.route.divergence import divergences
+
+    if isinstance(weight, str):
+        weight = dict(value=weight, every=4)
+    start = [dict(checkpoint=str(teacher / 'iter_2.pth'), start=0)]
+    run = train(start, until=until, model__objectives__soft__weight=weight)
+    files = [str(teacher / f'iter_{n}.pth') for n in (2, 6, 12)]
+    objective = run.model.named_objectives['soft']
+    before = copy.deepcopy(objective.state_dict())
+    shares = list(divergences(run, 'teacher', run.model.teachers['teacher'], files, 2))
+    run.model.named_objectives['soft'].share = run.model.named_objectives['soft'].stop = None
+    plain = list(divergences(run, 'teacher', run.model.teachers['teacher'], files, 2))
+    assert shares[0] > 0
+    assert [one / shares[0] for one in shares] == pytest.approx([one / plain[0] for one in plain])
+    assert shares == pytest.approx(plain) or weight['value'] == '10%'
+    assert all(torch.equal(value, before[key]) for key, value in objective.state_dict().items())
+
+
 def test_a_checkpoint_of_another_architecture_stops_before_the_first_step(train, teacher, segmentor, tmp_path):
     folder = tmp_path / 'mixed'
     shutil.copytree(teacher, folder)
@@ -236,7 +260,11 @@ def test_a_checkpoint_of_another_architecture_stops_before_the_first_step(train,
         ('nowhere.json', "route: there is no file 'nowhere.json'"),
         (dict(folder='nowhere'), "route.folder: 'nowhere' holds no checkpoints"),
         (dict(folder='nowhere', how='best'), "route.how must be 'equal' or 'greedy'"),
-        (dict(folder='nowhere', delta=2), 'route.delta must be above 0 and at most 1, got 2'),
+        (
+            dict(folder='nowhere', delta=0.5),
+            "route.delta is of greedy anchors alone: remove it, or set route.how='greedy'",
+        ),
+        (dict(folder='nowhere', how='greedy', delta=2), 'route.delta must be above 0 and at most 1, got 2'),
         (dict(folder='nowhere', anchors=0), 'route.anchors must be a whole number of at least 1'),
     ],
 )

@@ -86,6 +86,11 @@ class Choice:
     of_strangers: tuple[Measured, ...] = ()
 
     @property
+    def is_measured(self) -> bool:
+        """Whether there is a record of it, from a teacher of any backbone."""
+        return bool(self.measured or self.of_strangers)
+
+    @property
     def harms_by_strangers(self) -> bool:
         """Whether it was seen to harm where the teacher has another kind of backbone."""
         return any(one.verdict == 'harms' for one in self.of_strangers)

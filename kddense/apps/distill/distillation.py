@@ -157,9 +157,9 @@ class Distillation:
         for name, reason in found.left_out.items():
             self.say(f'  without {name}: {reason}')
         others = [one for one in fits if one.recipe not in (choice.recipe, *found.beside)]
-        for one in filter(lambda one: one.measured, others):
+        for one in filter(lambda one: one.is_measured, others):
             self.say(f'  or --recipe {one.recipe}; {one.why()}')
-        self.say(f'  or, never measured here: {", ".join(one.recipe for one in others if not one.measured)}')
+        self.say(f'  or, never measured here: {", ".join(one.recipe for one in others if not one.is_measured)}')
 
     def _files(self, student: Looked, choice: Choice, found: Fit, folder: Path) -> dict[str, str]:
         """Return the texts of the configs that will lie in ``folder``, by name."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import graphlib
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +13,11 @@ from mmengine.config import Config
 
 from kddense.configs import find_config, read_config_file
 from kddense.errors import ConfigError
-from kddense.options import faults, no_such_key, shown
+from kddense.options import check_no_misspelling, faults
 from kddense.taps import nearest
 
-COMMAND = '{python} -m kddense {arguments}'
-ARGUMENTS = '{arguments}'
-FIELDS = ('python', 'arguments', 'name')
-RESULTS = ('checkpoint', 'config', 'work_dir')
+from .checks import COMMAND, RESULTS, check_command, check_keys, check_name, check_references, check_teacher, nodes_of
+
 NAMING = ('teacher', 'same_time', 'ensemble')  # keys of a link that name others
 REFERENCE = re.compile(rf'\{{([\w-]+)\.({"|".join(RESULTS)})\}}')
 
@@ -84,20 +81,6 @@ class Programme:
     plain: str = ''
 
 
-KNOWN = {
-    'config': str,
-    'student': str | Mapping | None,
-    'teacher': str | Mapping | None,
-    'options': Mapping,
-    'seed': int,
-    'seed_offset': int,
-    'command': str,
-    'same_time': Sequence[str] | None,
-    'ensemble': Sequence[str],
-    'steps': int | None,
-}
-
-
 def read_programme(file: str) -> Programme:
     """Read a programme.
 
@@ -111,12 +94,14 @@ def read_programme(file: str) -> Programme:
         FileNotFoundError: If there is no such file.
     """
     config = read_config_file(find_config(file))
+    check_no_misspelling(config, ('links', 'command', 'seeds', 'plain'))
     written = config.get('links')
     if not isinstance(written, Mapping) or not written:
         raise ConfigError(f"must be a dict of links by name: '{file}' is no programme without", 'links')
     written = Config(dict(written)).to_dict()
     for name in written:
-        _check_name(name)
+        check_name(name)
+    check_references(written)
     command, plain = config.get('command', COMMAND), config.get('plain', '')
     if not isinstance(plain, str):
         raise ConfigError(f'must be the name of a link, got {plain!r}', 'plain')
@@ -203,11 +188,6 @@ def replaced(node: Any, told: Callable[[str, str], str]) -> Any:
     return REFERENCE.sub(lambda match: told(match[1], match[2]), node) if isinstance(node, str) else node
 
 
-def _check_name(name: Any) -> None:
-    if not isinstance(name, str) or not re.fullmatch(r'[\w-]+', name):
-        raise ConfigError('is no name for a link: letters, digits, _ and - alone', f'links[{name!r}]')
-
-
 def _link(name: str, written: Any, command: str) -> Link:
     where = f'links.{name}'
     if not isinstance(written, Mapping):
@@ -215,58 +195,12 @@ def _link(name: str, written: Any, command: str) -> Link:
     row = written.get('row', name)
     has_own_seed = 'seed' in written and 'row' not in written
     written = {key: one for key, one in written.items() if key != 'row'}
-    _check_keys(written, where)
+    check_keys(written, where)
     arguments = {'command': command, **written}
-    _check_command(arguments['command'], f'{where}.command' if 'command' in written else 'command')
-    _check_teacher(written.get('teacher'), f'{where}.teacher')
+    check_command(arguments['command'], f'{where}.command' if 'command' in written else 'command')
+    check_teacher(written.get('teacher'), f'{where}.teacher')
     needs = tuple(dict.fromkeys(_named_in(written, name)))
     return Link(**arguments, name=name, row=row, has_own_seed=has_own_seed, needs=needs)
-
-
-def _check_keys(written: Mapping[str, Any], where: str) -> None:
-    for key in written:
-        if key not in KNOWN:
-            raise ConfigError(no_such_key(key, KNOWN), where)
-        for place, fault in faults(written[key], KNOWN[key], key):
-            raise ConfigError(fault, f'{where}.{place}')
-    if 'config' not in written:
-        raise ConfigError(" needs the key 'config', a training config", where)
-    if written.get('same_time') and len(written['same_time']) != 2:
-        raise ConfigError(
-            f"must name two links, ('plain', 'student'), got {written['same_time']!r}", f'{where}.same_time'
-        )
-    for key in ('student', 'teacher', 'steps', 'same_time') if written.get('ensemble') else ():
-        if written.get(key) is not None:
-            raise ConfigError(f'trains nothing, so {key} has no meaning: remove it', f'{where}.ensemble')
-    if (steps := written.get('steps')) is not None and steps < 1:
-        raise ConfigError(f'must be at least 1, got {steps}', f'{where}.steps')
-
-
-def _check_command(command: str, key: str) -> None:
-    words = _words_of(command, key) if isinstance(command, str) else []
-    if {word for word in words if ARGUMENTS in word} != {ARGUMENTS}:
-        raise ConfigError(
-            f"must be a text with {ARGUMENTS} as a word of its own, such as '{COMMAND}', got {command!r}", key
-        )
-    for name in re.findall(r'\{(\w*)\}', ' '.join(words)):
-        if name not in FIELDS:
-            raise ConfigError(f': there is no {{{name}}}, only {", ".join(f"{{{one}}}" for one in FIELDS)}', key)
-
-
-def _words_of(command: str, key: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError as error:
-        raise ConfigError(f': {str(error).lower()} in {command!r}: add it', key) from None
-
-
-def _check_teacher(node: Any, key: str) -> None:
-    children = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
-    for name, child in children:
-        place = f'{key}.{name}' if isinstance(node, Mapping) else f'{key}[{name}]'
-        if name == 'link' and not isinstance(child, str):
-            raise ConfigError(f'must be the name of a link, got {shown(child)}', place)
-        _check_teacher(child, place)
 
 
 def _named_in(written: Mapping[str, Any], own: str) -> Iterator[str]:
@@ -276,19 +210,12 @@ def _named_in(written: Mapping[str, Any], own: str) -> Iterator[str]:
         yield teacher
     yield from written.get('same_time') or ()
     yield from written.get('ensemble') or ()
-    for node in _nodes_of(teacher):
+    for node in nodes_of(teacher):
         if isinstance(node, Mapping) and isinstance(node.get('link'), str):
             yield node['link']
-    for node in _nodes_of([written.get('options'), teacher]):
+    for node in nodes_of([written.get('options'), teacher]):
         if isinstance(node, str):
             yield from (match[1] for match in REFERENCE.finditer(node) if match[0] != f'{{{own}.work_dir}}')
-
-
-def _nodes_of(node: Any) -> Iterator[Any]:
-    yield node
-    children = node.values() if isinstance(node, Mapping) else node if isinstance(node, (list, tuple)) else ()
-    for child in children:
-        yield from _nodes_of(child)
 
 
 def _in_order(links: Mapping[str, Link]) -> list[str]:

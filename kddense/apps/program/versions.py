@@ -169,7 +169,7 @@ def _teacher(written: Any) -> Any:
         return {key: _teacher(one) if isinstance(one, (dict, list, tuple)) else one for key, one in written.items()}
     name = written['link']
     others = {key: one for key, one in written.items() if key != 'link'}
-    return dict(config=f'{{{name}.config}}', checkpoint=f'{{{name}.checkpoint}}', **others)
+    return {'config': f'{{{name}.config}}', 'checkpoint': f'{{{name}.checkpoint}}', **others}
 
 
 def _digest(config: Config, needs: Mapping[str, str], same_time: Sequence[str]) -> str:

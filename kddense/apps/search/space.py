@@ -14,7 +14,7 @@ from kddense.apps.command_line import change_config
 from kddense.configs import find_config, is_distiller, read_config_file
 from kddense.errors import ConfigError, within
 from kddense.files import value_digest
-from kddense.options import faults
+from kddense.options import check_no_misspelling, faults
 from kddense.training.inputs import inputs_in
 from kddense.training.settings import continue_bit_for_bit, stretched
 
@@ -96,6 +96,9 @@ def read_search(file: str, options: Mapping[str, Any] | None = None) -> Search:
         ConfigError: If something does not fit; the message begins with the key.
     """
     written = Config(dict(read_config_file(find_config(file)))).to_dict()
+    check_no_misspelling(written, ('config', 'space', *KEYS))
+    if 'options' in written:
+        raise ConfigError(': give changes to every trial as --cfg-options, or write them into the config', 'options')
     if not isinstance(written.get('config'), str):
         raise ConfigError(f'must name a training config, got {written.get("config")!r}', 'config')
     space = written.get('space')
@@ -117,8 +120,12 @@ def read_search(file: str, options: Mapping[str, Any] | None = None) -> Search:
     if limit is not None:
         if len(limit) != 1 or next(iter(limit)) not in LIMITS:
             raise ConfigError(f'must name one of {", ".join(LIMITS)}, got {limit!r}', 'limit')
-        if not isinstance(next(iter(limit.values())), (int, float)) or next(iter(limit.values())) <= 0:
-            raise ConfigError(f'must be above 0, got {limit!r}', 'limit')
+        most = next(iter(limit.values()))
+        if isinstance(most, bool) or not isinstance(most, (int, float)) or not 0 < most < math.inf:
+            raise ConfigError(f'must be a number above 0, got {limit!r}', 'limit')
+    omega = given.get('omega')
+    if omega is not None and not -math.inf < omega <= 0:
+        raise ConfigError(f'must be at most 0, or students over the limit would be preferred, got {omega}', 'omega')
     return Search(config=written['config'], space=space, options=options or {}, **given)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import subprocess
 import sys
 import time
@@ -18,8 +20,9 @@ from kddense.configs import plain_model
 from kddense.files import write_whole
 from kddense.report.costs import measure_costs
 from kddense.report.examples import Example
-from kddense.training.checkpoints import find_checkpoint
+from kddense.training.checkpoints import NUMBERED, find_checkpoint
 from kddense.training.runs import metrics_of, read_run
+from kddense.training.settings import steps_of
 
 CONFIG = 'config/trial.py'
 RESULT = 'result.json'
@@ -56,9 +59,11 @@ def train(
     if (folder / RESULT).exists():
         return dict(json.loads((folder / RESULT).read_text()))
     write_whole(folder / CONFIG, config.pretty_text.encode())
+    length, _ = steps_of(config)
+    _forget_unvalidated(folder, length)
     resume = ['--resume'] if find_checkpoint(folder) else []
     command = [sys.executable, '-m', 'kddense', 'train', str(folder / CONFIG), '--work-dir', str(folder), *resume]
-    seen = 0
+    seen: set[int] = set()
     with (folder / 'output.log').open('ab') as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, pass_fds=[lock.fileno()])
     try:
@@ -66,21 +71,34 @@ def train(
         while not ended:
             ended = process.poll() is not None
             validations = read_run(folder, 'trial').validations
-            for one in validations[seen:]:
-                seen += 1
-                if told(seen, metrics_of(one)) and not ended:
+            for one in validations:
+                number = math.ceil(one['step'] / config.train_cfg.val_interval)
+                if number not in seen and told(number, metrics_of(one)) and not ended:
                     return None
+                seen.add(number)
             time.sleep(0 if ended else LOOK)
     finally:
         if process.poll() is None:
             process.terminate()
             process.wait()
-    if process.returncode != 0 or not validations:
+    if process.returncode != 0 or not validations or validations[-1]['step'] < length:
         lines = [line for line in (folder / 'output.log').read_text(errors='replace').splitlines() if line.strip()]
         raise RuntimeError(f'{lines[-1] if lines else "no output"}; see {folder / "output.log"}')
     metrics = metrics_of(validations[-1])
     write_whole(folder / RESULT, json.dumps(metrics).encode())
     return metrics
+
+
+def _forget_unvalidated(folder: Path, length: int) -> None:
+    """Let a training begin anew that was cut off in its last validation: resumed, it would end without one."""
+    checkpoint = find_checkpoint(folder)
+    match = checkpoint and re.fullmatch(NUMBERED, checkpoint.name)
+    if not match or int(match[1]) < length:
+        return
+    validations = read_run(folder, 'trial').validations
+    if not validations or validations[-1]['step'] < length:
+        for file in (*folder.glob('*.pth'), folder / 'last_checkpoint'):
+            file.unlink(missing_ok=True)
 
 
 def metric_in(metrics: dict[str, float], name: str | None) -> str:

@@ -122,6 +122,9 @@ def _of_folder(route: Mapping[str, Any]) -> list[Anchor] | Greedy:
         raise ValueError(f"route.how must be 'equal' or 'greedy', got {how!r}")
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f'route.anchors must be a whole number of at least 1, got {count!r}')
+    for key in ('every', 'delta', 'batches') if how == 'equal' else ():
+        if key in route:
+            raise ValueError(f"route.{key} is of greedy anchors alone: remove it, or set route.how='greedy'")
     every, delta, batches = route.get('every', 1 / count), route.get('delta', 0.8), route.get('batches', 4)
     if not isinstance(delta, (int, float)) or not 0 < delta <= 1:
         raise ValueError(f'route.delta must be above 0 and at most 1, got {delta!r}')

@@ -11,6 +11,7 @@ from mmengine.dist import all_reduce
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from kddense.objectives.shares import nothing_measured
 from kddense.random_state import fixed_random_state
 from kddense.teachers import Teacher
 from kddense.views import in_eval_mode
@@ -36,7 +37,12 @@ def divergences(
     for checkpoint in checkpoints:
         teacher.load(checkpoint)
         before = copy.deepcopy(model.objectives.state_dict())
-        with fixed_random_state(), in_eval_mode(model.student), model.student_view.as_in_training():
+        with (
+            fixed_random_state(),
+            in_eval_mode(model.student),
+            model.student_view.as_in_training(),
+            nothing_measured(model.objectives),
+        ):
             values = [_divergence(model, name, batch) for batch in data]
         model.objectives.load_state_dict(before)
         mean = torch.stack(values).mean().detach().double()

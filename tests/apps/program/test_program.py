@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from kddense.apps.program.links import part_of, read_programme
 from kddense.apps.program.run import run
-from kddense.apps.program.versions import versions_of
+from kddense.apps.program.versions import _teacher, versions_of
 
 CHAIN = dict(
     teacher=dict(config='teacher'),
@@ -436,6 +436,14 @@ BAD = [
     ),
     (dict(a=dict(config='student', command='{nodes} {arguments}')), 'links.a.command: there is no {nodes}, only '),
     (dict(a=dict(config='student', same_time=['a'])), 'links.a.same_time must name two links'),
+    (
+        dict(a=dict(config='student'), b=dict(config='student', steps=3, same_time=['a', 'a'])),
+        'links.b.same_time is how long to train too: remove one of steps and same_time',
+    ),
+    (
+        dict(a=dict(config='student'), b=dict(config='student', options={'load_from': '{a.checkpiont}'})),
+        'links.b: there is no {a.checkpiont}, only {a.checkpoint}, {a.config}, {a.work_dir}',
+    ),
     (dict(a=dict(config='student', student=dict(between=['x']))), 'links.a.student.between must be two configs'),
 ]
 
@@ -458,6 +466,7 @@ def test_a_bad_programme_is_one_sentence_and_writes_nothing(toy, links, sentence
         (dict(plain='plian'), "plain: there is no link 'plian'"),
         (dict(plain=3), 'plain must be the name of a link, got 3'),
         (dict(seeds=[0, 0]), 'seeds must be different ones, got [0, 0]'),
+        (dict(seed=3), "seed has no meaning: is 'seeds' meant? Else choose another name"),
         (dict(command='srun'), 'command must be a text with {arguments}'),
     ],
 )
@@ -471,3 +480,14 @@ def test_no_link_takes_the_name_of_another_with_its_seed(toy):
     links = {'a': dict(config='student'), 'a-1': dict(config='student', seed=7)}
     with pytest.raises(ValueError, match=re.escape("links['a-1']: this name is also that of a link with its seed")):
         read_programme(str(toy.write(links, seeds=[0, 1])))
+
+
+def test_a_link_teaches_by_another_of_its_checkpoints(toy):
+    links = dict(
+        a=dict(config='distilled'),
+        b=dict(config='distilled', teacher=dict(link='a', checkpoint='{a.work_dir}/iter_2.pth')),
+    )
+    programme = read_programme(str(toy.write(links)))
+    assert programme.links['b'].needs == ('a',)
+    found = _teacher(programme.links['b'].teacher)
+    assert found == dict(config='{a.config}', checkpoint='{a.work_dir}/iter_2.pth')

@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -481,6 +482,25 @@ def _die_at_a_validation(file, folder):
     worker(file, folder).work()
 
 
+@pytest.mark.parametrize('validations', [1, 2])
+def test_a_student_that_was_killed_in_its_last_validation_is_validated(validations, search, tmp_path, quick_processes):
+    """Its last checkpoint is there: resumed, it would have nothing left to train, and end without a validation."""
+    found = read_search(search(validations=validations, space=dict(rate=SPACE['rate'])))
+    config = config_of(found, dict(rate='0.02'))
+    told = []
+    with (tmp_path / 'lock').open('wb') as lock:
+        whole = trials.train(config, tmp_path / 'whole', lambda number, metrics: told.append(number), lock)
+        cut = tmp_path / 'cut'
+        shutil.copytree(tmp_path / 'whole', cut)
+        (cut / 'result.json').unlink()
+        for log in cut.glob('*/vis_data/scalars.json'):
+            lines = log.read_text().splitlines()
+            last = max(index for index, line in enumerate(lines) if 'iter' not in json.loads(line))
+            log.write_text(''.join(f'{line}\n' for index, line in enumerate(lines) if index != last))
+        assert trials.train(config, cut, lambda number, metrics: told.append(number), lock) == whole
+    assert told == [*range(1, validations + 1)] * 2
+
+
 def test_two_trainings_never_share_a_folder(search, quick, tmp_path, monkeypatch):
     """What a search that was killed left running still has the lock: its student is waited for, not trained again."""
     file = search(trials=2)
@@ -520,7 +540,11 @@ def test_a_worker_that_was_gone_before_it_chose_is_left(search, quick, tmp_path,
         (dict(config=3), 'config must name a training config, got 3'),
         (dict(trials=0), 'trials must be at least 1, got 0'),
         (dict(limit=dict(latencyy=3)), 'limit must name one of latency, multiply_adds, parameters'),
-        (dict(limit=dict(latency=0)), 'limit must be above 0'),
+        (dict(limit=dict(latency=0)), 'limit must be a number above 0'),
+        (dict(limit=dict(latency=True)), 'limit must be a number above 0'),
+        (dict(omega=0.07), 'omega must be at most 0'),
+        (dict(limits=dict(latency=1)), "limits has no meaning: is 'limit' meant"),
+        (dict(options={'model.teacher': None}), 'options: give changes to every trial as --cfg-options'),
         (dict(seed='x'), "seed must be a whole number, got 'x'"),
     ],
 )
