@@ -146,6 +146,7 @@ class Plan:
             if one.is_due(self.iteration) and one.on not in own:
                 total = sum_of(found, but=lambda key: key in objective.own_losses)
                 own[one.on] = gradients_by(total, task.features(one.on))
+                one.tell_if_unreached(name, total, own[one.on])
         logged = {}
         if objective.share is not None:
             if objective.share.on in own and objective.share.is_due(self.iteration):

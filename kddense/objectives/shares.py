@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from kddense.taps import tensors_of
@@ -23,7 +24,36 @@ PATIENCE = 3
 HALF = 2.0**10  # gradients of float16 features are taken of losses so much larger, which their ratio does not see
 
 
-class GradientShare(nn.Module):
+class Measuring(nn.Module):
+    """What measures an objective's gradient every so many iterations.
+
+    Args:
+        every: How many iterations lie between measurements.
+        on: The place in the student whose values are the shared features.
+    """
+
+    def __init__(self, every: int = EVERY, on: str = FEATURES) -> None:
+        super().__init__()
+        self.every = every
+        self.on = on
+        self.is_held = False
+        self._told = False
+
+    def tell_if_unreached(self, name: str, total: Tensor | None, own: Sequence[Tensor | None]) -> None:
+        """Log, once, that an objective's loss does not depend on the features, so that its gradient is never measured."""
+        depends = total is None or not total.requires_grad or any(one is not None for one in own)
+        if depends or not own or self._told:
+            return
+        self._told = True
+        print_log(
+            f"objectives.{name}.weight.on: the loss does not depend on '{self.on}', so its gradient there is never measured "
+            f'and the weight never set; name a place that comes before what it compares',
+            logger='current',
+            level=30,
+        )
+
+
+class GradientShare(Measuring):
     """Holds the norm of an objective's gradient at a share of the task's, both by the features that the two share.
 
     Every so many iterations both gradients are measured, of that iteration's losses, and what the objective's losses are
@@ -39,10 +69,7 @@ class GradientShare(nn.Module):
     ratio: Tensor
 
     def __init__(self, every: int = EVERY, on: str = FEATURES) -> None:
-        super().__init__()
-        self.every = every
-        self.on = on
-        self.is_held = False
+        super().__init__(every, on)
         self._is_known = False
         self.register_buffer('ratio', torch.zeros(()))  # norm of the task's gradient by that of the objective's
 
@@ -68,7 +95,7 @@ class GradientShare(nn.Module):
         self.ratio.copy_(torch.where(usable, ratio, self.ratio))
 
 
-class AgreementStop(nn.Module):
+class AgreementStop(Measuring):
     """Ends an objective when it no longer helps: its gradient no longer points where the task's does.
 
     Every so many iterations the cosine of the two gradients is measured, by the features that they share. Once it was below
@@ -85,12 +112,9 @@ class AgreementStop(nn.Module):
     times: Tensor
 
     def __init__(self, below: float, patience: int = PATIENCE, every: int = EVERY, on: str = FEATURES) -> None:
-        super().__init__()
+        super().__init__(every, on)
         self.below = below
         self.patience = patience
-        self.every = every
-        self.on = on
-        self.is_held = False
         self.register_buffer('times', torch.zeros((), dtype=torch.long))
         self._has_stopped: bool | None = None  # not known: to look waits for the GPU
 
@@ -181,7 +205,7 @@ def square_of(gradients: Sequence[Tensor | None]) -> Tensor:
 @contextmanager
 def nothing_measured(objectives: nn.Module) -> Iterator[None]:
     """Context manager: weights that set themselves stay as they are; one of which nothing is known yet is its share."""
-    found = [one for one in objectives.modules() if isinstance(one, (GradientShare, AgreementStop))]
+    found = [one for one in objectives.modules() if isinstance(one, Measuring)]
     unknown = [one for one in found if isinstance(one, GradientShare) and not one.ratio > 0]
     try:
         for one in found:

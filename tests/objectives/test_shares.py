@@ -49,6 +49,18 @@ def test_the_ratio_is_what_was_asked_for(weight, share, on):
     assert float(losses['distill.soft.weight']) > 0
 
 
+def test_a_loss_that_the_shared_features_do_not_reach_is_told_once(monkeypatch):
+    told = []
+    monkeypatch.setattr('kddense.objectives.shares.print_log', lambda text, **options: told.append(text))
+    early = dict(SOFT, tap='backbone.maxpool', loss=dict(type='kddense.PKDLoss'), weight='10%')
+    model = tiny.distiller(STUDENT, STUDENT, dict(early=early, soft=dict(SOFT, weight='10%')), 'mmseg')
+    for iteration in range(2):
+        plugins.at_iteration(iteration)
+        tiny.step(model, DATA)
+    (text,) = told
+    assert text.startswith("objectives.early.weight.on: the loss does not depend on 'backbone'")
+
+
 def test_other_features_and_detectors():
     tap = 'backbone.layer3'
     model = distiller(dict(value='30%', on=tap))
