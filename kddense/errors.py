@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import linecache
 import re
 import traceback
@@ -98,6 +99,13 @@ def told(error: Exception, where: str, config: Any = None) -> Exception:
     unknown = NO_SUCH_OPTION.search(str(error)) if isinstance(error, TypeError) else None
     if unknown and unknown[1] in part:
         return _placed(ConfigError(f" ({kind}) has no key '{unknown[1]}': remove or correct it", key))
+    file = part.get('ann_file')
+    if file and isinstance(error, json.JSONDecodeError):
+        fault = sentence_of(error) if error.doc.strip() else 'it is empty'
+        return _placed(ConfigError(f": '{file}' is no JSON: {fault}", f'{key}.ann_file'))
+    if file and 'need at least one array to concatenate' in str(error):  # as mmengine says of a data set without images
+        fault = f": no image of '{file}' is left: is it empty, or has it none of the classes in metainfo?"
+        return _placed(ConfigError(fault, f'{key}.ann_file'))
     return _of_kind(error, key, f' ({kind}) cannot be built: {sentence_of(error)}')
 
 

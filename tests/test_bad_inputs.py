@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 
 import kddense  # noqa: F401
 from kddense import registry
+from kddense.apps.command_line import in_one_sentence
 from kddense.errors import ConfigError, within
 from kddense.evaluation import DepthMetric, ImageIoUMetric  # noqa: F401 (they are registered by that)
 from kddense.options import NO_DEFAULT, UNIONS, options_of
@@ -328,3 +331,23 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path):
     )
     assert 'NaN or infinite weights (neck.fpn_convs.0.conv.bias)' in message
     assert sorted(Path(tmp_path).iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    'text, sentence',
+    [
+        ('', "train_dataloader.dataset.ann_file: 'boxes.json' is no JSON: it is empty"),
+        ('{"images": [', "train_dataloader.dataset.ann_file: 'boxes.json' is no JSON: Expecting value: line 1"),
+        (
+            '{"images": [], "annotations": [], "categories": []}',
+            "train_dataloader.dataset.ann_file: no image of 'boxes.json' is left: is it empty, or",
+        ),
+    ],
+)
+def test_annotations_without_images_are_told(text, sentence, tmp_path):
+    (tmp_path / 'boxes.json').write_text(text)
+    data = dict(type='CocoDataset', data_root=f'{tmp_path}/', ann_file='boxes.json', pipeline=[])
+    config = Config(dict(train_dataloader=dict(dataset=data)))
+    with pytest.raises(SystemExit) as ended, in_one_sentence(config), DefaultScope.overwrite_default_scope('mmdet'):
+        DATASETS.build(config.train_dataloader.dataset)
+    assert str(ended.value.code).startswith(f'error: {sentence}')
