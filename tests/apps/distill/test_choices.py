@@ -123,6 +123,12 @@ def test_where_nothing_is_recorded_no_gain_is_told():
         assert chosen.measured or chosen.why().startswith('never measured here')
 
 
+@pytest.mark.parametrize('choice', CHOICES, ids=lambda choice: choice.recipe)
+def test_what_is_measured_is_not_told_as_never_measured(choice):
+    """Also where the teacher was of another kind of backbone alone, as FGFI's."""
+    assert choice.is_measured == (not choice.why().startswith('never measured here'))
+
+
 def test_what_two_models_cannot_follow_is_not_chosen_and_may_be_named():
     assert choose(None, DETR, DETR).recipe == 'detrdistill'
     assert choose(None, DETR, DETR, lacking=['detrdistill']).recipe == 'kd_detr'
