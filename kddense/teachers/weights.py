@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -87,7 +88,10 @@ def take_weights(
     try:
         loaded = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # mmdet's one-stage detectors take a region proposal network for their own head
-        raise ValueError(f'{other}{len(weights)} weights, such as {next(iter(weights), "none")}, do not fit') from error
+        unfit = re.findall(r'size mismatch for (\S+):', str(error))
+        if not unfit:
+            raise
+        raise ValueError(other + _count('of another shape', unfit)) from error
     missing = [key for key in loaded.missing_keys if key not in reshaped and not _is_count(key)]
     faults = {'missing': missing, 'unexpected': list(loaded.unexpected_keys), 'of another shape': shapes}
     if any(faults.values()):

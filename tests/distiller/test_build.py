@@ -111,6 +111,7 @@ def test_a_two_stage_checkpoint_for_a_one_stage_teacher(checkpoints):
     path = str(checkpoints / 'good.pth')
     said = complaint(teacher=dict(tiny.teacher_of(tiny.single_stage('fcos', width=16)), checkpoint=path))
     assert said.startswith(f"teacher.checkpoint '{path}' is of another architecture than teacher.config (FCOS): ")
+    assert re.search(r'\d keys? of another shape \(bbox_head\.', said)
     assert len(said) < 400
 
 
