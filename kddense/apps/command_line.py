@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
@@ -23,9 +24,21 @@ from .needed import check_packages
 from .noise import QuietRunner, ignore_known_warnings
 
 
+class Parser(argparse.ArgumentParser):
+    """Argparse's own, which beside an option that there is not names the one that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with what is wrong, and with near options if it is one that nobody knows."""
+        unknown = [word.partition('=')[0] for word in message.split() if word.startswith('--')]
+        if not message.startswith('unrecognized arguments') or not unknown:
+            super().error(message)
+        near = difflib.get_close_matches(unknown[0], self._option_string_actions, n=1)
+        super().error(f'{message}; did you mean {near[0]}?' if near else message)
+
+
 def new_parser(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the description as it is written, which calls itself what it was called by."""
-    return argparse.ArgumentParser(
+    return Parser(
         prog=os.path.basename(sys.argv[0]),
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -15,6 +15,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from kddense.apps.command_line import count, new_parser
+from kddense.apps.noise import ignore_known_warnings
 from kddense.errors import ConfigError
 from kddense.report.report import write_report
 
@@ -26,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: The arguments; those of the process by default.
     """
     args = _parse_args(argv)
+    ignore_known_warnings()
     command = shlex.join(['kddense', 'report', *(sys.argv[1:] if argv is None else argv)])
     MMLogger.get_instance('report', log_level='ERROR')
     try:

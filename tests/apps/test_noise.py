@@ -8,6 +8,9 @@ import sys
 import warnings
 from pathlib import Path
 
+import pytest
+
+from kddense.apps import report
 from kddense.apps.noise import KNOWN_LOGS, KNOWN_WARNINGS, ignore_known_warnings, is_news
 
 TOOLS = Path(__file__).parents[2] / 'tools'
@@ -40,3 +43,20 @@ def test_what_is_known_is_left_out_and_all_else_is_shown():
         for text in (*KNOWN_WARNINGS, 'the learning rate is 0'):
             warnings.warn(f'{text} and so on', stacklevel=1)
     assert [str(one.message) for one in caught] == ['the learning rate is 0 and so on']
+
+
+def test_a_report_leaves_out_what_is_known_too(monkeypatch, tmp_path):
+    def warn(**_):
+        warnings.warn(f'{KNOWN_WARNINGS[-1]} and so on', stacklevel=1)
+        warnings.warn('the learning rate is 0', stacklevel=1)
+        raise OSError('that was all')
+
+    (tmp_path / 'epoch_1.pth').write_bytes(b'')
+    monkeypatch.setattr(report, 'write_report', warn)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        with pytest.raises(SystemExit, match='that was all'):
+            report.main(['--distilled', str(tmp_path)])
+    said = [str(one.message) for one in caught]
+    assert 'the learning rate is 0' in said
+    assert not any(text.startswith(KNOWN_WARNINGS) for text in said)
