@@ -56,6 +56,7 @@ class FrozenTeacher(ModelTeacher):
         **kwargs: Any,
     ) -> None:
         self._package = config.partition('::')[0] if isinstance(config, str) and '::' in config else None
+        self._file = config if isinstance(config, (str, Path)) else None
         self._config = read_config(config, name)
         self._key = name
         self._pretrained = checkpoint is None
@@ -80,6 +81,18 @@ class FrozenTeacher(ModelTeacher):
             if not isinstance(built, nn.Module):
                 raise ConfigError(f' must be a model, {model["type"]} gave a {type(built).__name__}')
         return built
+
+    def take_weights(self, model: nn.Module, checkpoint: str) -> tuple[str, ...] | None:
+        try:
+            return super().take_weights(model, checkpoint)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'{error}{self._how_to_train(Path(checkpoint).parent)}') from error
+
+    def _how_to_train(self, folder: Path) -> str:
+        """Return the command that fills the folder of the checkpoint, where a run would make it."""
+        if self._file is None or folder.is_dir():
+            return ''
+        return f'; to train it: kddense train {self._file} --work-dir {folder}'
 
     def model_text(self) -> str:
         config = self._config

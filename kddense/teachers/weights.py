@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from kddense.compat import load_checkpoint
 from kddense.configs import class_names
-from kddense.taps import TapError
+from kddense.taps import TapError, nearest
 
 # Where files keep weights, and what wrappers put before every key: DDP, torch.compile, mmrazor, other distillers.
 CONTAINERS = ('state_dict', 'model', 'state_dict_ema', 'model_ema', 'ema_state_dict')
@@ -48,6 +49,10 @@ def read_checkpoint(checkpoint: str, trust_checkpoint: bool = False, name: str =
     """
     try:
         return load_checkpoint(checkpoint, trust_checkpoint=trust_checkpoint)
+    except FileNotFoundError as error:
+        file = Path(checkpoint).expanduser()
+        beside = [path.name for path in file.parent.glob(f'*{file.suffix}')]
+        raise FileNotFoundError(f'{name}.checkpoint: {error}{nearest(file.name, beside)}') from error
     except (ValueError, OSError) as error:
         raise type(error)(f'{name}.checkpoint: {error}') from error
 

@@ -67,6 +67,7 @@ def checkpoints(tmp_path_factory):
     'file, expected',
     [
         ('absent.pth', r'^teacher.checkpoint: checkpoint .*absent.pth does not exist'),
+        ('god.pth', r"god.pth does not exist; the nearest names are 'good.pth'"),
         (
             'truncated.pth',
             r'^teacher.checkpoint: .*truncated.pth is not a readable checkpoint \(truncated download\?\)',

@@ -338,6 +338,19 @@ def test_a_config_of_a_package(tmp_path, scope):
     assert torch.equal(teacher.model.bbox_head.retina_cls.weight, weights['bbox_head.retina_cls.weight'])
 
 
+@pytest.mark.parametrize(
+    'folder, expected',
+    [('runs/teacher', '{checkpoint} does not exist; to train it: kddense train {config} --work-dir {folder}'), ('.', '')],
+)
+def test_a_teacher_that_nobody_trained_yet(tmp_path, folder, expected):
+    config, checkpoint = tmp_path / 'teacher.py', tmp_path / folder / 'epoch_12.pth'
+    Config(dict(model=tiny.faster_rcnn())).dump(config)
+    with pytest.raises(FileNotFoundError) as caught:
+        kddense.FrozenTeacher(config=str(config), checkpoint=str(checkpoint))
+    said = expected.format(config=config, checkpoint=checkpoint, folder=checkpoint.parent)
+    assert str(caught.value).endswith(said or f'{checkpoint} does not exist')
+
+
 def test_a_data_preprocessor_beside_the_model():
     config = dict(model=tiny.segmentor('pspnet_r50-d8'), default_scope='mmseg')
     preprocessor = config['model'].pop('data_preprocessor')
