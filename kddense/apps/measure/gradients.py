@@ -83,6 +83,8 @@ def ready_to_step(config: Config, student: str | None = None) -> Iterator[tuple[
         model = runner.model.train()
         loader = runner.build_dataloader(config.train_dataloader)
         begin(runner, loader)
+        if runner.optim_wrapper is not None:
+            runner.build_optim_wrapper(runner.optim_wrapper)  # which objectives with a discriminator ask for
         take_over(model, student)
         yield model, with_added_images(runner, endless(loader))
 

@@ -53,6 +53,12 @@ def test_the_ratio_grows_with_the_weight_and_the_cosine_does_not(shares):
     assert shares[1.0]['task'] == pytest.approx(shares[3.0]['task'], rel=1e-3)
 
 
+def test_a_discriminator_has_the_optimiser_that_its_config_asks_for(structured):
+    config = structured.distilled(dict(holistic=dict(type='kddense.HolisticObjective', discriminator=dict(channels=4))))
+
+    assert gradient_shares(config, batches=1)['holistic']['ratio'] > 0
+
+
 def test_a_plain_student_has_no_terms(structured):
     with pytest.raises(ValueError, match=r'model.objectives is missing'):
         gradient_shares(structured.plain())
