@@ -17,6 +17,7 @@ from kddense.apps.command_line import add_common_arguments, build_runner, in_one
 from kddense.errors import ConfigError
 from kddense.training import Interruption
 from kddense.training.checkpoints import find_checkpoint
+from kddense.training.last_validation import LastValidationHook
 from kddense.training.quantised import FloatRunHook
 from kddense.training.replaced import check_optimisers
 
@@ -49,6 +50,7 @@ def train(config: Config) -> None:
             runner = build_runner(config)
             runner.register_hook(interruption)
             runner.register_hook(FloatRunHook())
+            runner.register_hook(LastValidationHook())
             with in_one_sentence(config):
                 check_optimisers(config)
                 runner.train()

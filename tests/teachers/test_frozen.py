@@ -340,7 +340,10 @@ def test_a_config_of_a_package(tmp_path, scope):
 
 @pytest.mark.parametrize(
     'folder, expected',
-    [('runs/teacher', '{checkpoint} does not exist; to train it: kddense train {config} --work-dir {folder}'), ('.', '')],
+    [
+        ('runs/teacher', '{checkpoint} does not exist; to train it: kddense train {config} --work-dir {folder}'),
+        ('.', ''),
+    ],
 )
 def test_a_teacher_that_nobody_trained_yet(tmp_path, folder, expected):
     config, checkpoint = tmp_path / 'teacher.py', tmp_path / folder / 'epoch_12.pth'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ from kddense.configs import plain_model
 from kddense.files import write_whole
 from kddense.report.costs import measure_costs
 from kddense.report.examples import Example
-from kddense.training.checkpoints import NUMBERED, find_checkpoint
+from kddense.training.checkpoints import find_checkpoint
 from kddense.training.runs import metrics_of, read_run
 from kddense.training.settings import steps_of
 
@@ -60,7 +59,6 @@ def train(
         return dict(json.loads((folder / RESULT).read_text()))
     write_whole(folder / CONFIG, config.pretty_text.encode())
     length, _ = steps_of(config)
-    _forget_unvalidated(folder, length)
     resume = ['--resume'] if find_checkpoint(folder) else []
     command = [sys.executable, '-m', 'kddense', 'train', str(folder / CONFIG), '--work-dir', str(folder), *resume]
     seen: set[int] = set()
@@ -87,18 +85,6 @@ def train(
     metrics = metrics_of(validations[-1])
     write_whole(folder / RESULT, json.dumps(metrics).encode())
     return metrics
-
-
-def _forget_unvalidated(folder: Path, length: int) -> None:
-    """Let a training begin anew that was cut off in its last validation: resumed, it would end without one."""
-    checkpoint = find_checkpoint(folder)
-    match = checkpoint and re.fullmatch(NUMBERED, checkpoint.name)
-    if not match or int(match[1]) < length:
-        return
-    validations = read_run(folder, 'trial').validations
-    if not validations or validations[-1]['step'] < length:
-        for file in (*folder.glob('*.pth'), folder / 'last_checkpoint'):
-            file.unlink(missing_ok=True)
 
 
 def metric_in(metrics: dict[str, float], name: str | None) -> str:

@@ -484,7 +484,7 @@ def _die_at_a_validation(file, folder):
 
 @pytest.mark.parametrize('validations', [1, 2])
 def test_a_student_that_was_killed_in_its_last_validation_is_validated(validations, search, tmp_path, quick_processes):
-    """Its last checkpoint is there: resumed, it would have nothing left to train, and end without a validation."""
+    """Its last checkpoint is there: resumed, it has nothing left to train."""
     found = read_search(search(validations=validations, space=dict(rate=SPACE['rate'])))
     config = config_of(found, dict(rate='0.02'))
     told = []
