@@ -17,6 +17,7 @@ links = dict(
     chen=dict(config=chen, steps=epochs, teacher=kept('chen')),
     structured=dict(config=structured, steps=epochs, teacher=kept('structured')),
     soft=dict(config=chen, steps=epochs, teacher=kept('soft'), options={'model.objectives': 'hinton_dense'}),
+    review=dict(config=chen, steps=epochs, teacher=kept('review'), options={'model.objectives': 'reviewkd'}),
     longer=dict(config=small, same_time=['plain', 'chen']),
     twice=dict(config=small, steps=2 * epochs),
 )
