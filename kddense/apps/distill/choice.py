@@ -76,6 +76,7 @@ class Choice:
         note: What else speaks for it or against it.
         same_family: Whether the teacher must be of the student's family (one-stage detectors count as one family).
         of_strangers: What is recorded of it where the teacher has another kind of backbone.
+        with_unlabelled: What is recorded of it where each batch has images without labels beside.
     """
 
     recipe: str
@@ -84,11 +85,16 @@ class Choice:
     note: str = ''
     same_family: bool = True
     of_strangers: tuple[Measured, ...] = ()
+    with_unlabelled: tuple[Measured, ...] = ()
+
+    def is_measured(self, unlabelled: bool = False) -> bool:
+        """Tell whether there is a record of it, from a teacher of any backbone; or one with images without labels."""
+        return bool(self.measured or self.of_strangers or (unlabelled and self.with_unlabelled))
 
     @property
-    def is_measured(self) -> bool:
-        """Whether there is a record of it, from a teacher of any backbone."""
-        return bool(self.measured or self.of_strangers)
+    def gain_with_unlabelled(self) -> float:
+        """The greatest mean that was seen to help with images without labels beside; 0 if none was."""
+        return max((one.row['paired_mean'] for one in self.with_unlabelled if one.verdict == 'helps'), default=0.0)
 
     @property
     def harms_by_strangers(self) -> bool:
@@ -102,8 +108,9 @@ class Choice:
         alike = student == teacher or (student in DENSE and teacher in DENSE)
         return student in self.students and alike and (self.recipe not in OF_GFL or teacher == GFL)
 
-    def why(self) -> str:
-        """Return what was measured of it, in a sentence."""
+    def why(self, unlabelled: bool = False) -> str:
+        """Return what was measured of it, in a sentence; first with images without labels beside, if there are some."""
+        beside = [f'with images without labels, {one}' for one in self.with_unlabelled if unlabelled]
         strangers = [f'from another kind of backbone, {one}' for one in self.of_strangers]
-        told = '; '.join([*map(str, self.measured), *strangers]) or 'never measured here'
+        told = '; '.join([*beside, *map(str, self.measured), *strangers]) or 'never measured here'
         return f'{told} ({self.note})' if self.note else told

@@ -8,21 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .choice import DENSE, DEPTH, DETR, GFL, MASK_QUERIES, ONE_STAGE, SEGMENTOR, TWO_STAGE, Choice, Measured
-
-_FCOS, _CAMVID, _NYU = 'skd/measured_bccd.json', 'measured_camvid.json', 'skd/measured_nyuv2.json'
-
-
-def _camvid(method: str, file: str = '', record: str = _CAMVID) -> tuple[Measured, ...]:
-    return (Measured('semantic FPN', f'{method}/{record}', f'{file or method}_lite2_r18-w16_fpn_camvid.py'),)
-
-
-def _faster_rcnn(method: str) -> Measured:
-    return Measured('Faster R-CNN', f'{method}/measured_bccd.json', f'{method}_lite2_r18-w16_faster-rcnn_fpn_bccd.py')
-
-
-def _bccd(method: str, config: str = '') -> tuple[Measured, ...]:
-    return (Measured('FCOS', f'{method}/measured_bccd.json', config or f'{method}_lite2_r18-w16_fcos_fpn_bccd.py'),)
-
+from .rows import FCOS, NYU, bccd, bccd_tenth, camvid, camvid_tenth, faster_rcnn
 
 ANY = ('at', 'nst', 'ofd', 'fsp', 'ab', 'rkd', 'darkrank', 'cosine', 'foundation', 'foundation_levels')
 
@@ -36,55 +22,66 @@ CHOICES = (
         of_strangers=(Measured('Faster R-CNN', 'chen2017/measured_bccd_lite2.json', 'chen_lite2_r18-w16_fpn_bccd.py'),),
     ),
     # FGFI gained more from a stranger, but a short training would end before its term begins.
-    Choice('dist', (TWO_STAGE,), (_faster_rcnn('dist'),), 'compares classes alone'),
+    Choice('dist', (TWO_STAGE,), (faster_rcnn('dist'),), 'compares classes alone'),
     Choice(
         'fgfi',
         (TWO_STAGE,),
         note='compares pyramids alone, near objects; begins at iteration 400',
-        of_strangers=(_faster_rcnn('fgfi'),),
+        of_strangers=(faster_rcnn('fgfi'),),
     ),
     Choice(
         'pkd_one_stage',
         DENSE,
         (
             Measured('RetinaNet', 'pkd/measured_bccd.json', 'pkd_r18_r18-w16_retinanet_fpn_bccd.py'),
-            Measured('FCOS', _FCOS, 'pkd/pkd_r18_r18-w16_fcos_fpn_bccd.py'),
+            Measured('FCOS', FCOS, 'pkd/pkd_r18_r18-w16_fcos_fpn_bccd.py'),
         ),
         'compares pyramids alone, so that the teacher may have another dense head',
     ),
-    Choice('cankd', (SEGMENTOR,), _camvid('cankd'), 'compares maps of features, of any backbone'),
-    Choice('ofd', (SEGMENTOR,), _camvid('ofd'), 'compares stages of convolutional backbones'),
-    Choice('pkd', (SEGMENTOR,), _camvid('pkd'), 'compares pyramids alone: for segmentors that have one'),
+    Choice('cankd', (SEGMENTOR,), camvid('cankd'), 'compares maps of features, of any backbone'),
+    Choice('ofd', (SEGMENTOR,), camvid('ofd'), 'compares stages of convolutional backbones'),
+    Choice('pkd', (SEGMENTOR,), camvid('pkd'), 'compares pyramids alone: for segmentors that have one'),
     Choice(
         'skd',
         (SEGMENTOR,),
         (Measured('semantic FPN', 'skd/measured_camvid_again.json', 'skd_lite2_r18-w16_fpn_camvid.py'),),
         'with a discriminator, which has an optimiser of its own',
+        with_unlabelled=camvid_tenth('skd'),
     ),
-    Choice('cwd', (SEGMENTOR,), _camvid('cwd')),
-    Choice('dist', (SEGMENTOR,), _camvid('dist')),
-    Choice('hinton', (SEGMENTOR,), _camvid('hinton'), 'soft classes of each pixel'),
-    Choice('logit_std', (SEGMENTOR,), _camvid('logit_std', 'logit-std'), 'soft classes of each pixel'),
+    Choice('cwd', (SEGMENTOR,), camvid('cwd'), with_unlabelled=camvid_tenth('cwd')),
+    Choice('dist', (SEGMENTOR,), camvid('dist')),
+    Choice(
+        'hinton',
+        (SEGMENTOR,),
+        camvid('hinton'),
+        'soft classes of each pixel',
+        with_unlabelled=camvid_tenth('hinton'),
+    ),
+    Choice('logit_std', (SEGMENTOR,), camvid('logit_std', 'logit-std'), 'soft classes of each pixel'),
     Choice(
         'ail_depth',
         (DEPTH,),
-        (Measured('ResNet-18', _NYU, 'ail/ail_r18_r18-w8_depth_nyuv2.py'),),
+        (Measured('ResNet-18', NYU, 'ail/ail_r18_r18-w8_depth_nyuv2.py'),),
         'nothing was shown to help depth estimators yet',
     ),
     Choice('pkd', (TWO_STAGE,), note='compares pyramids alone'),
     Choice(
         'chen2017_dense',
         DENSE,
-        (Measured('FCOS', _FCOS, 'chen2017/chen_r18_r18-w16_fcos_fpn_bccd.py'),),
+        (Measured('FCOS', FCOS, 'chen2017/chen_r18_r18-w16_fcos_fpn_bccd.py'),),
         of_strangers=(
             Measured('FCOS', 'skd/measured_bccd_lite2.json', 'chen2017/chen_lite2_r18-w16_fcos_fpn_bccd.py'),
         ),
+        with_unlabelled=bccd_tenth('chen2017', 'chen'),
     ),
-    Choice('reviewkd', DENSE, _bccd('reviewkd')),
-    Choice('ail_boxes', DENSE, (Measured('FCOS', _FCOS, 'ail/ail_r18_r18-w16_fcos_fpn_bccd.py'),)),
+    Choice('reviewkd', DENSE, bccd('reviewkd'), with_unlabelled=bccd_tenth('reviewkd')),
+    Choice('ail_boxes', DENSE, (Measured('FCOS', FCOS, 'ail/ail_r18_r18-w16_fcos_fpn_bccd.py'),)),
     Choice('ail_boxes', (TWO_STAGE,)),
     Choice(
-        'hinton_dense', DENSE, (Measured('GFL', 'ld/measured_bccd.json', 'hinton/hinton_r18_r18-w16_gfl_fpn_bccd.py'),)
+        'hinton_dense',
+        DENSE,
+        (Measured('GFL', 'ld/measured_bccd.json', 'hinton/hinton_r18_r18-w16_gfl_fpn_bccd.py'),),
+        with_unlabelled=bccd_tenth('hinton'),
     ),
     Choice(
         'ld',
@@ -92,18 +89,19 @@ CHOICES = (
         (Measured('GFL', 'ld/measured_bccd.json', 'ld_r18_r18-w16_gfl_fpn_bccd.py'),),
         'the teacher is a GFL too',
     ),
-    Choice('dkd', DENSE, _bccd('dkd')),
+    Choice('dkd', DENSE, bccd('dkd')),
     Choice(
         'skd_detection',
         DENSE,
         (Measured('FCOS', 'skd/measured_bccd_lite2.json', 'skd_lite2_r18-w16_fcos_fpn_bccd.py'),),
+        with_unlabelled=bccd_tenth('skd'),
     ),
-    Choice('crd', DENSE, _bccd('crd')),
-    Choice('fbkd', DENSE, _bccd('fbkd')),
+    Choice('crd', DENSE, bccd('crd')),
+    Choice('fbkd', DENSE, bccd('fbkd')),
     Choice(
         'skd_depth',
         (DEPTH,),
-        (Measured('ResNet-18', _NYU, 'skd_r18_r18-w8_depth_nyuv2.py'),),
+        (Measured('ResNet-18', NYU, 'skd_r18_r18-w8_depth_nyuv2.py'),),
         'with a discriminator, which has an optimiser of its own',
     ),
     Choice('dist', DENSE),
@@ -111,7 +109,7 @@ CHOICES = (
     Choice(
         'at_gradient',
         (SEGMENTOR,),
-        _camvid('at', 'at-gradient', 'measured_camvid_gradient.json'),
+        camvid('at', 'at-gradient', 'measured_camvid_gradient.json'),
         'differentiates twice: twice the time of a step',
     ),
     Choice('at_gradient', (*DENSE, DEPTH), note='differentiates twice: twice the time of a step'),
@@ -120,24 +118,22 @@ CHOICES = (
     *(Choice(recipe, (TWO_STAGE, SEGMENTOR, DEPTH)) for recipe in ('crd', 'fbkd', 'reviewkd')),
     Choice('fgd', (TWO_STAGE,)),
     Choice('fgd_one_stage', DENSE, note='compares pyramids alone; RetinaNet, ATSS, GFL'),
-    Choice('fgd_anchor_free', (ONE_STAGE,), _bccd('fgd'), 'compares pyramids alone; FCOS and its kin'),
+    Choice('fgd_anchor_free', (ONE_STAGE,), bccd('fgd'), 'compares pyramids alone; FCOS and its kin'),
     Choice('crosskd', (ONE_STAGE,), note='RetinaNet and ATSS; the teacher has the same head'),
-    Choice('crosskd_fcos', (ONE_STAGE,), _bccd('crosskd'), 'FCOS alone; the teacher has the same head'),
+    Choice('crosskd_fcos', (ONE_STAGE,), bccd('crosskd'), 'FCOS alone; the teacher has the same head'),
     Choice('crosskd_gfl', (GFL,), note='the teacher is a GFL too'),
     Choice('mgd', (TWO_STAGE,)),
-    Choice('mgd_one_stage', DENSE, _bccd('mgd'), 'compares pyramids alone'),
-    Choice('mgd_segmentation', (SEGMENTOR,), note='with CWD of the logits'),
+    Choice('mgd_one_stage', DENSE, bccd('mgd'), 'compares pyramids alone'),
+    Choice('mgd_segmentation', (SEGMENTOR,), note='with CWD of the logits', with_unlabelled=camvid_tenth('mgd')),
     Choice('defeat', (TWO_STAGE,)),
-    Choice('defeat_one_stage', DENSE, _bccd('defeat'), 'compares pyramids alone'),
+    Choice('defeat_one_stage', DENSE, bccd('defeat'), 'compares pyramids alone'),
     Choice('fgfi', DENSE, note='compares pyramids alone, of detectors with anchors'),
-    Choice('cosine', DENSE, _bccd('cosine'), 'compares the last stages of backbones'),
-    Choice('gid', DENSE, _bccd('gid'), 'the teacher has the same head'),
-    *(Choice(recipe, (SEGMENTOR,), _camvid(recipe)) for recipe in ('cirkd', 'ab', 'nst', 'at', 'ifvd', 'fsp')),
+    Choice('cosine', DENSE, bccd('cosine'), 'compares the last stages of backbones'),
+    Choice('gid', DENSE, bccd('gid'), 'the teacher has the same head', with_unlabelled=bccd_tenth('gid')),
+    Choice('cirkd', (SEGMENTOR,), camvid('cirkd'), with_unlabelled=camvid_tenth('cirkd')),
+    *(Choice(recipe, (SEGMENTOR,), camvid(recipe)) for recipe in ('ab', 'nst', 'at', 'ifvd', 'fsp')),
     Choice('cirkd', (TWO_STAGE, *DENSE, DEPTH)),
-    *(
-        Choice(recipe, (TWO_STAGE, SEGMENTOR), (_faster_rcnn(recipe), *_camvid(recipe)))
-        for recipe in ('rkd', 'darkrank')
-    ),
+    *(Choice(recipe, (TWO_STAGE, SEGMENTOR), (faster_rcnn(recipe), *camvid(recipe))) for recipe in ('rkd', 'darkrank')),
     Choice(
         'depth_any',
         (DEPTH,),
@@ -213,7 +209,11 @@ CHOICES = (
 
 
 def fitting(
-    student: str | None, teacher: str | None, strangers: bool = False, lacking: Collection[str] = ()
+    student: str | None,
+    teacher: str | None,
+    strangers: bool = False,
+    lacking: Collection[str] = (),
+    unlabelled: bool = False,
 ) -> list[Choice]:
     """Return what fits a student and a teacher, the best first; a recipe once.
 
@@ -223,12 +223,18 @@ def fitting(
         strangers: Whether their backbones are of different kinds. What harms such students then stands behind the others
             of the family.
         lacking: Recipes for their family that these two cannot follow.
+        unlabelled: Whether images without labels stand beside. What was seen to help with them comes first, by its gain.
     """
     fit: dict[str, Choice] = {}
     for choice in CHOICES:
         if choice.fits(student, teacher) and choice.recipe not in lacking:
             fit.setdefault(choice.recipe, choice)
-    return sorted(fit.values(), key=lambda one: (not one.same_family, strangers and one.harms_by_strangers))
+
+    def order(choice: Choice) -> tuple[bool, float, bool]:
+        gain = choice.gain_with_unlabelled if unlabelled else 0.0
+        return not choice.same_family, -gain, strangers and choice.harms_by_strangers
+
+    return sorted(fit.values(), key=order)
 
 
 def choose(
@@ -237,6 +243,7 @@ def choose(
     teacher: str | None,
     strangers: bool = False,
     lacking: Collection[str] = (),
+    unlabelled: bool = False,
 ) -> Choice:
     """Return the recipe that a student is taught by.
 
@@ -247,11 +254,12 @@ def choose(
         teacher: The teacher's.
         strangers: Whether their backbones are of different kinds.
         lacking: Recipes for their family that these two cannot follow.
+        unlabelled: Whether images without labels stand beside.
 
     Raises:
         ValueError: If it does not fit, or nothing does.
     """
-    fit = fitting(student, teacher, strangers, lacking if recipe is None else ())
+    fit = fitting(student, teacher, strangers, lacking if recipe is None else (), unlabelled)
     if recipe is None:
         if fit[0].same_family:
             return fit[0]

@@ -39,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         recipe=args.recipe,
         work_dir=args.work_dir,
         student_checkpoint=args.student_checkpoint,
+        unlabelled=args.unlabelled,
         compare=args.compare,
         test_teacher=not args.no_teacher_test,
         seed=args.seed,
@@ -76,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
         '--recipe', help='a name from configs/_base_/recipes, or a path; what fits the models by default'
     )
     parser.add_argument('--work-dir', type=Path, help='where everything goes; work_dirs/distill_<student> by default')
+    parser.add_argument(
+        '--unlabelled',
+        nargs='+',
+        default=[],
+        metavar='IMAGES',
+        help='images without labels that the teacher speaks of too: folders, patterns, lists, videos, COCO files',
+    )
     parser.add_argument('--compare', action='store_true', help='train the plain student too, with the same seed')
     parser.add_argument('--dry-run', action='store_true', help='stop when the configs are written')
     parser.add_argument('--student-checkpoint', help='weights of a plain student that the teacher must be better than')

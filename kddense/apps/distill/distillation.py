@@ -7,16 +7,14 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.utils import get_installed_path
 
-from kddense.configs import EXTRAS
 from kddense.registry import MODELS
 from kddense.report.contents import Report
 from kddense.report.evaluation import load_model, plain_config, scope_of
@@ -28,6 +26,7 @@ from .folder import Folder, digest
 from .models import Looked, are_strangers, look_at_student, look_at_teacher, swapped
 from .pairs import Fit, fit, obstacles, stand_beside
 from .quality import chance, fault_of, headline, tested
+from .unlabelled import count_images
 from .writing import DISTILLED, PLAIN, Style, distilled_text, plain_text, split_options
 
 TITLES = {'plain': 'the plain student', 'distilled': 'the distilled student'}
@@ -48,6 +47,7 @@ class Distillation:
         recipe: A name from ``configs/_base_/recipes``, or the path of a recipe; by default what fits the models' family.
         work_dir: Where everything goes; ``work_dirs/distill_<student>`` by default.
         student_checkpoint: Weights of a plain student that the teacher must be better than.
+        unlabelled: Images without labels, as many in each batch as with labels; see :class:`kddense.UnlabelledImages`.
         compare: Whether the plain student is trained too, with the same seed and schedule.
         test_teacher: Whether the teacher is tested before it teaches.
         seed: Of the random numbers; the student's own by default, or 0.
@@ -64,6 +64,7 @@ class Distillation:
     recipe: str | None = None
     work_dir: Path | None = None
     student_checkpoint: str | None = None
+    unlabelled: Sequence[str] = ()
     compare: bool = False
     test_teacher: bool = True
     seed: int | None = None
@@ -77,6 +78,7 @@ class Distillation:
         self.student, self.teacher, self.checkpoint = map(_absolute, (self.student, self.teacher, self.checkpoint))
         if self.recipe and self.recipe.endswith('.py'):
             self.recipe = _absolute(self.recipe)
+        self.unlabelled = [_absolute(images) for images in self.unlabelled]
         self.folder = Folder(
             self.work_dir or Path('work_dirs') / f'distill_{Path(self.student.rpartition("::")[2]).stem}'
         )
@@ -99,8 +101,12 @@ class Distillation:
         warning = swapped(student, teacher)
         if warning:
             self.say(f'warning: {warning}')
+        if self.unlabelled:
+            images = count_images(self.unlabelled, student.family)
+            self.say(f'images without labels: {images}, in each batch as many as with labels')
         lacking = obstacles(student, teacher)
-        choice = choose(self.recipe, student.family, teacher.family, are_strangers(student, teacher), lacking)
+        strangers = are_strangers(student, teacher)
+        choice = choose(self.recipe, student.family, teacher.family, strangers, lacking, bool(self.unlabelled))
         found = fit(choice.recipe, student, teacher)
         if self.recipe is None:
             stand_beside(found, student, lacking)
@@ -116,7 +122,7 @@ class Distillation:
         known = self._test(student, teacher)
         self.folder.begin(settings, files, known)
         self.say(f'written: {self.folder.path / DISTILLED}')
-        for line in self._by_hand(student.config.get('default_scope')):
+        for line in self.folder.by_hand(student.config.get('default_scope')):
             self.say(line)
         return choice
 
@@ -150,16 +156,17 @@ class Distillation:
         return self.folder.path / 'report.html'
 
     def _tell(self, choice: Choice, found: Fit, student: Looked, teacher: Looked, lacking: Collection[str]) -> None:
-        self.say(f'recipe: {choice.recipe}; {choice.why()}')
-        fits = fitting(student.family, teacher.family, are_strangers(student, teacher), lacking)
+        beside = bool(self.unlabelled)
+        self.say(f'recipe: {choice.recipe}; {choice.why(beside)}')
+        fits = fitting(student.family, teacher.family, are_strangers(student, teacher), lacking, beside)
         for one in (one for one in fits if one.recipe in found.beside):
-            self.say(f'  beside it {one.recipe}; {one.why()}')
+            self.say(f'  beside it {one.recipe}; {one.why(beside)}')
         for name, reason in found.left_out.items():
             self.say(f'  without {name}: {reason}')
         others = [one for one in fits if one.recipe not in (choice.recipe, *found.beside)]
-        for one in filter(lambda one: one.is_measured, others):
-            self.say(f'  or --recipe {one.recipe}; {one.why()}')
-        self.say(f'  or, never measured here: {", ".join(one.recipe for one in others if not one.is_measured)}')
+        for one in filter(lambda one: one.is_measured(beside), others):
+            self.say(f'  or --recipe {one.recipe}; {one.why(beside)}')
+        self.say(f'  or, never measured here: {", ".join(one.recipe for one in others if not one.is_measured(beside))}')
 
     def _files(self, student: Looked, choice: Choice, found: Fit, folder: Path) -> dict[str, str]:
         """Return the texts of the configs that will lie in ``folder``, by name."""
@@ -171,12 +178,16 @@ class Distillation:
         if self.trust_checkpoint:
             teacher['trust_checkpoint'] = True
         style = Style.of(self.student)
+        distilled = distilled_text(
+            style, student.config, choice.recipe, teacher, of_distiller, found.changes, self.unlabelled
+        )
         return {
             PLAIN: plain_text(self.student, student.config, of_student, seed or 0, folder),
-            DISTILLED: distilled_text(style, student.config, choice.recipe, teacher, of_distiller, found.changes),
+            DISTILLED: distilled,
         }
 
     def _settings(self, student: Looked, choice: Choice) -> dict[str, Any]:
+        images = {'set of images without labels': self.unlabelled} if self.unlabelled else {}
         return {
             'student': self.student,
             'teacher': self.teacher,
@@ -185,6 +196,7 @@ class Distillation:
             'seed': self.seed,
             'set of options': digest(dict(self.options)),
             "contents of the student's config": digest(student.config.to_dict()),
+            **images,
         }
 
     def _check_build(self, scratch: Path, files: Mapping[str, str], student: Looked) -> None:
@@ -268,15 +280,6 @@ class Distillation:
                 'checkpoint'
             )
         self.folder.note(name)
-
-    def _by_hand(self, package: str | None) -> Iterator[str]:
-        """Yield how to train it without this command."""
-        train = f'{self.folder.path / DISTILLED} --work-dir {self.folder.path / "distilled"}'
-        if package in EXTRAS:
-            script = Path(get_installed_path(package)) / '.mim' / 'tools' / 'train.py'
-            yield f"  by hand, with {package}'s own script: python {script} {train}"
-        parallel = 'python -m torch.distributed.run --nproc_per_node=8 -m kddense train'
-        yield f'  by hand, on 8 GPUs: {parallel} {train} --launcher pytorch'
 
     def _command_of_report(self) -> str:
         command = ['kddense', 'report', '--distilled', self.folder.path / 'distilled', '--out', self.page]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmengine.utils import get_installed_path
+
 from kddense.apps.demo.training import read_state, write_state
+from kddense.configs import EXTRAS
 from kddense.files import value_digest
+
+from .writing import DISTILLED
 
 STATE = 'distill.json'
 
@@ -75,6 +80,15 @@ class Folder:
     def is_done(self, training: str) -> bool:
         """Tell whether a training came to its end in an earlier call."""
         return training in self.state.get('done', ())
+
+    def by_hand(self, package: str | None) -> Iterator[str]:
+        """Yield how to train it without this command."""
+        train = f'{self.path / DISTILLED} --work-dir {self.path / "distilled"}'
+        if package in EXTRAS:
+            script = Path(get_installed_path(package)) / '.mim' / 'tools' / 'train.py'
+            yield f"  by hand, with {package}'s own script: python {script} {train}"
+        parallel = 'python -m torch.distributed.run --nproc_per_node=8 -m kddense train'
+        yield f'  by hand, on 8 GPUs: {parallel} {train} --launcher pytorch'
 
 
 def digest(value: Any) -> str:

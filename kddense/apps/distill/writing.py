@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keyword
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,7 @@ def distilled_text(
     teacher: Mapping[str, Any],
     options: Mapping[str, Any],
     changes: Mapping[str, Any],
+    unlabelled: Sequence[str] = (),
 ) -> str:
     """Return the config that distils, which lies beside ``plain.py``.
 
@@ -96,6 +97,7 @@ def distilled_text(
         teacher: The arguments of the teacher.
         options: Changes to the distiller, by key.
         changes: To the recipe's objectives, by their names, that the two models need; others are added.
+        unlabelled: Where images without labels lie, as many of which stand in each batch.
     """
     distiller = Config(dict(model=dict(teacher=dict(teacher), objectives=dict(changes))))
     distiller.merge_from_dict(dict(options))
@@ -107,10 +109,13 @@ def distilled_text(
     lines = write(config, recipe, settings, arguments)
     if settings.get('joint_optim_wrapper'):
         lines.append(style.change('optim_wrapper', _joint(config, settings, style), config))
-    hooks = dict(random_state=dict(type='kddense.RandomStateHook'))
+    hooks: dict[str, Any] = dict(random_state=dict(type='kddense.RandomStateHook'))
     for name in ('rest', 'quantise'):
         if settings.get(name):
             hooks[name] = settings[name].to_dict()
+    if unlabelled:
+        images = dict(type='kddense.UnlabelledImages', images=list(unlabelled))
+        hooks['unlabelled'] = dict(type='kddense.UnlabelledImagesHook', ratio=1, dataset=images)
     lines.append(style.change('default_hooks', hooks, config))
     return '\n'.join([f'"""The same training with a teacher, by the recipe {recipe}."""', '', *lines, ''])
 

@@ -24,7 +24,9 @@ from kddense.report.metrics import LOWER_IS_BETTER
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / 'docs' / 'which-method.md').read_text()
-MEASURED = [(choice, one) for choice in CHOICES for one in (*choice.measured, *choice.of_strangers)]
+MEASURED = [
+    (choice, one) for choice in CHOICES for one in (*choice.measured, *choice.of_strangers, *choice.with_unlabelled)
+]
 
 
 @pytest.mark.parametrize(
@@ -54,15 +56,15 @@ def test_what_was_measured_was_made_by_the_recipe(choice, measured):
 def _lineage(config):
     """Return the texts of a config and of those in its folder that it inherits from."""
     text = config.read_text()
-    inherited = re.search(r"_base_ = '\./(.*?)'", text)
-    return [text, *(_lineage(config.parent / inherited[1]) if inherited else [])]
+    inherited = re.findall(r"'\./(.*?\.py)'", text)
+    return [text, *(one for name in inherited for one in _lineage(config.parent / name))]
 
 
 @pytest.mark.parametrize('choice', CHOICES, ids=lambda one: one.recipe)
 def test_the_page_says_what_the_table_says(choice):
     lines = [line for line in PAGE.splitlines() if line.startswith('|') and f'`{choice.recipe}`' in line]
     assert lines, choice.recipe
-    for measured in (*choice.measured, *choice.of_strangers):
+    for measured in (*choice.measured, *choice.of_strangers, *choice.with_unlabelled):
         assert any(measured.gain in line and measured.verdict in line for line in lines), measured
 
 
@@ -117,6 +119,18 @@ def test_a_stranger_teaches_a_two_stage_detector_by_its_classes():
     assert choose(None, TWO_STAGE, TWO_STAGE, strangers=True).recipe == 'dist'
 
 
+@pytest.mark.parametrize('family', FAMILIES)
+def test_with_images_without_labels_what_gained_most_with_them_is_chosen(family):
+    chosen = choose(None, family, family, unlabelled=True)
+    helpful = {one.recipe: one.gain_with_unlabelled for one in fitting(family, family) if one.gain_with_unlabelled}
+    if not helpful:
+        assert chosen == choose(None, family, family)
+        return
+    assert chosen.gain_with_unlabelled == max(helpful.values())
+    assert chosen.why(unlabelled=True).startswith('with images without labels, ')
+    assert 'without labels' not in chosen.why()
+
+
 def test_where_nothing_is_recorded_no_gain_is_told():
     for family in (DETR, MASK_QUERIES):
         chosen = choose(None, family, family)
@@ -126,7 +140,8 @@ def test_where_nothing_is_recorded_no_gain_is_told():
 @pytest.mark.parametrize('choice', CHOICES, ids=lambda choice: choice.recipe)
 def test_what_is_measured_is_not_told_as_never_measured(choice):
     """Also where the teacher was of another kind of backbone alone, as FGFI's."""
-    assert choice.is_measured == (not choice.why().startswith('never measured here'))
+    for beside in (False, True):
+        assert choice.is_measured(beside) == (not choice.why(beside).startswith('never measured here'))
 
 
 def test_what_two_models_cannot_follow_is_not_chosen_and_may_be_named():

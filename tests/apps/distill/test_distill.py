@@ -13,6 +13,8 @@ from kddense.apps.distill import distillation as distillation_module
 from kddense.configs import read_recipe
 from kddense.report.metrics import Metric
 
+from ...helpers.toy_task import losses_of
+
 EXPECTED = {
     'detector': ('two-stage detector', 'chen2017'),
     'one_stage': ('one-stage detector', 'pkd_one_stage'),
@@ -43,6 +45,41 @@ def test_it_writes_a_config_for_each_family(name, request, distillation):
     assert distilled.model.objectives.keys() == read_recipe(recipe).objectives.keys() | beside
     assert any(line.startswith('  beside it masks; Mask R-CNN: +') for line in made.said) == bool(beside)
     assert not task.build(plain.model).state_dict().keys() ^ task.build(distilled.model).state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    'name, recipe', [('one_stage', 'reviewkd'), ('structured', 'skd'), ('detector', 'chen2017'), ('depth', 'ail_depth')]
+)
+def test_images_without_labels_stand_in_each_batch(name, recipe, request, distillation, toy_data, tmp_path):
+    task = request.getfixturevalue(name)
+    images = [str(toy_data / 'images'), str(toy_data / 'images' / '1.png')]
+    options = {'train_cfg.max_epochs' if task.package == 'mmdet' else 'train_cfg.max_iters': 1}
+    made = distillation(task, test_teacher=False, unlabelled=images, options=options)
+
+    assert made.prepare().recipe == recipe
+    assert 'images without labels: 9, in each batch as many as with labels' in made.said
+    plain, distilled = (Config.fromfile(made.folder.path / file) for file in ('plain.py', 'distilled.py'))
+    added = dict(type='kddense.UnlabelledImages', images=images)
+    assert distilled.default_hooks.unlabelled == dict(type='kddense.UnlabelledImagesHook', ratio=1, dataset=added)
+    assert 'unlabelled' not in plain.default_hooks
+    losses = losses_of(task.train(distilled, tmp_path / 'trained').message_hub)
+    assert any(key.startswith('distill.') for key in losses)
+    with pytest.raises(ValueError, match='with another .*set of images without labels: choose another'):
+        distillation(task, test_teacher=False, options=options, work_dir=made.folder.path).prepare()
+
+
+@pytest.mark.parametrize(
+    'name, images, expected',
+    [
+        ('segmentor', 'nowhere', "^--unlabelled: there is no image in '.*nowhere'"),
+        ('query_detector', 'nowhere', '^--unlabelled: a detector of the DETR family takes no images without labels'),
+    ],
+)
+def test_images_without_labels_that_cannot_be_used_are_told(name, images, expected, request, distillation):
+    made = distillation(request.getfixturevalue(name), test_teacher=False, unlabelled=[images])
+    with pytest.raises((ValueError, OSError), match=expected):
+        made.prepare()
+    assert not made.folder.path.exists()
 
 
 def test_beside_a_recipe_that_is_named_nothing_stands(distillation, mask_detector):
@@ -261,13 +298,15 @@ def test_the_command_ends_with_one_sentence(detector, files, capsys):
     assert '\n' not in str(ended.value)
 
 
-def test_a_dry_run_of_the_command_trains_nothing(detector, files, tmp_path, capsys, monkeypatch):
+def test_a_dry_run_of_the_command_trains_nothing(detector, files, tmp_path, toy_data, capsys, monkeypatch):
     monkeypatch.setattr('subprocess.run', None)
     teacher = [detector.teacher['config'], detector.teacher['checkpoint']]
     arguments = [str(files(detector)), '--teacher', *teacher, '--work-dir', str(tmp_path / 'w'), '--amp']
+    arguments += ['--unlabelled', str(toy_data / 'images')]
     command.main([*arguments, '--no-teacher-test', '--dry-run'])
     said = capsys.readouterr().out
     assert 'the teacher is not tested, as --no-teacher-test says' in said
+    assert 'images without labels: 8, in each batch as many as with labels' in said
     assert f'python -m torch.distributed.run --nproc_per_node=8 -m kddense train {tmp_path}' in said
     assert f'mmdet/.mim/tools/train.py {tmp_path}/w/distilled.py --work-dir {tmp_path}/w/distilled' in said
     assert Config.fromfile(tmp_path / 'w' / 'distilled.py').optim_wrapper.type == 'AmpOptimWrapper'

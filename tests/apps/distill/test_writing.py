@@ -113,11 +113,12 @@ def test_a_recipe_of_ones_own_is_a_path(configs, segmentor, tmp_path):
     assert list(distilled.model.objectives) == ['hint']
 
 
-def test_a_student_of_mmengines_new_style(distillation, detector, tmp_path):
+def test_a_student_of_mmengines_new_style(distillation, detector, toy_data, tmp_path):
     detector.build(detector.plain().model)
     (tmp_path / 'student.py').write_text(new_style(detector.plain().to_dict(), 'mmdet'))
     options = {'train_cfg.max_epochs': 1, 'model.backbone.norm_eval': True, 'model.objectives.hint.weight': 0.25}
-    made = distillation(detector, tmp_path / 'student.py', test_teacher=False, options=options, seed=5)
+    arguments = dict(test_teacher=False, options=options, seed=5, unlabelled=[str(toy_data / 'images')])
+    made = distillation(detector, tmp_path / 'student.py', **arguments)
     made.prepare()
     plain, distilled = (Config.fromfile(made.folder.path / name) for name in ('plain.py', 'distilled.py'))
 
@@ -130,7 +131,7 @@ def test_a_student_of_mmengines_new_style(distillation, detector, tmp_path):
     assert plain.model.backbone.norm_eval
     assert plain.model.backbone.depth == 18
     assert distilled.model.objectives.hint.weight == 0.25
-    assert {'logger', 'random_state'} <= distilled.default_hooks.keys()
+    assert {'logger', 'random_state', 'unlabelled'} <= distilled.default_hooks.keys()
 
 
 def test_a_folder_that_a_new_style_cannot_import_from_is_refused(distillation, detector, tmp_path):
