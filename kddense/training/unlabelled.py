@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import statistics
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,9 +11,10 @@ from typing import Any
 
 from mmengine.dataset import Compose
 from mmengine.logging import print_log
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch.utils.data import DataLoader
 
+from kddense.datasets.held_out import tell_held_out
 from kddense.datasets.samplers import Draw
 from kddense.datasets.unlabelled import mark_unlabelled
 from kddense.errors import ConfigError, sentence_of, within
@@ -76,6 +78,8 @@ class UnlabelledImagesHook(AddedHook):
         self._set_defaults(runner)
         with within(KEY, self.dataset):
             loader = self._build_loader(runner, batch_size)
+        if isinstance(runner.val_loop, BaseLoop):
+            _tell_held_out(loader.dataset, runner.val_loop.dataloader.dataset)
         self._batches = iter(loader)
         for _ in range(runner.iter):  # where a resumed run left off
             next(self._batches)
@@ -112,6 +116,11 @@ class UnlabelledImagesHook(AddedHook):
             mark_unlabelled(sample)
         for key, values in more.items():  # a batch may hold more, such as a worker's random state
             data_batch[key].extend(values)
+
+
+def _tell_held_out(images: Any, measured_on: Any) -> None:
+    if told := tell_held_out(images, measured_on, 'validation'):
+        print_log(f'{KEY}: {told}', logger='current', level=logging.WARNING)
 
 
 def _batch_size(loader: DataLoader) -> float:

@@ -563,3 +563,14 @@ def test_features_are_learned_without_any_label(name, request, frames, tmp_path)
     plain = task.build(task.plain().model)
     saved = torch.load(tmp_path / 'iter_2.pth', weights_only=False)['state_dict']
     plain.load_state_dict(saved, strict=True)
+
+
+@pytest.mark.parametrize('is_measured_on', [True, False])
+def test_validation_images_among_them_are_told(is_measured_on, segmentor, frames, toy_data, tmp_path):
+    folder = toy_data / 'images' if is_measured_on else frames
+    config = segmentor.distilled(train_cfg__max_iters=1)
+    config.custom_hooks = [unlabelled(folder)]
+    segmentor.train(config, tmp_path)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+
+    assert ('of the images without labels are validation images' in log) == is_measured_on

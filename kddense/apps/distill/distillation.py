@@ -26,7 +26,7 @@ from .folder import Folder, digest
 from .models import Looked, are_strangers, look_at_student, look_at_teacher, swapped
 from .pairs import Fit, fit, obstacles, stand_beside
 from .quality import chance, fault_of, headline, tested
-from .unlabelled import count_images
+from .unlabelled import look_at_unlabelled
 from .writing import DISTILLED, PLAIN, Style, distilled_text, plain_text, split_options
 
 TITLES = {'plain': 'the plain student', 'distilled': 'the distilled student'}
@@ -101,9 +101,7 @@ class Distillation:
         warning = swapped(student, teacher)
         if warning:
             self.say(f'warning: {warning}')
-        if self.unlabelled:
-            images = count_images(self.unlabelled, student.family)
-            self.say(f'images without labels: {images}, in each batch as many as with labels')
+        look_at_unlabelled(self.unlabelled, student, self.say)
         lacking = obstacles(student, teacher)
         strangers = are_strangers(student, teacher)
         choice = choose(self.recipe, student.family, teacher.family, strangers, lacking, bool(self.unlabelled))

@@ -2,30 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
 
 from kddense.datasets import UnlabelledImages
+from kddense.datasets.held_out import tell_held_out
 
 from .choice import DETR, MASK_QUERIES
+from .models import Looked
 
 
-def count_images(unlabelled: Sequence[str], family: str | None) -> int:
-    """Return how many images without labels there are.
+def look_at_unlabelled(unlabelled: Sequence[str], student: Looked, say: Callable[[str], None]) -> None:
+    """Tell how many images without labels there are, and which of them the student is measured on.
 
     Args:
-        unlabelled: Folders, patterns, lists, videos and COCO files.
-        family: The student's.
+        unlabelled: Folders, patterns, lists, videos and COCO files; may be empty.
+        student: Beside whose images they are to stand.
+        say: Told what was found.
 
     Raises:
         ValueError: If the student cannot have any beside labelled ones, or a file is none of images.
         FileNotFoundError: If one of ``unlabelled`` names none.
     """
-    if family in (DETR, MASK_QUERIES):
+    if not unlabelled:
+        return
+    if student.family in (DETR, MASK_QUERIES):
         raise ValueError(
-            f'--unlabelled: a {family} takes no images without labels beside labelled ones; segmentors, depth estimators '
-            'and detectors with RoI or dense heads do'
+            f'--unlabelled: a {student.family} takes no images without labels beside labelled ones; segmentors, depth '
+            'estimators and detectors with RoI or dense heads do'
         )
     try:
-        return len(UnlabelledImages(list(unlabelled)))
+        images = UnlabelledImages(list(unlabelled))
     except (ValueError, OSError) as error:
         raise type(error)(f'--unlabelled: {error}') from None
+    say(f'images without labels: {len(images)}, in each batch as many as with labels')
+    for name in ('validation', 'test'):
+        if told := _held_out(images, student.config, name):
+            say(f'warning: {told}')
+
+
+def _held_out(images: UnlabelledImages, config: Config, name: str) -> str:
+    loader = config.get('val_dataloader' if name == 'validation' else 'test_dataloader') or {}
+    with (
+        suppress(OSError),
+        DefaultScope.overwrite_default_scope(config.get('default_scope')),
+    ):  # test images may be absent
+        return tell_held_out(images, DATASETS.build(loader['dataset']), name) if 'dataset' in loader else ''
+    return ''

@@ -58,6 +58,8 @@ def test_images_without_labels_stand_in_each_batch(name, recipe, request, distil
 
     assert made.prepare().recipe == recipe
     assert 'images without labels: 9, in each batch as many as with labels' in made.said
+    told = [line for line in made.said if line.startswith('warning: 8 of the images without labels are ')]
+    assert [line.split()[8] for line in told] == ['validation', 'test']
     plain, distilled = (Config.fromfile(made.folder.path / file) for file in ('plain.py', 'distilled.py'))
     added = dict(type='kddense.UnlabelledImages', images=images)
     assert distilled.default_hooks.unlabelled == dict(type='kddense.UnlabelledImagesHook', ratio=1, dataset=added)
