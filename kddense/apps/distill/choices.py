@@ -123,7 +123,7 @@ CHOICES = (
     Choice('crosskd_fcos', (ONE_STAGE,), bccd('crosskd'), 'FCOS alone; the teacher has the same head'),
     Choice('crosskd_gfl', (GFL,), note='the teacher is a GFL too'),
     Choice('mgd', (TWO_STAGE,)),
-    Choice('mgd_one_stage', DENSE, bccd('mgd'), 'compares pyramids alone'),
+    Choice('mgd_one_stage', DENSE, bccd('mgd'), 'compares pyramids alone', with_unlabelled=bccd_tenth('mgd')),
     Choice('mgd_segmentation', (SEGMENTOR,), note='with CWD of the logits', with_unlabelled=camvid_tenth('mgd')),
     Choice('defeat', (TWO_STAGE,)),
     Choice('defeat_one_stage', DENSE, bccd('defeat'), 'compares pyramids alone'),
