@@ -14,6 +14,8 @@ from kddense.datasets.held_out import tell_held_out
 from .choice import DETR, MASK_QUERIES
 from .models import Looked
 
+MEASURED_ON = {'validation': 'val_dataloader', 'test': 'test_dataloader'}
+
 
 def look_at_unlabelled(unlabelled: Sequence[str], student: Looked, say: Callable[[str], None]) -> None:
     """Tell how many images without labels there are, and which of them the student is measured on.
@@ -39,16 +41,19 @@ def look_at_unlabelled(unlabelled: Sequence[str], student: Looked, say: Callable
     except (ValueError, OSError) as error:
         raise type(error)(f'--unlabelled: {error}') from None
     say(f'images without labels: {len(images)}, in each batch as many as with labels')
-    for name in ('validation', 'test'):
-        if told := _held_out(images, student.config, name):
+    for name, loader in MEASURED_ON.items():
+        if told := _held_out(images, student.config, loader, name):
             say(f'warning: {told}')
 
 
-def _held_out(images: UnlabelledImages, config: Config, name: str) -> str:
-    loader = config.get('val_dataloader' if name == 'validation' else 'test_dataloader') or {}
+def _held_out(images: UnlabelledImages, config: Config, loader: str, name: str) -> str:
+    """Return what is to be told of images that the student is measured on; nothing if these are not there."""
+    dataset = (config.get(loader) or {}).get('dataset')
+    if not dataset:
+        return ''
     with (
         suppress(OSError),
         DefaultScope.overwrite_default_scope(config.get('default_scope')),
     ):  # test images may be absent
-        return tell_held_out(images, DATASETS.build(loader['dataset']), name) if 'dataset' in loader else ''
+        return tell_held_out(images, DATASETS.build(dataset), name)
     return ''
